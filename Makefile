@@ -1,0 +1,51 @@
+# The database of TherapyFlow AI + BioSync, and sqlmig, which runs its SQL files. Nothing need be installed first.
+
+PYTHON ?= python3
+DATABASE_URL ?= embedded:.postgres
+JOBS ?= 2
+export DATABASE_URL
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status psql test lint clean
+
+help: ## Show these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
+	@echo
+	@echo 'They use DATABASE_URL where it is set, else a private PostgreSQL server in .postgres.'
+
+up: $(READY) ## Apply the migrations to the database
+	@$(BIN)/python -m sqlmig up
+	@$(BIN)/python -m sqlmig status
+	@case "$$DATABASE_URL" in \
+	    embedded:*) echo "The database is in $${DATABASE_URL#embedded:}; open it with: make psql" ;; \
+	    *) echo "The database is the one that DATABASE_URL names; open it with: make psql" ;; \
+	esac
+
+down: $(READY) ## Revert the newest migration
+	@$(BIN)/python -m sqlmig down
+
+status: $(READY) ## Show what is applied and what is pending
+	@$(BIN)/python -m sqlmig status
+
+psql: $(READY) ## Open the database in psql
+	@$(BIN)/python -m sqlmig.embedded psql
+
+test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a private one)
+	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+lint: $(READY) ## Check style and types
+	@$(BIN)/ruff format --check --quiet && $(BIN)/ruff check --quiet && $(BIN)/mypy
+
+clean: ## Remove everything that was made here, the private database too
+	rm -rf .venv .cache .postgres .postgres.new
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; name one: make PYTHON=python3.12")'
+	@echo 'Installing into .venv'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@$(BIN)/python -m compileall -q sqlmig
+	@touch $(READY)

@@ -1,0 +1,11 @@
+-- Undoes 0001: drops the nine core tables and every row in them.
+
+DROP TABLE audit_logs;
+DROP TABLE consent_records;
+DROP TABLE wearable_data;
+DROP TABLE session_recordings;
+DROP TABLE clinical_notes;
+DROP TABLE sessions;
+DROP TABLE patients;
+DROP TABLE therapists;
+DROP TABLE organizations;

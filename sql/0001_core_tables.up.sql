@@ -1,0 +1,128 @@
+-- The nine core tables, each closed by row level security from the start. Their keys to one another follow in 0002.
+
+CREATE TABLE organizations (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    subscription_tier text NOT NULL DEFAULT 'free',
+    settings jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT organizations_pkey PRIMARY KEY (id)
+);
+ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
+
+CREATE TABLE therapists (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL,
+    email text,
+    full_name text NOT NULL,
+    license_number text,
+    specialization text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT therapists_pkey PRIMARY KEY (id)
+);
+ALTER TABLE therapists ENABLE ROW LEVEL SECURITY;
+
+CREATE TABLE patients (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL,
+    assigned_therapist_id uuid,
+    full_name text NOT NULL,
+    phone text,
+    abha_id text,
+    demographics jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT patients_pkey PRIMARY KEY (id)
+);
+ALTER TABLE patients ENABLE ROW LEVEL SECURITY;
+
+CREATE TABLE sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    therapist_id uuid NOT NULL,
+    patient_id uuid NOT NULL,
+    scheduled_at timestamptz NOT NULL,
+    status text NOT NULL DEFAULT 'scheduled',
+    duration_minutes integer,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sessions_pkey PRIMARY KEY (id)
+);
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+
+CREATE TABLE clinical_notes (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    session_id uuid NOT NULL,
+    note_type text NOT NULL,
+    content jsonb NOT NULL DEFAULT '{}',
+    ai_generated_summary text,
+    approved_by_therapist boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT clinical_notes_pkey PRIMARY KEY (id)
+);
+ALTER TABLE clinical_notes ENABLE ROW LEVEL SECURITY;
+
+-- A path in a private bucket, never a URL; null until the upload is done. deleted_at: the object is erased, the row stays.
+CREATE TABLE session_recordings (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    session_id uuid NOT NULL,
+    consent_record_id uuid,
+    storage_path text,
+    media_type text,
+    duration_seconds integer,
+    size_bytes bigint,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    deleted_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT session_recordings_pkey PRIMARY KEY (id)
+);
+ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
+
+-- Only ever added to, so it has no updated_at; the device says when it measured.
+CREATE TABLE wearable_data (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    patient_id uuid NOT NULL,
+    data_type text NOT NULL,
+    metrics jsonb NOT NULL DEFAULT '{}',
+    recorded_at timestamptz NOT NULL,
+    CONSTRAINT wearable_data_pkey PRIMARY KEY (id)
+);
+ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
+
+-- Whether a consent is active follows from the three times; a column of its own could disagree with them.
+CREATE TABLE consent_records (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    patient_id uuid NOT NULL,
+    purpose text NOT NULL,
+    notice_version text,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    granted_by text,
+    document_path text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT consent_records_pkey PRIMARY KEY (id)
+);
+ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
+
+-- It outlives what it speaks of: the organization's name is copied in, and actor_id has no foreign key.
+CREATE TABLE audit_logs (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid,
+    organization_name text,
+    actor_id uuid,
+    action text NOT NULL,
+    table_name text,
+    record_id uuid,
+    details jsonb NOT NULL DEFAULT '{}',
+    ip_address inet,
+    user_agent text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT audit_logs_pkey PRIMARY KEY (id)
+);
+ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,40 @@
+-- The column updated_at follows every change, on every table that has it.
+
+CREATE OR REPLACE FUNCTION update_updated_at_column()
+RETURNS TRIGGER AS $$
+BEGIN
+    NEW.updated_at = now();
+    RETURN NEW;
+END;
+$$ language 'plpgsql';
+
+-- Whoever calls it cannot lead it to names of their own.
+ALTER FUNCTION update_updated_at_column() SET search_path = '';
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON organizations
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON therapists
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON patients
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON sessions
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON clinical_notes
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON session_recordings
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+CREATE TRIGGER set_updated_at
+    BEFORE UPDATE ON consent_records
+    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();

@@ -1,0 +1,5 @@
+"""Make ``python -m sqlmig`` the command."""
+
+from sqlmig.cli import main
+
+main()

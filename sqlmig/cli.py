@@ -1,0 +1,189 @@
+"""The command line: words in, words out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import sqlmig
+from sqlmig import files, plan, run
+from sqlmig.database import connect, located
+from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlmig.database import Connection
+    from sqlmig.files import Migration
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of the group."""
+
+    url: str | None
+    directory: Path
+    ledger: Ledger
+
+    def migrations(self) -> list[Migration]:
+        """Return what the directory holds. Raises SqlmigError where it holds none."""
+        found = files.find(self.directory)
+        if not found:
+            raise SqlmigError(
+                f"{self.directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir"
+            )
+        return found
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Yield a connection to the database. Raises UsageError where none is named."""
+        if self.url is None and not any(
+            os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+        ):
+            raise UsageError(
+                "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
+            )
+        with located(self.url or "") as url, connect(url) as connection:
+            yield connection
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
+@click.option(
+    "-d", "--database-url", "url", metavar="URL", envvar="DATABASE_URL", help="The database (else PG* of libpq)."
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default="sql",
+    envvar="SQLMIG_DIR",
+    show_default=True,
+    help="Where the SQL files are.",
+)
+@click.option(
+    "--schema",
+    metavar="NAME",
+    envvar="SQLMIG_SCHEMA",
+    help="The ledger's schema, first on the search path. [default: public]",
+)
+@click.pass_context
+def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
+    """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
+    context.obj = Settings(url or None, directory, Ledger(schema or "public", named=bool(schema)))
+
+
+def _exclusive(**options: object) -> None:
+    given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other; give one")
+
+
+_to = click.option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
+_steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
+
+
+@group.command()
+@_to
+@_steps
+@click.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@click.pass_obj
+def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> None:
+    """Apply what is pending, oldest first, one transaction a file."""
+    _exclusive(to=to, steps=steps)
+    migrations = settings.migrations()
+    with settings.connection() as connection:
+        rows = run.rows_of(connection, settings.ledger, migrations)
+        versions = plan.up(rows, to, steps, allow_out_of_order=allow_out_of_order)
+        _run(connection, settings, run.steps_up(migrations, versions))
+
+
+@group.command()
+@_to
+@_steps
+@click.option("--all", "everything", is_flag=True, help="Revert all.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def down(settings: Settings, to: int | None, steps: int | None, *, everything: bool, yes: bool) -> None:
+    """Revert the newest applied migration, or more."""
+    _exclusive(to=to, steps=steps, all=everything)
+    if to is None and steps is None and not everything:
+        steps = 1
+    migrations = settings.migrations()
+    with settings.connection() as connection:
+        rows = run.rows_of(connection, settings.ledger, migrations)
+        steps_down = run.steps_down(migrations, rows, plan.down(rows, to, steps))
+        if steps_down and sys.stdin.isatty() and not yes:
+            click.echo("to revert: " + ", ".join(step.migration.label for step in steps_down), err=True)
+            click.confirm("Revert?", abort=True, err=True)
+        _run(connection, settings, steps_down)
+
+
+def _run(connection: Connection, settings: Settings, steps: list[run.Step]) -> None:
+    """Run the steps and print a line for each as it is done."""
+    if not steps:
+        click.echo("nothing to do")
+    for step, seconds in run.run(connection, settings.ledger, steps):
+        click.echo(f"{step.verb} {step.migration.label} ({_duration(seconds)})")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+@group.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@click.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+@click.pass_obj
+def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
+    """Show each version and its state. Never writes."""
+    migrations = settings.migrations()
+    with settings.connection() as connection:
+        rows = run.rows_of(connection, settings.ledger, migrations)
+    if as_json:
+        fields = ("version", "name", "state", "applied_at")
+        click.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows], indent=2))
+    else:
+        label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
+        for row in rows:
+            click.echo(f"{row.label:{label}}  {row.state:{state}}  {row.applied_at or ''}".rstrip())
+    return int(exit_code and any(row.state != "applied" for row in rows))
+
+
+@group.command()
+@click.argument("name")
+@click.pass_obj
+def new(settings: Settings, name: str) -> None:
+    """Write the next pair of files."""
+    for path in files.create(settings.directory, name):
+        click.echo(path)
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Run a command line, turn what goes wrong into words, and return the exit code."""
+    try:
+        return int(group.main(arguments, prog_name="sqlmig", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 128 + signal.SIGINT
+    except SqlmigError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+
+
+def main() -> None:
+    """Be the console script."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(command())

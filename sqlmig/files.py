@@ -1,0 +1,147 @@
+"""The migrations in a directory: their files, found by name and read as text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sqlmig.errors import SqlmigError, UsageError, excerpt, place
+from sqlmig.scan import Scan, ScanError, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down)\.sql", re.DOTALL)
+_TIMESTAMP = re.compile(r"(?a:(?:19|2\d)\d{12})")
+_LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A version and its files. ``label`` is the up file's name without ``.up.sql``."""
+
+    version: int
+    name: str
+    label: str
+    up: Path
+    down: Path | None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file's text (UTF-8, without a byte order mark) and what the scan found in it."""
+
+    path: Path
+    text: bytes
+    scan: Scan
+
+
+def find(directory: Path) -> list[Migration]:
+    """Return the directory's migrations, by version.
+
+    Raises SqlmigError for a directory that cannot be read or has no migration, and for files that do not fit together.
+    """
+    found: dict[tuple[int, str], Path] = {}
+    for path in _sql_files(directory):
+        match = _NAME.fullmatch(path.name)
+        if not match or int(match[1]) > _LARGEST:
+            raise SqlmigError(
+                f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
+            )
+        key = (int(match[1]), match[3])
+        if key in found:
+            raise SqlmigError(f"{path}: version {key[0]} has another {key[1]} file, {found[key]}; rename or remove one")
+        found[key] = path
+    migrations = []
+    for (version, direction), path in sorted(found.items()):
+        if direction == "up":
+            label = path.name.removesuffix(".up.sql")
+            name = label.partition("_")[2]
+            migrations.append(Migration(version, name, label, path, found.get((version, "down"))))
+        elif (version, "up") not in found:
+            raise SqlmigError(f"{path}: version {version} has a down file but no up file")
+    return migrations
+
+
+def _sql_files(directory: Path) -> list[Path]:
+    try:
+        with os.scandir(directory) as entries:
+            names = [
+                entry.name
+                for entry in entries
+                if entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and not entry.is_dir()
+            ]
+    except OSError as error:
+        raise SqlmigError(
+            f"{directory}: {error.strerror}; give the directory of the SQL files with --dir or SQLMIG_DIR"
+        ) from None
+    return [directory / name for name in sorted(names)]
+
+
+def read(path: Path) -> bytes:
+    """Return a file's text without a byte order mark. Raises SqlmigError for what is no UTF-8 text."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise SqlmigError(f"{path}: no regular file")
+        text = path.read_bytes()
+    except OSError as error:
+        raise SqlmigError(f"{path}: {error.strerror}") from None
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise SqlmigError(f"{place(path, text, error.start)}: not UTF-8; save the file as UTF-8") from None
+    nul = text.find(b"\0")
+    if nul >= 0:
+        raise SqlmigError(f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take")
+    return text
+
+
+def load(path: Path) -> Script:
+    """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
+    text = read(path)
+    try:
+        return Script(path, text, scan(text))
+    except ScanError as error:
+        problem, offset = error.args
+        raise SqlmigError(f"{place(path, text, offset)}: {problem}\n{excerpt(text, offset)}") from None
+
+
+def checksum(text: bytes) -> str:
+    """Return the SHA-256 of a text, in hexadecimal, the same with every kind of line ending."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return hashlib.sha256(text).hexdigest()
+
+
+def create(directory: Path, title: str) -> tuple[Path, Path]:
+    """Write the next pair of files and return their paths.
+
+    The version is the newest's successor in the same width, or the time (UTC) where the newest is a timestamp.
+    Raises UsageError for a title without a letter or digit, SqlmigError when the files cannot be written.
+    """
+    name = re.sub(r"\W+", "_", title.lower()).strip("_")
+    if not name:
+        raise UsageError(f"“{title}” has no letter or digit to name a file with")
+    newest = max(find(directory), key=lambda m: m.version, default=None) if directory.exists() else None
+    digits = newest.label.partition("_")[0] if newest else "0000"
+    version = int(digits) + 1
+    if _TIMESTAMP.fullmatch(digits):
+        version = max(version, int(datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")))
+    if version > _LARGEST:
+        raise SqlmigError(f"{directory}: no number comes after {digits}")
+    stem = f"{version:0{len(digits)}}_{name}"
+    up, down = directory / f"{stem}.up.sql", directory / f"{stem}.down.sql"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with up.open("x", encoding="utf-8") as file:
+            file.write(f"-- {name.replace('_', ' ').capitalize()}: say what this is for.\n")
+        with down.open("x", encoding="utf-8") as file:
+            file.write(f"-- Undoes {stem}, in reverse order.\n")
+    except OSError as error:
+        raise SqlmigError(f"{error.filename}: {error.strerror}") from None
+    return up, down

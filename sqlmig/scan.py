@@ -1,0 +1,244 @@
+"""Where a script's statements begin, and what in it must not reach the server.
+
+The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l, src/fe_utils/psqlscan.l). Plain text is
+skipped by one regular expression that cannot backtrack, so that the time is linear in any input.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SPACE = re.compile(rb"\s*(?:--[^\r\n]*\s*){0,1000}")
+# What needs no thought: anything but quotes, dollars, semicolons, comments and backslashes; and whole '…' strings that
+# no E precedes. The count is bounded because each round costs the regular expression engine memory.
+_PLAIN = re.compile(rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}""")
+_WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
+_NOT_WORD = re.compile(rb"""[^A-Za-z_\x80-\xff'"$;/\\().,-]+""")
+_REST_OF_WORD = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*")
+_DOLLAR = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
+_ESCAPES = re.compile(rb"(?:[^'\\]+|\\.|''){0,1000}", re.DOTALL)
+# A string goes on behind white space that holds a new line, in the manner in which it began.
+_CONTINUED = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'")
+_COMMENT = re.compile(rb"/\*|\*/")
+_WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789" + bytes(range(0x80, 0x100)))
+_DIRECTIVE = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
+_COPY = re.compile(rb"^copy\b.* ((?:from|to) (?:stdin|stdout))\b")
+_ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
+
+_CONTROL = {b"begin", b"start", b"commit", b"end", b"rollback", b"abort", b"savepoint", b"release", b"prepare"}
+
+
+class ScanError(Exception):
+    """Something that must not be sent: what it is, and the byte offset where it stands."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A script's statements and how it wants to be run.
+
+    starts: the byte offset of each statement; each goes on to the next one's start.
+    in_transaction: whether it runs in one transaction (else statement by statement).
+    bracketed: whether its first and last statement are a BEGIN and a COMMIT of its own.
+    """
+
+    starts: array[int]
+    in_transaction: bool
+    bracketed: bool
+
+
+def scan(text: bytes) -> Scan:
+    """Find the statements of a script.
+
+    text: UTF-8, read with standard_conforming_strings on.
+    Raises ScanError for what ends nowhere, psql's meta-commands, COPY from or to the client, unknown directives, and
+    transaction control that would break the script's own transaction.
+    """
+    starts: array[int] = array("q")
+    control: list[tuple[int, bytes]] = []
+    concurrently = False
+    at = _blank(text, 0)
+    directives = _directives(text, at)
+    while at < len(text):
+        if text[at] != ord(";"):
+            starts.append(at)
+            word = _WORD.match(text, at)
+            head = word[0].lower() if word else b""
+            if head in _CONTROL:
+                words, end = _words(text, at)
+                if head != b"prepare" or words[1:2] == [b"transaction"]:
+                    control.append((len(starts) - 1, b" ".join(words)))
+            elif head in (b"copy", b"create", b"drop", b"reindex", b"alter"):
+                words, end = _words(text, at)
+                if copy := _COPY.search(b" ".join(words)):
+                    problem = f"COPY {copy[1].decode().upper()} needs a client to read or send the data"
+                    raise ScanError(f"{problem}; write INSERT statements instead", at)
+                concurrently = b"concurrently" in words
+            else:
+                end = _end(text, at)
+            at = end
+        at = _blank(text, at + 1)
+    alone = concurrently and len(starts) == 1
+    if b"no-transaction" in directives or alone:
+        return Scan(starts, in_transaction=False, bracketed=False)
+    return Scan(starts, in_transaction=True, bracketed=_bracketed(starts, control))
+
+
+def _directives(text: bytes, end: int) -> set[bytes]:
+    found = {directive[1].rstrip(): directive.start() for directive in _DIRECTIVE.finditer(text, 0, end)}
+    for name, at in found.items():
+        if name != b"no-transaction":
+            raise ScanError(
+                f"unknown directive “{name.decode()}”; the one there is reads “-- sqlmig: no-transaction”", at
+            )
+    return set(found)
+
+
+def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:
+    """Say whether the transaction control is one BEGIN … COMMIT around everything; raise ScanError for any other."""
+    if not control:
+        return False
+    last = len(starts) - 1
+    if control[0][0] == 0 and re.match(rb"begin\b|start transaction\b", control[0][1]):
+        ends = re.fullmatch(rb"(?:commit|end)(?: work| transaction)?(?: and no chain)?", control[-1][1])
+        if len(control) == 2 and control[1][0] == last and ends:
+            return True
+        strays = [(n, words) for n, words in control[1:] if n != last or not ends] or control[:1]
+    else:
+        strays = control
+    number, words = strays[0]
+    name = words.decode().upper()
+    if number == 0 and len(strays) == len(control):
+        problem = f"{name} has no COMMIT as the last statement"
+    else:
+        problem = f"{name} would end or split the transaction that the file runs in"
+    message = f"{problem}; take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
+    raise ScanError(message, starts[number])
+
+
+def _blank(text: bytes, at: int) -> int:
+    """Skip white space and comments."""
+    while True:
+        space = _SPACE.match(text, at)
+        end = space.end() if space else at
+        if text.startswith(b"/*", end):
+            end = _skip(text, end)
+        if end == at:
+            return at
+        at = end
+
+
+def _end(text: bytes, at: int) -> int:
+    """Find the semicolon, or the end of the text, that ends the statement at ``at``."""
+    while True:
+        plain = _PLAIN.match(text, at)
+        at = plain.end() if plain else at
+        if at >= len(text) or text[at] == ord(";"):
+            return at
+        at = _skip(text, at)
+
+
+def _words(text: bytes, at: int) -> tuple[list[bytes], int]:
+    """Return a statement's words outside parentheses, quotes and comments, in lower case, and where it ends.
+
+    Semicolons between parentheses (CREATE RULE) and in a BEGIN ATOMIC body do not end it.
+    """
+    words: list[bytes] = []
+    parentheses = body = 0
+    opened = at
+    previous = b""
+    for token, where in _tokens(text, at):
+        if token == b";" and not parentheses and not body:
+            return words, where
+        if token in (b"(", b")"):
+            parentheses = max(0, parentheses + (1 if token == b"(" else -1))
+        elif previous not in (b".", b"as"):  # else it is a column's name or a label
+            if body:
+                body += (token == b"case") - (token == b"end")
+            elif token == b"atomic" and previous == b"begin" and not parentheses:
+                body, opened = int(bool(_ROUTINE.match(b" ".join(words[:4])))), where
+        if not parentheses and not body and token.isalnum():
+            words.append(token)
+        previous = token
+    if body:
+        raise ScanError("BEGIN ATOMIC has no END", opened)
+    return words, len(text)
+
+
+def _tokens(text: bytes, at: int) -> Iterator[tuple[bytes, int]]:
+    while at < len(text):
+        if word := _WORD.match(text, at):
+            yield word[0].lower(), at
+            at = word.end()
+        elif text[at] in b"();.,":
+            yield text[at : at + 1], at
+            at += 1
+        elif rest := _NOT_WORD.match(text, at):
+            at = rest.end()
+        else:
+            at = _skip(text, at)
+
+
+def _skip(text: bytes, at: int) -> int:
+    """Return the offset behind the quoted text, comment or odd character that begins at ``at``."""
+    char = text[at : at + 1]
+    if char == b"'":
+        if text[at - 1 : at] in (b"e", b"E") and (at < 2 or text[at - 2] not in _WORD_BYTES | {ord("$")}):
+            return _skip_escapes(text, at)
+        return _behind(text, b"'", at + 1, at, "string")
+    if char == b'"':
+        return _behind(text, b'"', at + 1, at, "quoted identifier")
+    if char == b"$":
+        return _skip_dollar(text, at)
+    if text.startswith(b"--", at):
+        return _blank(text, at)
+    if text.startswith(b"/*", at):
+        depth = 0
+        for mark in _COMMENT.finditer(text, at):
+            depth += 1 if mark[0] == b"/*" else -1
+            if not depth:
+                return mark.end()
+        raise ScanError("a comment that begins here has no end", at)
+    if char == b"\\":
+        raise ScanError("a psql meta-command (a backslash) is no SQL; write it as SQL, or run the file with psql", at)
+    return at + 1
+
+
+def _behind(text: bytes, mark: bytes, at: int, opened: int, what: str) -> int:
+    end = text.find(mark, at)
+    if end < 0:
+        raise ScanError(f"a {what} that begins here has no end", opened)
+    return end + len(mark)
+
+
+def _skip_escapes(text: bytes, opened: int) -> int:
+    at = opened + 1
+    while True:
+        run = _ESCAPES.match(text, at)
+        end = run.end() if run else at
+        if end == at:
+            at = _behind(text, b"'", at, opened, "string")
+            continued = _CONTINUED.match(text, at)
+            if not continued:
+                return at
+            end = continued.end()
+        at = end
+
+
+def _skip_dollar(text: bytes, at: int) -> int:
+    begin = at
+    while begin and text[begin - 1] in _WORD_BYTES:
+        begin -= 1
+    word = _WORD.match(text, begin)
+    if word and word.end() > at:  # a dollar within a name
+        rest = _REST_OF_WORD.match(text, at)
+        return rest.end() if rest else at + 1
+    tag = _DOLLAR.match(text, at)
+    if not tag:
+        return at + 1
+    return _behind(text, tag[0], tag.end(), at, "dollar-quoted string")

