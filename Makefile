@@ -34,7 +34,8 @@ psql: $(READY) ## Open the database in psql
 	@$(BIN)/python -m sqlmig.embedded psql
 
 test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a private one)
-	@$(BIN)/python -m pytest -q -n $(JOBS)
+	@mkdir -p .cache
+	@$(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff format --check --quiet && $(BIN)/ruff check --quiet && $(BIN)/mypy
