@@ -108,7 +108,7 @@ def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[st
                 return
         with _locked(path / "PG_VERSION", fcntl.LOCK_SH):
             running = _postmaster(path)
-            if running and running.ready and _serves(running.pid, path):
+            if running and running.ready and str(path) in _command(running.pid):
                 yield _url(running.sockets)
                 return
         time.sleep(0.05)
@@ -230,8 +230,8 @@ def _clear(path: Path) -> None:
         return
     ours = left.sockets.startswith(_SOCKETS)
     deadline = time.monotonic() + _PATIENCE
-    while _serves(left.pid, path):
-        if not ours or time.monotonic() > deadline:
+    while "postgres" in (command := _command(left.pid)):
+        if not ours or str(path) not in command or time.monotonic() > deadline:
             raise SqlmigError(f"{path}: process {left.pid} serves this data directory; stop it, or use its URL")
         os.kill(left.pid, signal.SIGINT)
         time.sleep(0.05)
@@ -245,15 +245,14 @@ def _clear(path: Path) -> None:
         file.truncate()
 
 
-def _serves(pid: int, path: Path) -> bool:
-    """Say whether a process is a server on the data directory, in which it then works."""
-    if sys.platform == "linux":
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == path.resolve()
-        except OSError:
-            return False
-    shown = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
-    return str(path) in shown.stdout
+def _command(pid: int) -> str:
+    """Return a process's command line, empty where there is no such process."""
+    try:
+        if sys.platform == "linux":
+            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        return subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
 def _stop(process: subprocess.Popen[bytes], sockets: str) -> None:

@@ -39,14 +39,14 @@ def data(project: Project) -> Path:
 
 
 def servers(path: Path) -> list[int]:
-    """Return the processes that work in a data directory (Linux's /proc)."""
-    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if cwd(process) == path.resolve()]
+    """Return the servers on a data directory (Linux's /proc)."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if f"-D\0{path}\0" in command_line(process)]
 
 
-def cwd(process: Path) -> Path | None:
+def command_line(process: Path) -> str:
     with contextlib.suppress(OSError):
-        return (process / "cwd").readlink()
-    return None
+        return (process / "cmdline").read_text()
+    return ""
 
 
 def sockets(project: Project) -> list[str]:
@@ -141,7 +141,7 @@ def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) ->
     out, err = next_command.communicate(timeout=60)
     assert next_command.returncode == 0, err
     assert '"state": "pending"' in out
-    assert not Path(f"/proc/{postmaster}/cwd").exists()
+    assert servers(data(private)) == []
 
 
 def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(private: Project) -> None:
@@ -156,6 +156,20 @@ def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(privat
         assert private.states() == {1: "applied"}
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_a_server_that_somebody_else_runs_there_is_left_alone(private: Project) -> None:
+    private.run("up")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "postgres"]) as stranger:
+        lines = [str(stranger.pid), str(data(private)), "0", "5432", "/var/run/postgresql", "", "0 0", "ready   "]
+        pid_file = data(private) / "postmaster.pid"
+        pid_file.write_text("\n".join(lines) + "\n")
+        error = private.run("status", code=1).err
+        assert f"process {stranger.pid} serves this data directory; stop it, or use its URL" in error
+        assert stranger.poll() is None
+        assert pid_file.read_text().startswith(str(stranger.pid))
+        stranger.kill()
+    pid_file.unlink()
 
 
 def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(private: Project) -> None:
