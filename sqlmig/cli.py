@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -15,12 +16,12 @@ import click
 
 import sqlmig
 from sqlmig import files, plan, run
-from sqlmig.database import connect, located
+from sqlmig.database import connected, located
 from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.ledger import Ledger
+from sqlmig.ledger import WORKER, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlmig.database import Connection
     from sqlmig.files import Migration
@@ -44,16 +45,21 @@ class Settings:
         return found
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Yield a connection to the database. Raises UsageError where none is named."""
+    def database(self) -> Iterator[str]:
+        """Yield the database's URL, and a server where it is embedded. Raises UsageError where none is named."""
         if self.url is None and not any(
             os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
         ):
             raise UsageError(
                 "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
             )
-        with located(self.url or "") as url, connect(url) as connection:
-            yield connection
+        with located(self.url or "") as url:
+            yield url
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no result."""
+    click.echo(message, err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,6 +95,34 @@ def _exclusive(**options: object) -> None:
 
 
 _to = click.option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
+
+
+def _duration_setting(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"\s*\d+(\.\d+)?\s*(us|ms|s|min|h|d)?\s*", value):
+        raise click.BadParameter("a number with us, ms, s, min, h or d, as PostgreSQL writes it; 0 waits for ever")
+    return value
+
+
+def _locks(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the options about locks."""
+    timeout = click.option(
+        "--lock-timeout",
+        default="5s",
+        show_default=True,
+        metavar="TIME",
+        callback=_duration_setting,
+        help="How long a statement may queue for a lock.",
+    )
+    retries = click.option(
+        "--retries",
+        type=click.IntRange(0),
+        default=10,
+        show_default=True,
+        help="Tries after a lock timeout or deadlock.",
+    )
+    return timeout(retries(command))
+
+
 _steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
 
 
@@ -96,15 +130,19 @@ _steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At m
 @_to
 @_steps
 @click.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@_locks
 @click.pass_obj
-def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> None:
+def up(
+    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, lock_timeout: str, retries: int
+) -> None:
     """Apply what is pending, oldest first, one transaction a file."""
     _exclusive(to=to, steps=steps)
     migrations = settings.migrations()
-    with settings.connection() as connection:
+    with settings.database() as url, connected(url, say) as connection:
         rows = run.rows_of(connection, settings.ledger, migrations)
         versions = plan.up(rows, to, steps, allow_out_of_order=allow_out_of_order)
-        _run(connection, settings, run.steps_up(migrations, versions))
+        steps_up = run.steps_up(migrations, versions)
+        _run(steps_up, rows, connection, url, settings.ledger, lock_timeout, retries)
 
 
 @group.command()
@@ -112,28 +150,50 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 @_steps
 @click.option("--all", "everything", is_flag=True, help="Revert all.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_locks
 @click.pass_obj
-def down(settings: Settings, to: int | None, steps: int | None, *, everything: bool, yes: bool) -> None:
+def down(
+    settings: Settings,
+    to: int | None,
+    steps: int | None,
+    *,
+    everything: bool,
+    yes: bool,
+    lock_timeout: str,
+    retries: int,
+) -> None:
     """Revert the newest applied migration, or more."""
     _exclusive(to=to, steps=steps, all=everything)
     if to is None and steps is None and not everything:
         steps = 1
     migrations = settings.migrations()
-    with settings.connection() as connection:
+    with settings.database() as url, connected(url, say) as connection:
         rows = run.rows_of(connection, settings.ledger, migrations)
         steps_down = run.steps_down(migrations, rows, plan.down(rows, to, steps))
         if steps_down and sys.stdin.isatty() and not yes:
             click.echo("to revert: " + ", ".join(step.migration.label for step in steps_down), err=True)
             click.confirm("Revert?", abort=True, err=True)
-        _run(connection, settings, steps_down)
+        _run(steps_down, rows, connection, url, settings.ledger, lock_timeout, retries)
 
 
-def _run(connection: Connection, settings: Settings, steps: list[run.Step]) -> None:
+def _run(
+    steps: list[run.Step],
+    rows: list[plan.Row],
+    connection: Connection,
+    url: str,
+    ledger: Ledger,
+    lock_timeout: str,
+    retries: int,
+) -> None:
     """Run the steps and print a line for each as it is done."""
-    if not steps:
-        click.echo("nothing to do")
-    for step, seconds in run.run(connection, settings.ledger, steps):
+    recorded = {row.version for row in rows if row.applied_at}
+    runner = run.Runner(connection, lambda: connected(url, say, WORKER), ledger, lock_timeout, retries, say)
+    nothing = True
+    for step, seconds in run.run(runner, steps, recorded):
         click.echo(f"{step.verb} {step.migration.label} ({_duration(seconds)})")
+        nothing = False
+    if nothing:
+        click.echo("nothing to do")
 
 
 def _duration(seconds: float) -> str:
@@ -147,7 +207,7 @@ def _duration(seconds: float) -> str:
 def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     """Show each version and its state. Never writes."""
     migrations = settings.migrations()
-    with settings.connection() as connection:
+    with settings.database() as url, connected(url, say) as connection:
         rows = run.rows_of(connection, settings.ledger, migrations)
     if as_json:
         fields = ("version", "name", "state", "applied_at")
@@ -175,15 +235,23 @@ def command(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return 128 + signal.SIGINT
+    except click.Abort as abort:  # which click makes of KeyboardInterrupt
+        click.echo(str(abort.__cause__ or "") or "interrupted", err=True)
+        return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
     except SqlmigError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is under way is cancelled on the server, and told."""
+
+
+def _terminate(_: int, __: object) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """Be the console script."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(command())

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlmig.errors import SqlmigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Connection = psycopg.Connection[tuple[object, ...]]
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
@@ -73,20 +73,37 @@ def located(url: str) -> Iterator[str]:
         yield real
 
 
-def connect(url: str) -> Connection:
-    """Connect in autocommit mode. Raises UsageError for an URL that cannot be read, SqlmigError when it fails."""
+@contextmanager
+def connected(url: str, say: Callable[[str], None], name: str | None = None) -> Iterator[Connection]:
+    """Yield a connection in autocommit mode, whose notices are said; ``name`` is its application name.
+
+    Raises UsageError for an URL that cannot be read, SqlmigError when connecting or a query fails.
+    """
     given = parameters(url)
     patience = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6"}
     fixed = {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
     try:
-        connection = psycopg.connect(**(patience | given | fixed), autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        options = patience | given | fixed | ({"application_name": name} if name else {})
+        connection = psycopg.connect(**options, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
     except psycopg.Error as error:
-        raise SqlmigError(f"cannot connect: {without_password(str(error), given)}") from None
-    if connection.info.parameter_status("standard_conforming_strings") != "on":
-        raise SqlmigError(
-            "the database has standard_conforming_strings = off, under which no file can be read safely; set it on"
-        )
-    return connection
+        raise SqlmigError(f"cannot connect: {without_password(str(error).strip(), given)}") from None
+    connection.add_notice_handler(lambda notice: say(said(notice)))
+    try:
+        with connection:
+            if connection.info.parameter_status("standard_conforming_strings") != "on":
+                raise SqlmigError(
+                    "standard_conforming_strings is off here, so that no file can be read safely; set it on"
+                )
+            yield connection
+    except psycopg.Error as error:
+        raise SqlmigError(f"the database said: {without_password(str(error).strip(), given)}") from None
+
+
+def said(diag: psycopg.errors.Diagnostic) -> str:
+    """Return the server's words."""
+    more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
+    first = f"{diag.severity}: {diag.message_primary}"
+    return "\n".join([first, *(f"{name}: {value}" for name, value in more.items() if value)])
 
 
 def without_password(text: str, given: dict[str, str]) -> str:
@@ -101,7 +118,7 @@ def send(connection: Connection, message: bytes) -> list[pq.abc.PGresult]:
     Raises Refused for the server's error, psycopg.OperationalError when the connection is lost.
     """
     connection.pgconn.send_query(message)
-    results: list[pq.abc.PGresult] = connection.wait(generators.fetch_many(connection.pgconn))
+    results: list[pq.abc.PGresult] = connection.wait(generators.execute(connection.pgconn))
     for done, result in enumerate(results):
         if result.status not in _FINE:
             raise Refused(psycopg.errors.error_from_result(result), done)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlmig.database import Connection
 
 TABLE = "schema_migrations"
+WORKER = "sqlmig: no-transaction"
 
 # The types of the four columns as read: bigint, and text three times.
 _QUERY = """\
@@ -58,24 +59,72 @@ def read(connection: Connection, ledger: Ledger) -> list[Applied] | None:
         if isinstance(error, psycopg.errors.UndefinedTable):
             return None
         if isinstance(error, (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)):
-            problem = "it is not sqlmig's: its columns differ. It was left untouched"
-        else:
-            problem = error.diag.message_primary or str(error)
+            raise SqlmigError(_stranger(connection, ledger.table, ledger.schema)) from None
+        problem = error.diag.message_primary or str(error).strip()
         raise SqlmigError(f"cannot read the ledger {ledger.schema}.{TABLE}: {problem}") from None
 
 
-def create(connection: Connection, ledger: Ledger) -> None:
-    """Create the ledger, closed to everyone but its owner. Raises SqlmigError when the role may not."""
-    statements = sql.SQL(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")).format(
-        table=ledger.table, literal=sql.Literal(ledger.table.as_string())
+def _stranger(connection: Connection, table: sql.Identifier, schema: str) -> str:
+    """Say whose a table of the ledger's name is, and how to take over from that tool. It is left untouched."""
+    name = table.as_string()
+    query = "SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+    ((columns,),) = connection.execute(query, [name]).fetchall()
+    known = {
+        "golang-migrate": ["version", "dirty"],
+        "dbmate or Rails": ["version"],
+        "sqlx": ["version", "description", "installed_on", "success", "checksum", "execution_time"],
+    }
+    tool = next((tool for tool, theirs in known.items() if theirs == columns), None)
+    if tool is None:
+        return f"{schema}.{TABLE} is not sqlmig's ledger; give another schema with --schema. It was left untouched"
+    ((newest,),) = connection.execute(sql.SQL("SELECT max(version) FROM {}").format(table)).fetchall()
+    return (
+        f"{schema}.{TABLE} is the ledger of {tool}, and was left untouched. To take over:\n"
+        f"  ALTER TABLE {name} RENAME TO schema_migrations_before_sqlmig;\n  sqlmig stamp {newest or 0}"
     )
+
+
+def holders(connection: Connection, table: sql.Identifier) -> list[str]:
+    """Return the processes that keep a runner from the ledger, or still run a statement for one that is gone."""
+    query = sql.SQL("""
+        SELECT pid, coalesce(nullif(application_name, ''), backend_type, 'unnamed'),
+               coalesce(to_char(xact_start, 'HH24:MI:SS'), 'some time')
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND (
+            (application_name = {worker} AND state = 'active')
+            OR pid IN (
+                SELECT pid FROM pg_locks
+                WHERE relation = {table}::regclass AND granted AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+            )
+        )
+    """)
+    # Without parameters: with them the portal would stay open, and its snapshot stall CREATE INDEX CONCURRENTLY.
+    rows = connection.execute(query.format(worker=WORKER, table=table.as_string()))
+    return [f"process {pid} ({name}, at work since {since})" for pid, name, since in rows]
+
+
+def create(connection: Connection, ledger: Ledger) -> None:
+    """Create the ledger, closed to everyone but its owner; another runner may do so first.
+
+    Raises SqlmigError when the role may not, and where the schema has the ledger of sqlx.
+    """
+    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    statements = sql.SQL(text).format(table=ledger.table, literal=sql.Literal(ledger.table.as_string()))
     schema = sql.Identifier(ledger.schema)
-    missing = connection.execute("SELECT to_regnamespace(%s) IS NULL", [schema.as_string()]).fetchone() == (True,)
+    sqlx = sql.Identifier(ledger.schema, "_sqlx_migrations")
+    query = "SELECT to_regnamespace(%s) IS NULL, to_regclass(%s) IS NOT NULL"
+    ((missing, other),) = connection.execute(query, [schema.as_string(), sqlx.as_string()]).fetchall()
+    if other:
+        ((newest,),) = connection.execute(sql.SQL("SELECT max(version) FROM {}").format(sqlx)).fetchall()
+        raise SqlmigError(
+            f"this database is kept by sqlx ({sqlx.as_string()}); to take over: sqlmig stamp {newest or 0}"
+        )
     if missing and ledger.named:
         statements = sql.SQL("CREATE SCHEMA {};").format(schema) + statements
     try:
         send(connection, b"BEGIN;" + statements.as_bytes(connection) + b"COMMIT")
     except Refused as refused:
-        raise SqlmigError(
-            f"cannot create the ledger {ledger.schema}.{TABLE}: {refused.error.diag.message_primary}"
-        ) from None
+        connection.execute("ROLLBACK")
+        if refused.error.sqlstate not in ("23505", "42P06", "42P07"):  # another runner was first
+            problem = refused.error.diag.message_primary
+            raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None

@@ -1,24 +1,41 @@
-"""Running a script: one transaction, in which its row in the ledger is written or removed."""
+"""Running steps: each in turn, beside any number of other runners."""
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from sqlmig import files, plan
-from sqlmig.database import Refused, send
-from sqlmig.errors import SqlmigError, excerpt, place
-from sqlmig.ledger import create, read
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import create, holders, read
+from sqlmig.transaction import Busy, Frame, Locked, Moved, rollback, run_each, run_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlmig.database import Connection
     from sqlmig.files import Migration, Script
     from sqlmig.ledger import Ledger
+
+_LONGEST_PAUSE = 5.0
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who runs, and how: ``connect`` opens a second connection; ``say`` tells the user something meanwhile."""
+
+    connection: Connection
+    connect: Callable[[], AbstractContextManager[Connection]]
+    ledger: Ledger
+    lock_timeout: str
+    retries: int
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,15 +70,112 @@ def steps_down(migrations: Sequence[Migration], rows: Sequence[plan.Row], versio
     return [Step(by_version[v], files.load(downs[v]), "reverted") for v in versions]
 
 
-def run(connection: Connection, ledger: Ledger, steps: Sequence[Step]) -> Iterator[tuple[Step, float]]:
-    """Run the steps, and yield each, and the seconds that it took, when it is committed."""
-    if steps and read(connection, ledger) is None:
-        create(connection, ledger)
-    for step in steps:
+def run(runner: Runner, steps: Sequence[Step], recorded: set[int]) -> Iterator[tuple[Step, float]]:
+    """Run the steps, and yield each, and the seconds that it took, when it is committed.
+
+    recorded: the versions in the ledger when the steps were planned. What another runner does of the steps meanwhile is
+    left out. Raises SqlmigError when it does anything else.
+    """
+    if steps and not recorded and read(runner.connection, runner.ledger) is None:
+        create(runner.connection, runner.ledger)
+    todo = list(steps)
+    while todo:
+        step = todo[0]
         begun = time.monotonic()
-        run_one = _run_whole if step.script.scan.in_transaction else _run_each
-        run_one(connection, ledger, step.script, _record(ledger, step).as_bytes(connection))
+        try:
+            _run(runner, step, recorded)
+        except (Busy, Moved) as other:
+            if isinstance(other, Busy):
+                _wait(runner)
+            now = _versions(runner)
+            todo, recorded = _left(todo, now ^ recorded, now), now
+            continue
+        except psycopg.OperationalError as error:
+            raise SqlmigError(
+                f"the connection was lost while {step.migration.label} ran: it may have been committed;"
+                f" `sqlmig status` tells\n{str(error).strip()}"
+            ) from None
+        except KeyboardInterrupt as error:
+            raise type(error)(_after_interrupt(runner, step, str(error))) from None
+        recorded = recorded ^ {step.migration.version}
+        todo = todo[1:]
         yield step, time.monotonic() - begun
+
+
+def _run(runner: Runner, step: Step, recorded: set[int]) -> None:
+    """Run a step; where a lock cannot be had, again after growing pauses."""
+    for retry in range(1, runner.retries + 2):
+        frame = Frame(
+            runner.ledger.table,
+            step.migration.version,
+            max(recorded, default=None),
+            step.verb == "reverted",
+            _record(runner.ledger, step),
+            runner.lock_timeout,
+            _search_path(runner),
+        )
+        try:
+            if step.script.scan.in_transaction:
+                run_whole(runner.connection, step.script, frame)
+            else:
+                with runner.connect() as worker:
+                    run_each(runner.connection, worker, step.script, frame)
+            return
+        except Locked as error:
+            if retry > runner.retries:
+                raise
+            pause = min(_LONGEST_PAUSE, 0.1 * 2**retry) * random.uniform(0.5, 1)
+            runner.say(f"{error}\nrolled back; trying again in {pause:.1f} s ({retry} of {runner.retries})")
+            time.sleep(pause)
+
+
+def _wait(runner: Runner) -> None:
+    """Wait until no other runner is at work, with nothing held meanwhile; say whom for."""
+    told: set[str] = set()
+    pause = 0.02
+    while others := set(holders(runner.connection, runner.ledger.table)):
+        for other in sorted(others - told):
+            runner.say(f"waiting for {other}")
+        told |= others
+        time.sleep(pause * random.uniform(0.5, 1))
+        pause = min(0.5, pause * 1.5)
+
+
+def _versions(runner: Runner) -> set[int]:
+    return {row.version for row in read(runner.connection, runner.ledger) or ()}
+
+
+def _is_done(step: Step, recorded: set[int]) -> bool:
+    return (step.migration.version in recorded) == (step.verb == "applied")
+
+
+def _left(todo: Sequence[Step], changed: set[int], recorded: set[int]) -> list[Step]:
+    """Return the steps still to be done. Raises SqlmigError where others changed what these steps rest on."""
+    if strange := changed - {step.migration.version for step in todo}:
+        what = ", ".join(f"{'applied' if v in recorded else 'reverted'} {v}" for v in sorted(strange))
+        raise SqlmigError(f"another runner {what} meanwhile; look at `sqlmig status` and run again")
+    return [step for step in todo if not _is_done(step, recorded)]
+
+
+def _after_interrupt(runner: Runner, step: Step, message: str) -> str:
+    """Say what became of the step that was interrupted."""
+    if message:
+        return message
+    rollback(runner.connection)
+    try:
+        done = _is_done(step, _versions(runner))
+    except (SqlmigError, psycopg.Error):
+        return f"interrupted while {step.migration.label} ran; `sqlmig status` tells whether it was {step.verb}"
+    return f"interrupted; {step.migration.label} was {'' if done else 'not '}{step.verb}"
+
+
+def _search_path(runner: Runner) -> sql.Composed | None:
+    """Return a search path on which the ledger's schema stands first, where it was named."""
+    if not runner.ledger.named:
+        return None
+    ((path,),) = runner.connection.execute("SHOW search_path").fetchall()
+    parts: list[sql.Composable] = [sql.Identifier(runner.ledger.schema)]
+    return sql.SQL(", ").join([*parts, sql.SQL(str(path))] if path else parts)
 
 
 def _record(ledger: Ledger, step: Step) -> sql.Composed:
@@ -72,92 +186,3 @@ def _record(ledger: Ledger, step: Step) -> sql.Composed:
     return sql.SQL("INSERT INTO {} (version, name, checksum) VALUES ({}, {}, {})").format(
         ledger.table, migration.version, migration.name, files.checksum(step.script.text)
     )
-
-
-class _Piece(NamedTuple):
-    """A part of a message: its offset in the script where it is of the script, and how many statements it holds."""
-
-    text: bytes
-    offset: int | None
-    statements: int
-
-
-def _run_whole(connection: Connection, ledger: Ledger, script: Script, record: bytes) -> None:
-    """Send a script and its row in the ledger as one message and one transaction."""
-    text, starts = script.text, script.scan.starts
-    first, last = (starts[1], starts[-1]) if script.scan.bracketed else (0, len(text))
-    message = [
-        _Piece(text[:first] or b"BEGIN;", 0 if first else None, 1),
-        _search_path(connection, ledger, b"SET LOCAL"),
-        _Piece(text[first:last], first, len(starts) - 2 * script.scan.bracketed),
-        _Piece(b"\n;" + record + b";", None, 1),
-        _Piece(text[last:] or b"COMMIT", last, 1),
-    ]
-    try:
-        send(connection, b"".join(piece.text for piece in message))
-    except Refused as refused:
-        if not connection.closed:
-            connection.execute("ROLLBACK")
-        raise _explained(refused, script, message) from None
-
-
-def _run_each(connection: Connection, ledger: Ledger, script: Script, record: bytes) -> None:
-    """Send a script statement by statement, outside a transaction, and then its row in the ledger."""
-    text, starts = script.text, script.scan.starts
-    send(connection, _search_path(connection, ledger, b"SET").text)
-    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
-        piece = _Piece(text[start:end], start, 1)
-        try:
-            send(connection, piece.text)
-        except Refused as refused:
-            error = _explained(refused, script, [piece])
-            raise SqlmigError(
-                f"{error}\n{number - 1} of its {len(starts)} statements ran and stay; this one and the rest did not"
-            ) from None
-    send(connection, b"RESET ALL; RESET ROLE;" + record)
-
-
-def _search_path(connection: Connection, ledger: Ledger, command: bytes) -> _Piece:
-    """Put the ledger's schema first on the search path, where it was named."""
-    if not ledger.named:
-        return _Piece(b"", None, 0)
-    rest = connection.execute("SHOW search_path").fetchone()
-    path = b", ".join(
-        filter(None, [sql.Identifier(ledger.schema).as_bytes(connection), str(rest[0]).encode() if rest else b""])
-    )
-    return _Piece(command + b" search_path = " + path + b";", None, 1)
-
-
-def _explained(refused: Refused, script: Script, message: Sequence[_Piece]) -> SqlmigError:
-    """Say what the server said, and where in the file."""
-    diag = refused.error.diag
-    offset = _offset(refused, script, message)
-    what = f"{diag.severity}: {diag.message_primary}" if diag.message_primary else str(refused.error)
-    if offset is None:
-        lines = [f"{script.path}: {what}"]
-    else:
-        lines = [f"{place(script.path, script.text, offset)}: {what}", excerpt(script.text, offset)]
-    more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
-    lines += [f"{name}: {value}" for name, value in more.items() if value]
-    if diag.sqlstate == "25001":
-        lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
-    return SqlmigError("\n".join(lines))
-
-
-def _offset(refused: Refused, script: Script, message: Sequence[_Piece]) -> int | None:
-    """Return the place of an error in the script: the server's own, else the statement that it stopped at."""
-    position = refused.error.diag.statement_position
-    if position:
-        at = len(b"".join(piece.text for piece in message).decode()[: int(position) - 1].encode())
-        for piece in message:
-            if at < len(piece.text):
-                return None if piece.offset is None else piece.offset + at
-            at -= len(piece.text)
-        return len(script.text)
-    done = refused.done
-    for piece in message:
-        if done < piece.statements:
-            inside = [start for start in script.scan.starts if start >= (piece.offset or 0)]
-            return None if piece.offset is None else inside[done]
-        done -= piece.statements
-    return None

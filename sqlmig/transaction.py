@@ -1,0 +1,272 @@
+"""One script as the server gets it: its messages, what stands around it, and where in the file an error is."""
+
+from __future__ import annotations
+
+import re
+import select
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+from psycopg import generators, sql
+
+from sqlmig.database import Refused, said, send
+from sqlmig.errors import SqlmigError, excerpt, place
+from sqlmig.ledger import holders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlmig.database import Connection
+    from sqlmig.files import Script
+
+# The lock is the transaction's own, so that a pooler cannot leak it and a killed runner cannot leave it; nobody waits
+# for it within a statement, which would stall CREATE INDEX CONCURRENTLY elsewhere.
+_BEFORE = """\
+SET LOCAL lock_timeout = {lock_timeout};
+SET LOCAL row_security = off;
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+DO $sqlmig$
+BEGIN
+    IF (SELECT max(version) FROM {table}) IS DISTINCT FROM {newest}
+        OR EXISTS (SELECT FROM {table} WHERE version = {version}) <> {recorded}
+    THEN
+        RAISE 'the ledger has moved on';
+    END IF;
+END
+$sqlmig$;
+SET LOCAL row_security TO DEFAULT;
+"""
+# What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
+_AFTER = b"""\
+RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
+CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
+"""
+_DEALLOCATE = b"""\
+DO $sqlmig$
+DECLARE
+    prepared text;
+BEGIN
+    FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE pg_catalog.format('DEALLOCATE %I', prepared);
+    END LOOP;
+END
+$sqlmig$;
+"""
+_SET_TRANSACTION = re.compile(rb"set\s+(?:local\s+)?transaction\b", re.IGNORECASE)
+# What a pooler that shares its sessions would hand to other clients.
+_SESSION_STATE = re.compile(
+    rb"(?:set\s+(?!local\b|transaction\b|constraints\b)|listen\b|load\b|prepare\b|create\s+(?:local\s+)?temp)",
+    re.IGNORECASE,
+)
+
+
+class Busy(Exception):
+    """Another runner is at work."""
+
+
+class Moved(Exception):
+    """The ledger is no longer what the plan was made for."""
+
+
+class Locked(SqlmigError):
+    """A lock could not be had in time, or a deadlock was broken: trying again may help."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a script: the ledger as expected before it, and the statement that records it."""
+
+    table: sql.Identifier
+    version: int
+    newest: int | None
+    recorded: bool
+    record: sql.Composed
+    lock_timeout: str
+    search_path: sql.Composed | None
+
+    def before(self) -> sql.Composed:
+        """Return the statements that take the ledger's lock and make sure of what it says."""
+        fields = {name: getattr(self, name) for name in ("lock_timeout", "newest", "version", "recorded", "table")}
+        return sql.SQL(_BEFORE).format(**fields)
+
+
+class _Piece(NamedTuple):
+    """A part of a message, and how many statements it holds.
+
+    offset: in the script, where it is of the script; else words: what the server is doing there.
+    """
+
+    text: bytes
+    statements: int
+    offset: int | None = None
+    words: str = ""
+
+
+def run_whole(connection: Connection, script: Script, frame: Frame) -> None:
+    """Send a script with its row in the ledger as one message and one transaction.
+
+    Raises Busy and Moved before it ran, Locked and SqlmigError after it was rolled back.
+    """
+    text, starts = script.text, script.scan.starts
+    opening = int(script.scan.bracketed)
+    while opening < len(starts) and _SET_TRANSACTION.match(text, starts[opening]):
+        opening += 1  # it must come before any query, ours too
+    closing = len(starts) - script.scan.bracketed
+    first, last = [*starts, len(text)][opening] if opening else 0, starts[-1] if script.scan.bracketed else len(text)
+    after = _AFTER + (_DEALLOCATE if re.search(rb"prepare", text, re.IGNORECASE) else b"")
+    path = sql.SQL("SET LOCAL search_path = {};").format(frame.search_path) if frame.search_path else sql.SQL("")
+    before = [
+        _Piece(b"" if script.scan.bracketed else b"BEGIN;", 1 - script.scan.bracketed),
+        _Piece(text[:first] + b"\n;", opening, 0),
+        _Piece((frame.before() + path).as_bytes(connection), 5 + bool(frame.search_path)),
+    ]
+    message = [
+        *before,
+        _Piece(text[first:last], closing - opening, first),
+        _Piece(b"\n;SET CONSTRAINTS ALL IMMEDIATE;", 1, words="at its end, when deferred constraints are checked: "),
+        _Piece(after, 8 + (after != _AFTER)),
+        _Piece(frame.record.as_bytes(connection) + b";", 1),
+        _Piece(text[last:] or b"COMMIT", 1, last if last < len(text) else None, "at COMMIT: "),
+    ]
+    try:
+        send(connection, b"".join(piece.text for piece in message))
+    except Refused as refused:
+        rollback(connection)
+        if refused.done < sum(piece.statements for piece in before):
+            _raise_for_ledger(refused)
+        problem = _explained(refused, script, message)
+        raise (Locked if refused.error.sqlstate in ("55P03", "40P01") else SqlmigError)(problem) from None
+
+
+def run_each(connection: Connection, worker: Connection, script: Script, frame: Frame) -> None:
+    """Send a script statement by statement over ``worker`` while ``connection`` holds the ledger's lock; record it.
+
+    The transaction that holds the lock holds no snapshot, so CREATE INDEX CONCURRENTLY does not wait for it.
+    Raises Busy and Moved before it ran; SqlmigError, or what interrupted it, with words for what stays.
+    """
+    hold = b"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0;"
+    try:
+        send(connection, hold + frame.before().as_bytes(connection))
+    except Refused as refused:
+        rollback(connection)
+        _raise_for_ledger(refused)
+        raise SqlmigError(f"{script.path}: {said(refused.error.diag)}") from None
+    if holders(connection, frame.table):  # a killed runner's statement is still running
+        rollback(connection)
+        raise Busy
+    try:
+        _prepare(worker, script, frame)
+        _send_each(worker, script)
+        if _invalid_indexes(connection, script.text):
+            raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
+    except (SqlmigError, KeyboardInterrupt) as error:
+        rollback(connection)
+        raise type(error)("\n".join([str(error), *_invalid_indexes(connection, script.text)])) from None
+    send(connection, frame.record.as_bytes(connection) + b";COMMIT")
+
+
+def _send_each(worker: Connection, script: Script) -> None:
+    text, starts = script.text, script.scan.starts
+    for done, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
+        piece = _Piece(text[start:end], 1, start)
+        stays = (
+            f"{done} of {len(starts)} statements ran and stay, this one failed, {len(starts) - done - 1} did not run"
+        )
+        try:
+            send(worker, piece.text)
+        except Refused as refused:
+            raise SqlmigError(f"{_explained(refused, script, [piece])}\n{stays}") from None
+        except (psycopg.OperationalError, KeyboardInterrupt) as error:
+            words = f"{place(script.path, text, start)}: {str(error).strip() or 'interrupted'}\n{stays}"
+            raise (KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+    if worker.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        raise SqlmigError(f"{script.path}: it leaves a transaction open, which was rolled back; end it with COMMIT")
+
+
+def _prepare(worker: Connection, script: Script, frame: Frame) -> None:
+    """Make a session ready for a script of its own, or refuse where a pooler shares the session with other clients."""
+    worker.pgconn.send_query(b"SELECT pg_backend_pid()")
+    if not select.select([worker], [], [], 10)[0]:
+        worker.close()
+        raise SqlmigError(
+            f"{script.path}: no second connection within 10 s; a no-transaction file needs two of a pooler"
+        )
+    pid = worker.wait(generators.fetch_many(worker.pgconn))[0].get_value(0, 0)
+    if pid == b"%d" % worker.info.backend_pid:
+        path = sql.SQL("SET search_path = {};").format(frame.search_path) if frame.search_path else sql.SQL("")
+        send(worker, b"SET lock_timeout = 0;" + path.as_bytes(worker))
+        return
+    remedy = "connect to the server itself for this file"
+    if frame.search_path:
+        raise SqlmigError(f"{script.path}: --schema cannot be kept for a no-transaction file by a pooler; {remedy}")
+    for start in script.scan.starts:
+        if _SESSION_STATE.match(script.text, start):
+            where = place(script.path, script.text, start)
+            raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")
+
+
+def _invalid_indexes(connection: Connection, text: bytes) -> list[str]:
+    """Return a line for each index that the text names and that is INVALID, with the remedy."""
+    query = """
+        SELECT indexrelid::pg_catalog.regclass::text, relname
+        FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+        WHERE NOT indisvalid AND relkind = 'i'
+        ORDER BY 1
+    """
+    with suppress(psycopg.OperationalError):
+        return [
+            f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
+            for name, bare in connection.execute(query)
+            if re.sub(r"_cc(new|old)\d*$", "", str(bare)).encode() in text
+        ]
+    return []
+
+
+def rollback(connection: Connection) -> None:
+    """End what is open, where there is still a connection."""
+    with suppress(psycopg.OperationalError):
+        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+
+
+def _raise_for_ledger(refused: Refused) -> None:
+    if refused.error.sqlstate == "55P03":
+        raise Busy from None
+    if refused.error.sqlstate == "P0001":
+        raise Moved from None
+
+
+def _explained(refused: Refused, script: Script, message: Sequence[_Piece]) -> str:
+    """Say what the server said, and where in the file."""
+    diag = refused.error.diag
+    first, *more = said(diag).splitlines()
+    offset, words = _offset(refused, script, message)
+    if offset is None:
+        lines = [f"{script.path}: {words}{first}"]
+    else:
+        lines = [f"{place(script.path, script.text, offset)}: {first}", excerpt(script.text, offset)]
+    if diag.internal_query and diag.internal_position:
+        inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())
+        lines += ["in the query that it ran:", excerpt(diag.internal_query.encode(), inside)]
+    lines += more
+    if diag.sqlstate == "25001" and script.scan.in_transaction:
+        lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
+    return "\n".join(lines)
+
+
+def _offset(refused: Refused, script: Script, message: Sequence[_Piece]) -> tuple[int | None, str]:
+    """Return an error's offset in the script (the server's own, else that of the statement), or words for the place."""
+    position = refused.error.diag.statement_position
+    at, done = 0, refused.done
+    if position:
+        at = len(b"".join(piece.text for piece in message).decode()[: int(position) - 1].encode())
+    for piece in message:
+        if (at < len(piece.text)) if position else (done < piece.statements):
+            break
+        at, done = at - len(piece.text), done - piece.statements
+    if piece.offset is None:
+        # A statement that has no end is refused where ours begin.
+        return (len(script.text.rstrip()), "") if position and piece.words else (None, piece.words)
+    return (piece.offset + at if position else [s for s in script.scan.starts if s >= piece.offset][done]), ""

@@ -1,0 +1,67 @@
+"""The ledgers of other tools are recognised and refused untouched, with the commands to take over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Project
+
+THEIRS = {
+    "golang-migrate": (
+        (
+            "CREATE TABLE schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);"
+            "INSERT INTO schema_migrations VALUES (7, false)"
+        ),
+        ["the ledger of golang-migrate", 'ALTER TABLE "public"."schema_migrations" RENAME TO', "sqlmig stamp 7"],
+    ),
+    "dbmate": (
+        (
+            "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY);"
+            "INSERT INTO schema_migrations VALUES ('20240101000000'), ('20240102000000')"
+        ),
+        ["the ledger of dbmate or Rails", "sqlmig stamp 20240102000000"],
+    ),
+    "rails": (
+        "CREATE TABLE schema_migrations (version varchar NOT NULL PRIMARY KEY)",
+        ["the ledger of dbmate or Rails", "sqlmig stamp 0"],
+    ),
+    "sqlx": (
+        (
+            "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,"
+            " installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, checksum BYTEA NOT NULL,"
+            " execution_time BIGINT NOT NULL);"
+            "INSERT INTO _sqlx_migrations VALUES (3, 'x', now(), true, '', 1)"
+        ),
+        ["this database is kept by sqlx", "sqlmig stamp 3"],
+    ),
+    "an unknown tool": (
+        "CREATE TABLE schema_migrations (version bigint, name text, checksum bytea, applied_at timestamptz)",
+        ["public.schema_migrations is not sqlmig's ledger", "--schema", "left untouched"],
+    ),
+    "an unknown tool with text versions": (
+        "CREATE TABLE schema_migrations (version text, name text, checksum text, applied_at text)",
+        ["public.schema_migrations is not sqlmig's ledger"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "words"), THEIRS.values(), ids=THEIRS)
+def test_another_tools_ledger_is_refused_untouched(project: Project, made: str, words: list[str]) -> None:
+    project.query(made)
+    content = f"TABLE {made.split()[2]}"
+    before = project.query(content)
+    project.file("1_x.up.sql", "CREATE TABLE a ();")
+    error = project.run("up", code=1).err
+    for word in words:
+        assert word in error
+    assert project.query(content) == before
+    assert project.query("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_a_view_of_that_name_is_refused(project: Project) -> None:
+    project.query("CREATE VIEW schema_migrations AS SELECT 1 AS number")
+    project.file("1_x.up.sql", "CREATE TABLE a ();")
+    assert "not sqlmig's ledger" in project.run("up", code=1).err
