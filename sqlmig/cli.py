@@ -7,15 +7,15 @@ import os
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import sqlmig
-from sqlmig import files, plan, run
+from sqlmig import check, files, plan, run, script
 from sqlmig.database import connected, located
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.ledger import WORKER, Ledger
@@ -23,8 +23,10 @@ from sqlmig.ledger import WORKER, Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlmig.database import Connection
     from sqlmig.files import Migration
+
+
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,18 @@ class Settings:
     @contextmanager
     def database(self) -> Iterator[str]:
         """Yield the database's URL, and a server where it is embedded. Raises UsageError where none is named."""
-        if self.url is None and not any(
-            os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
-        ):
+        if self.url is None and not any(os.environ.get(name) for name in _LIBPQ):
             raise UsageError(
                 "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
             )
         with located(self.url or "") as url:
             yield url
+
+    @contextmanager
+    def runner(self, lock_timeout: str = "5s", retries: int = 0) -> Iterator[run.Runner]:
+        """Yield a connection to the database, with all that running over it needs."""
+        with self.database() as url, connected(url, say) as connection:
+            yield run.Runner(connection, lambda: connected(url, say, WORKER), self.ledger, lock_timeout, retries, say)
 
 
 def say(message: str) -> None:
@@ -95,6 +101,8 @@ def _exclusive(**options: object) -> None:
 
 
 _to = click.option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
+_steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Rehearse it in one transaction and roll back.")
 
 
 def _duration_setting(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -123,77 +131,84 @@ def _locks(command: Callable[..., object]) -> Callable[..., object]:
     return timeout(retries(command))
 
 
-_steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
-
-
 @group.command()
 @_to
 @_steps
 @click.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@_dry_run
 @_locks
 @click.pass_obj
 def up(
-    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, lock_timeout: str, retries: int
+    settings: Settings, /, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, **locks: Any
 ) -> None:
     """Apply what is pending, oldest first, one transaction a file."""
     _exclusive(to=to, steps=steps)
     migrations = settings.migrations()
-    with settings.database() as url, connected(url, say) as connection:
-        rows = run.rows_of(connection, settings.ledger, migrations)
-        versions = plan.up(rows, to, steps, allow_out_of_order=allow_out_of_order)
-        steps_up = run.steps_up(migrations, versions)
-        _run(steps_up, rows, connection, url, settings.ledger, lock_timeout, retries)
+    with settings.runner(**locks) as runner:
+        rows = run.rows_of(runner, migrations)
+        todo = run.steps_up(migrations, plan.up(rows, to, steps, allow_out_of_order=allow_out_of_order))
+        _rehearse(runner, todo) if dry_run else _run(runner, todo, rows)
 
 
 @group.command()
 @_to
 @_steps
 @click.option("--all", "everything", is_flag=True, help="Revert all.")
+@_dry_run
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_locks
 @click.pass_obj
 def down(
     settings: Settings,
+    /,
     to: int | None,
     steps: int | None,
     *,
     everything: bool,
+    dry_run: bool,
     yes: bool,
-    lock_timeout: str,
-    retries: int,
+    **locks: Any,
 ) -> None:
     """Revert the newest applied migration, or more."""
     _exclusive(to=to, steps=steps, all=everything)
     if to is None and steps is None and not everything:
         steps = 1
     migrations = settings.migrations()
-    with settings.database() as url, connected(url, say) as connection:
-        rows = run.rows_of(connection, settings.ledger, migrations)
-        steps_down = run.steps_down(migrations, rows, plan.down(rows, to, steps))
-        if steps_down and sys.stdin.isatty() and not yes:
-            click.echo("to revert: " + ", ".join(step.migration.label for step in steps_down), err=True)
-            click.confirm("Revert?", abort=True, err=True)
-        _run(steps_down, rows, connection, url, settings.ledger, lock_timeout, retries)
+    with settings.runner(**locks) as runner:
+        rows = run.rows_of(runner, migrations)
+        todo = run.steps_down(migrations, rows, plan.down(rows, to, steps))
+        asks = todo and sys.stdin.isatty() and not yes
+        if dry_run or asks:
+            _rehearse(runner, todo)
+        if not dry_run:
+            if asks:
+                click.confirm("Revert?", abort=True, err=True)
+            _run(runner, todo, rows)
 
 
-def _run(
-    steps: list[run.Step],
-    rows: list[plan.Row],
-    connection: Connection,
-    url: str,
-    ledger: Ledger,
-    lock_timeout: str,
-    retries: int,
-) -> None:
+def _run(runner: run.Runner, steps: list[run.Step], rows: list[plan.Row]) -> None:
     """Run the steps and print a line for each as it is done."""
-    recorded = {row.version for row in rows if row.applied_at}
-    runner = run.Runner(connection, lambda: connected(url, say, WORKER), ledger, lock_timeout, retries, say)
     nothing = True
-    for step, seconds in run.run(runner, steps, recorded):
+    for step, seconds in run.run(runner, steps, {row.version for row in rows if row.applied_at}):
         click.echo(f"{step.verb} {step.migration.label} ({_duration(seconds)})")
         nothing = False
     if nothing:
         click.echo("nothing to do")
+
+
+def _rehearse(runner: run.Runner, steps: list[run.Step]) -> None:
+    """Rehearse the steps and print a line for each."""
+    if not steps:
+        click.echo("nothing to do")
+    took, lost = run.rehearse(runner, steps)
+    for step, seconds in took:
+        if seconds is None:
+            click.echo(f"not rehearsed {step.migration.label}: it runs outside a transaction")
+        else:
+            verb = {"applied": "apply", "reverted": "revert"}[step.verb]
+            click.echo(f"would {verb} {step.migration.label} ({_duration(seconds)})")
+    for what in lost:
+        click.echo(f"would lose {what}")
 
 
 def _duration(seconds: float) -> str:
@@ -207,8 +222,8 @@ def _duration(seconds: float) -> str:
 def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     """Show each version and its state. Never writes."""
     migrations = settings.migrations()
-    with settings.database() as url, connected(url, say) as connection:
-        rows = run.rows_of(connection, settings.ledger, migrations)
+    with settings.runner() as runner:
+        rows = run.rows_of(runner, migrations)
     if as_json:
         fields = ("version", "name", "state", "applied_at")
         click.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows], indent=2))
@@ -226,6 +241,60 @@ def new(settings: Settings, name: str) -> None:
     """Write the next pair of files."""
     for path in files.create(settings.directory, name):
         click.echo(path)
+
+
+@group.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@click.pass_obj
+def check_command(settings: Settings, *, as_json: bool) -> int:
+    """Prove that each down file undoes its up file, on a scratch database."""
+    migrations = settings.migrations()
+    with settings.database() as url, check.scratch(url, settings.ledger, say) as connection:
+        trials = check.check(connection, migrations)
+        bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
+        with bar if sys.stderr.isatty() else nullcontext(trials) as each:
+            findings = list(each)
+    if as_json:
+        fields = ("version", "result", "left", "lost", "changed", "notes")
+        click.echo(json.dumps([{field: getattr(finding, field) for field in fields} for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.result:12}  {finding.label}")
+            for field in ("left", "lost", "changed", "notes"):
+                for line in getattr(finding, field):
+                    click.echo(f"              {field.removesuffix('s')}: {line}")
+    return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
+
+
+@group.command("script")
+@click.option("--from", "start", type=click.IntRange(0), metavar="V", help="Begin at this version.")
+@_to
+@click.option("--down", "backward", is_flag=True, help="Revert instead.")
+@click.pass_obj
+def script_command(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
+    """Print one SQL script that applies the files, to be pasted any number of times."""
+    migrations = settings.migrations()
+    for version in (start, to):
+        if version is not None and version not in {m.version for m in migrations}:
+            raise UsageError(f"there is no version {version} in {settings.directory}")
+    chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
+    if not chosen:
+        raise UsageError("--from is beyond --to")
+    click.echo(script.script(settings.ledger, migrations, chosen, say, down=backward), nl=False)
+
+
+@group.command()
+@click.argument("version", type=click.IntRange(0), metavar="V")
+@click.pass_obj
+def stamp(settings: Settings, version: int) -> None:
+    """Record everything up to V as applied without running it."""
+    migrations = settings.migrations()
+    with settings.runner() as runner:
+        recorded = run.stamp(runner, migrations, run.rows_of(runner, migrations), version)
+    for label in recorded:
+        click.echo(f"recorded {label}")
+    if not recorded:
+        click.echo("nothing to do")
 
 
 def command(arguments: list[str] | None = None) -> int:

@@ -103,28 +103,31 @@ def holders(connection: Connection, table: sql.Identifier) -> list[str]:
     return [f"process {pid} ({name}, at work since {since})" for pid, name, since in rows]
 
 
-def create(connection: Connection, ledger: Ledger) -> None:
+def create(connection: Connection, ledger: Ledger, *, within: bool = False, taking_over: bool = False) -> None:
     """Create the ledger, closed to everyone but its owner; another runner may do so first.
 
-    Raises SqlmigError when the role may not, and where the schema has the ledger of sqlx.
+    within: a transaction that is open. taking_over: from sqlx, whose ledger is an error otherwise.
+    Raises SqlmigError when the role may not.
     """
-    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    statements = sql.SQL(text).format(table=ledger.table, literal=sql.Literal(ledger.table.as_string()))
     schema = sql.Identifier(ledger.schema)
     sqlx = sql.Identifier(ledger.schema, "_sqlx_migrations")
     query = "SELECT to_regnamespace(%s) IS NULL, to_regclass(%s) IS NOT NULL"
     ((missing, other),) = connection.execute(query, [schema.as_string(), sqlx.as_string()]).fetchall()
-    if other:
+    if other and not taking_over:
         ((newest,),) = connection.execute(sql.SQL("SELECT max(version) FROM {}").format(sqlx)).fetchall()
         raise SqlmigError(
             f"this database is kept by sqlx ({sqlx.as_string()}); to take over: sqlmig stamp {newest or 0}"
         )
+    text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    statements = sql.SQL(text).format(table=ledger.table, literal=sql.Literal(ledger.table.as_string()))
     if missing and ledger.named:
         statements = sql.SQL("CREATE SCHEMA {};").format(schema) + statements
+    begin, commit = (b"", b"") if within else (b"BEGIN;", b"COMMIT")
     try:
-        send(connection, b"BEGIN;" + statements.as_bytes(connection) + b"COMMIT")
+        send(connection, begin + statements.as_bytes(connection) + commit)
     except Refused as refused:
         connection.execute("ROLLBACK")
-        if refused.error.sqlstate not in ("23505", "42P06", "42P07"):  # another runner was first
+        faster = refused.error.sqlstate in ("23505", "42P06", "42P07") and read(connection, ledger) is not None
+        if not faster:  # it was no other runner
             problem = refused.error.diag.message_primary
             raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None

@@ -62,7 +62,7 @@ def up(
     to: the last of them. steps: how many at most.
     Raises UsageError for a version that does not exist, SqlmigError for a directory and a ledger that disagree.
     """
-    _check_version(rows, to)
+    check_version(rows, to)
     remedies = {
         "changed": "changed since it was applied: restore the file, and write the change as a new migration",
         "missing": "applied, but its file is gone: restore the file",
@@ -87,7 +87,7 @@ def down(rows: Sequence[Row], to: int | None = None, steps: int | None = 1) -> l
     applied = [row.version for row in rows if row.applied_at is not None][::-1]
     if to is not None:
         if to != 0:
-            _check_version(rows, to)
+            check_version(rows, to)
         start = -1 if to == 0 and not any(row.version == 0 for row in rows) else to
         return [version for version in applied if version > start]
     if steps is not None and steps > max(1, len(applied)):
@@ -95,6 +95,7 @@ def down(rows: Sequence[Row], to: int | None = None, steps: int | None = 1) -> l
     return applied[:steps]
 
 
-def _check_version(rows: Sequence[Row], version: int | None) -> None:
+def check_version(rows: Sequence[Row], version: int | None) -> None:
+    """Raise UsageError for a version that does not exist."""
     if version is not None and not any(row.version == version for row in rows):
         raise UsageError(f"there is no version {version}; `sqlmig status` shows those there are")

@@ -12,8 +12,20 @@ from psycopg import sql
 
 from sqlmig import files, plan
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import create, holders, read
-from sqlmig.transaction import Busy, Frame, Locked, Moved, rollback, run_each, run_whole
+from sqlmig.ledger import TABLE, create, holders, read
+from sqlmig.transaction import (
+    Busy,
+    Explained,
+    Frame,
+    Locked,
+    Moved,
+    Piece,
+    parts,
+    rollback,
+    run_each,
+    run_whole,
+    send_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +59,9 @@ class Step:
     verb: str
 
 
-def rows_of(connection: Connection, ledger: Ledger, migrations: Sequence[Migration]) -> list[plan.Row]:
+def rows_of(runner: Runner, migrations: Sequence[Migration]) -> list[plan.Row]:
     """Return a row for each version. It writes nothing."""
-    applied = read(connection, ledger) or []
+    applied = read(runner.connection, runner.ledger) or []
     versions = {row.version for row in applied}
     checksums = {m.version: files.checksum(files.read(m.up)) for m in migrations if m.version in versions}
     return plan.states(migrations, applied, checksums)
@@ -67,7 +79,13 @@ def steps_down(migrations: Sequence[Migration], rows: Sequence[plan.Row], versio
     downs = {version: migration.down for version, migration in by_version.items() if migration.down}
     if without := [row.label for row in rows if row.version in set(versions) - set(downs)]:
         raise SqlmigError(f"nothing was reverted: there is no down file for {', '.join(without)}")
-    return [Step(by_version[v], files.load(downs[v]), "reverted") for v in versions]
+    steps = [Step(by_version[v], files.load(downs[v]), "reverted") for v in versions]
+    for step in steps:
+        if step.script.scan.irreversible is not None:
+            raise SqlmigError(
+                f"nothing was reverted: {step.migration.label} is irreversible: {step.script.scan.irreversible}"
+            )
+    return steps
 
 
 def run(runner: Runner, steps: Sequence[Step], recorded: set[int]) -> Iterator[tuple[Step, float]]:
@@ -100,6 +118,83 @@ def run(runner: Runner, steps: Sequence[Step], recorded: set[int]) -> Iterator[t
         recorded = recorded ^ {step.migration.version}
         todo = todo[1:]
         yield step, time.monotonic() - begun
+
+
+def rehearse(runner: Runner, steps: Sequence[Step]) -> tuple[list[tuple[Step, float | None]], list[str]]:
+    """Run the steps in one transaction and roll it back.
+
+    Returns the seconds of each (None where it cannot be rehearsed), and the tables and columns that would vanish with
+    the rows that they hold. Raises SqlmigError for a file that fails.
+    """
+    connection, took = runner.connection, list[tuple[Step, float | None]]()
+    exists = read(connection, runner.ledger) is not None
+    before = _columns(runner)
+    connection.execute("BEGIN")
+    try:
+        if not exists:
+            create(connection, runner.ledger, within=True)
+        for step in steps:
+            begun = time.monotonic()
+            if not step.script.scan.in_transaction:
+                took.append((step, None))
+                continue
+            path = _search_path(runner)
+            settings = sql.SQL("SET LOCAL lock_timeout = {};").format(runner.lock_timeout)
+            settings += sql.SQL("SET LOCAL search_path = {};").format(path) if path else sql.SQL("")
+            first = Piece(settings.as_bytes(connection), 1 + bool(path))
+            record = Piece(_record(runner.ledger, step).as_bytes(connection), 1)
+            try:
+                send_pieces(connection, [first, *parts(step.script)[1], record], step.script)
+            except Explained as error:
+                if error.sqlstate == "55P04":
+                    raise SqlmigError(
+                        f"{error}\nthis cannot be rehearsed in one transaction; `sqlmig up` can do it"
+                    ) from None
+                raise
+            took.append((step, time.monotonic() - begun))
+        after = _columns(runner)
+    finally:
+        rollback(connection)
+    lost = []
+    for table, columns in before.items():
+        if gone := [column for column in columns if column not in after.get(table, ())]:
+            ((rows,),) = connection.execute(sql.SQL("SELECT count(*) FROM ") + sql.SQL(table)).fetchall()
+            what = f"{', '.join(gone)} of {table}" if table in after else table
+            lost.append(f"{what} ({rows} row{'' if rows == 1 else 's'})")
+    return took, lost
+
+
+def _columns(runner: Runner) -> dict[str, list[str]]:
+    """Return the columns of each table, both as one writes them in SQL."""
+    query = sql.SQL("""
+        SELECT attrelid::regclass::text, array_agg(quote_ident(attname) ORDER BY attnum)
+        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+        WHERE relkind IN ('r', 'p', 'm') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+            AND attnum > 0 AND NOT attisdropped AND relname <> {}
+        GROUP BY 1 ORDER BY 1
+    """)
+    return dict(runner.connection.execute(query.format(TABLE)).fetchall())  # type: ignore[arg-type]
+
+
+def stamp(runner: Runner, migrations: Sequence[Migration], rows: Sequence[plan.Row], version: int) -> list[str]:
+    """Record everything up to a version as applied without running it, and return the labels of what was recorded.
+
+    Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
+    """
+    plan.check_version(rows, version)
+    if strange := [
+        f"{row.label} is {row.state}" for row in rows if row.version <= version and row.state in ("changed", "missing")
+    ]:
+        raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
+    recorded = {row.version for row in rows if row.applied_at}
+    todo = [m for m in migrations if m.version <= version and m.version not in recorded]
+    if not recorded and read(runner.connection, runner.ledger) is None:
+        create(runner.connection, runner.ledger, taking_over=True)
+    values = [(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
+    insert = sql.SQL("INSERT INTO {} (version, name, checksum) VALUES (%s, %s, %s)").format(runner.ledger.table)
+    with runner.connection.transaction(), runner.connection.cursor() as cursor:
+        cursor.executemany(insert, values)
+    return [migration.label for migration in todo]
 
 
 def _run(runner: Runner, step: Step, recorded: set[int]) -> None:

@@ -45,11 +45,13 @@ class Scan:
     starts: the byte offset of each statement; each goes on to the next one's start.
     in_transaction: whether it runs in one transaction (else statement by statement).
     bracketed: whether its first and last statement are a BEGIN and a COMMIT of its own.
+    irreversible: why a down file cannot undo its up file, where it says so.
     """
 
     starts: array[int]
     in_transaction: bool
     bracketed: bool
+    irreversible: str | None = None
 
 
 def scan(text: bytes) -> Scan:
@@ -85,18 +87,21 @@ def scan(text: bytes) -> Scan:
         at = _blank(text, at + 1)
     alone = concurrently and len(starts) == 1
     if b"no-transaction" in directives or alone:
-        return Scan(starts, in_transaction=False, bracketed=False)
-    return Scan(starts, in_transaction=True, bracketed=_bracketed(starts, control))
+        return Scan(starts, in_transaction=False, bracketed=False, irreversible=directives.get(b"irreversible"))
+    bracketed = _bracketed(starts, control)
+    return Scan(starts, in_transaction=True, bracketed=bracketed, irreversible=directives.get(b"irreversible"))
 
 
-def _directives(text: bytes, end: int) -> set[bytes]:
-    found = {directive[1].rstrip(): directive.start() for directive in _DIRECTIVE.finditer(text, 0, end)}
-    for name, at in found.items():
-        if name != b"no-transaction":
-            raise ScanError(
-                f"unknown directive “{name.decode()}”; the one there is reads “-- sqlmig: no-transaction”", at
-            )
-    return set(found)
+def _directives(text: bytes, end: int) -> dict[bytes, str]:
+    """Return the directives before the first statement, each with the words that follow it."""
+    found = {}
+    for directive in _DIRECTIVE.finditer(text, 0, end):
+        name, _, words = re.sub(rb"[\s,:]+", b" ", directive[1], count=1).rstrip().partition(b" ")
+        if name not in (b"no-transaction", b"irreversible") or (name == b"no-transaction" and words.strip()):
+            there_are = "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”"
+            raise ScanError(f"unknown directive “{directive[1].decode()}”; there are {there_are}", directive.start())
+        found[name] = words.decode().strip()
+    return found
 
 
 def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:

@@ -18,6 +18,8 @@ from sqlmig.ledger import holders
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from psycopg.pq.abc import PGresult
+
     from sqlmig.database import Connection
     from sqlmig.files import Script
 
@@ -39,7 +41,7 @@ $sqlmig$;
 SET LOCAL row_security TO DEFAULT;
 """
 # What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
-_AFTER = b"""\
+AFTER = b"""\
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
 CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
 """
@@ -70,6 +72,15 @@ class Moved(Exception):
     """The ledger is no longer what the plan was made for."""
 
 
+class Explained(SqlmigError):
+    """The server's error in words, how many statements of the message were done before, and its code."""
+
+    def __init__(self, message: str, done: int, sqlstate: str | None) -> None:
+        """Keep what decides how it goes on."""
+        super().__init__(message)
+        self.done, self.sqlstate = done, sqlstate
+
+
 class Locked(SqlmigError):
     """A lock could not be had in time, or a deadlock was broken: trying again may help."""
 
@@ -92,16 +103,36 @@ class Frame:
         return sql.SQL(_BEFORE).format(**fields)
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """A part of a message, and how many statements it holds.
 
-    offset: in the script, where it is of the script; else words: what the server is doing there.
+    script, offset: where it stands in a file, where it is of one; else words: what the server is doing there.
     """
 
     text: bytes
     statements: int
-    offset: int | None = None
+    script: Script | None = None
+    offset: int = 0
     words: str = ""
+
+
+def parts(script: Script) -> tuple[list[Piece], list[Piece], Piece]:
+    """Return what opens a script's transaction; what it does, to its end, and what then undoes its settings; COMMIT."""
+    text, starts, bracketed = script.text, script.scan.starts, script.scan.bracketed
+    opening = int(bracketed)
+    while opening < len(starts) and _SET_TRANSACTION.match(text, starts[opening]):
+        opening += 1  # it must come before any query, ours too
+    first = [*starts, len(text)][opening] if opening else 0
+    last = starts[-1] if bracketed else len(text)
+    begin = [] if bracketed else [Piece(b"BEGIN;", 1)]
+    deallocate = _DEALLOCATE if re.search(rb"prepare", text, re.IGNORECASE) else b""
+    middle = [
+        Piece(text[first:last], len(starts) - bracketed - opening, script, first),
+        Piece(b"\n;SET CONSTRAINTS ALL IMMEDIATE;", 1, words="at its end, when deferred constraints are checked: "),
+        Piece(AFTER + deallocate, 8 + bool(deallocate)),
+    ]
+    closing = Piece(text[last:], 1, script, last) if bracketed else Piece(b"COMMIT", 1, words="at COMMIT: ")
+    return [*begin, Piece(text[:first] + b"\n;", opening, script)], middle, closing
 
 
 def run_whole(connection: Connection, script: Script, frame: Frame) -> None:
@@ -109,35 +140,24 @@ def run_whole(connection: Connection, script: Script, frame: Frame) -> None:
 
     Raises Busy and Moved before it ran, Locked and SqlmigError after it was rolled back.
     """
-    text, starts = script.text, script.scan.starts
-    opening = int(script.scan.bracketed)
-    while opening < len(starts) and _SET_TRANSACTION.match(text, starts[opening]):
-        opening += 1  # it must come before any query, ours too
-    closing = len(starts) - script.scan.bracketed
-    first, last = [*starts, len(text)][opening] if opening else 0, starts[-1] if script.scan.bracketed else len(text)
-    after = _AFTER + (_DEALLOCATE if re.search(rb"prepare", text, re.IGNORECASE) else b"")
+    opening, middle, closing = parts(script)
     path = sql.SQL("SET LOCAL search_path = {};").format(frame.search_path) if frame.search_path else sql.SQL("")
-    before = [
-        _Piece(b"" if script.scan.bracketed else b"BEGIN;", 1 - script.scan.bracketed),
-        _Piece(text[:first] + b"\n;", opening, 0),
-        _Piece((frame.before() + path).as_bytes(connection), 5 + bool(frame.search_path)),
-    ]
-    message = [
-        *before,
-        _Piece(text[first:last], closing - opening, first),
-        _Piece(b"\n;SET CONSTRAINTS ALL IMMEDIATE;", 1, words="at its end, when deferred constraints are checked: "),
-        _Piece(after, 8 + (after != _AFTER)),
-        _Piece(frame.record.as_bytes(connection) + b";", 1),
-        _Piece(text[last:] or b"COMMIT", 1, last if last < len(text) else None, "at COMMIT: "),
-    ]
+    before = [*opening, Piece((frame.before() + path).as_bytes(connection), 5 + bool(frame.search_path))]
     try:
-        send(connection, b"".join(piece.text for piece in message))
+        send_pieces(connection, [*before, *middle, Piece(frame.record.as_bytes(connection) + b";", 1), closing], script)
+    except Explained as error:
+        if error.done < sum(piece.statements for piece in before):
+            _raise_for_ledger(error.sqlstate)
+        raise (Locked if error.sqlstate in ("55P03", "40P01") else SqlmigError)(str(error)) from None
+
+
+def send_pieces(connection: Connection, pieces: Sequence[Piece], script: Script) -> list[PGresult]:
+    """Send one message, and return its results. Raises Explained, when what was open is rolled back."""
+    try:
+        return send(connection, b"".join(piece.text for piece in pieces))
     except Refused as refused:
         rollback(connection)
-        if refused.done < sum(piece.statements for piece in before):
-            _raise_for_ledger(refused)
-        problem = _explained(refused, script, message)
-        raise (Locked if refused.error.sqlstate in ("55P03", "40P01") else SqlmigError)(problem) from None
+        raise Explained(_explained(refused, script, pieces), refused.done, refused.error.sqlstate) from None
 
 
 def run_each(connection: Connection, worker: Connection, script: Script, frame: Frame) -> None:
@@ -148,36 +168,40 @@ def run_each(connection: Connection, worker: Connection, script: Script, frame: 
     """
     hold = b"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0;"
     try:
-        send(connection, hold + frame.before().as_bytes(connection))
-    except Refused as refused:
-        rollback(connection)
-        _raise_for_ledger(refused)
-        raise SqlmigError(f"{script.path}: {said(refused.error.diag)}") from None
+        send_pieces(connection, [Piece(hold + frame.before().as_bytes(connection), 7)], script)
+    except Explained as error:
+        _raise_for_ledger(error.sqlstate)
+        raise
     if holders(connection, frame.table):  # a killed runner's statement is still running
         rollback(connection)
         raise Busy
     try:
         _prepare(worker, script, frame)
-        _send_each(worker, script)
+        send_each(worker, script)
         if _invalid_indexes(connection, script.text):
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
     except (SqlmigError, KeyboardInterrupt) as error:
         rollback(connection)
-        raise type(error)("\n".join([str(error), *_invalid_indexes(connection, script.text)])) from None
-    send(connection, frame.record.as_bytes(connection) + b";COMMIT")
+        words = "\n".join([str(error), *_invalid_indexes(connection, script.text)])
+        raise (KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+    try:
+        send(connection, frame.record.as_bytes(connection) + b";COMMIT")
+    except (Refused, psycopg.OperationalError) as error:
+        raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
 
 
-def _send_each(worker: Connection, script: Script) -> None:
+def send_each(worker: Connection, script: Script) -> None:
+    """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
     text, starts = script.text, script.scan.starts
     for done, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
-        piece = _Piece(text[start:end], 1, start)
         stays = (
             f"{done} of {len(starts)} statements ran and stay, this one failed, {len(starts) - done - 1} did not run"
         )
         try:
-            send(worker, piece.text)
+            send(worker, text[start:end])
         except Refused as refused:
-            raise SqlmigError(f"{_explained(refused, script, [piece])}\n{stays}") from None
+            message = [Piece(text[start:end], 1, script, start)]
+            raise SqlmigError(f"{_explained(refused, script, message)}\n{stays}") from None
         except (psycopg.OperationalError, KeyboardInterrupt) as error:
             words = f"{place(script.path, text, start)}: {str(error).strip() or 'interrupted'}\n{stays}"
             raise (KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
@@ -231,18 +255,18 @@ def rollback(connection: Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def _raise_for_ledger(refused: Refused) -> None:
-    if refused.error.sqlstate == "55P03":
+def _raise_for_ledger(sqlstate: str | None) -> None:
+    if sqlstate == "55P03":
         raise Busy from None
-    if refused.error.sqlstate == "P0001":
+    if sqlstate == "P0001":
         raise Moved from None
 
 
-def _explained(refused: Refused, script: Script, message: Sequence[_Piece]) -> str:
+def _explained(refused: Refused, script: Script, message: Sequence[Piece]) -> str:
     """Say what the server said, and where in the file."""
     diag = refused.error.diag
     first, *more = said(diag).splitlines()
-    offset, words = _offset(refused, script, message)
+    script, offset, words = _place(refused, script, message)
     if offset is None:
         lines = [f"{script.path}: {words}{first}"]
     else:
@@ -256,17 +280,18 @@ def _explained(refused: Refused, script: Script, message: Sequence[_Piece]) -> s
     return "\n".join(lines)
 
 
-def _offset(refused: Refused, script: Script, message: Sequence[_Piece]) -> tuple[int | None, str]:
-    """Return an error's offset in the script (the server's own, else that of the statement), or words for the place."""
+def _place(refused: Refused, script: Script, message: Sequence[Piece]) -> tuple[Script, int | None, str]:
+    """Return an error's script and offset (the server's own, else that of the statement), or words for the place."""
     position = refused.error.diag.statement_position
     at, done = 0, refused.done
     if position:
         at = len(b"".join(piece.text for piece in message).decode()[: int(position) - 1].encode())
     for piece in message:
+        script = piece.script or script
         if (at < len(piece.text)) if position else (done < piece.statements):
             break
         at, done = at - len(piece.text), done - piece.statements
-    if piece.offset is None:
+    if piece.script is None:
         # A statement that has no end is refused where ours begin.
-        return (len(script.text.rstrip()), "") if position and piece.words else (None, piece.words)
-    return (piece.offset + at if position else [s for s in script.scan.starts if s >= piece.offset][done]), ""
+        return (script, len(script.text.rstrip()), "") if position and piece.words else (script, None, piece.words)
+    return script, piece.offset + at if position else [s for s in script.scan.starts if s >= piece.offset][done], ""

@@ -82,11 +82,11 @@ class _Server:
         self._executor = executor
         self.template_dbname = "template1"
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 
 
-def apply_schema(**parts: Any) -> None:  # noqa: ANN401
+def apply_schema(**parts: Any) -> None:
     """Make a template database that has the project's schema."""
     connection = psycopg.connect(**{key: value for key, value in parts.items() if value})
     assert command(["-d", url_of(connection), "--dir", str(SQL), "up"]) == 0
@@ -107,7 +107,7 @@ class Output:
     out: str
     err: str
 
-    def json(self) -> Any:  # noqa: ANN401
+    def json(self) -> Any:
         """Return what it printed as JSON."""
         return json.loads(self.out)
 
@@ -194,7 +194,7 @@ class Project:
         assert "Traceback" not in output.err
         return output
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command as a process of its own."""
         environment = os.environ | {"DATABASE_URL": self.url, "SQLMIG_DIR": str(self.directory)}
         line = [sys.executable, "-m", "sqlmig", *arguments]

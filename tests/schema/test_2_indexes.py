@@ -54,7 +54,7 @@ QUERIES = {
 }
 
 
-def fill(**parts: Any) -> None:  # noqa: ANN401
+def fill(**parts: Any) -> None:
     """Fill a template database: 40 organizations, 2,000 patients, 20,000 rows in the tables below them."""
     with psycopg.connect(**{key: value for key, value in parts.items() if value}) as connection:
         connection.execute("""

@@ -1,0 +1,135 @@
+-- Everything that a migration can make or change in this database, but what belongs to PostgreSQL or an extension:
+-- a row an object with its kind, its name, its place among its like (columns only) and its properties.
+
+WITH
+owned AS (  -- what an extension brought along
+    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+),
+schemas AS (
+    SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+        AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_namespace'::regclass AND objid = oid)
+),
+relations AS (
+    SELECT c.*, format('%I.%I', nspname, relname) AS name FROM pg_class c JOIN schemas s ON s.oid = relnamespace
+    WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_class'::regclass AND objid = c.oid)
+),
+functions AS (
+    SELECT p.*, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS name
+    FROM pg_proc p JOIN schemas s ON s.oid = pronamespace
+    WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
+),
+types AS (  -- not the types of tables, nor of arrays
+    SELECT t.*, format('%I.%I', nspname, typname) AS name FROM pg_type t JOIN schemas s ON s.oid = typnamespace
+    WHERE typtype IN ('e', 'd', 'r', 'b') AND typelem = 0
+        AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
+)
+SELECT 'schema' AS kind, nspname::text AS name, 0 AS place, jsonb_build_object(
+    'owner', nspowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(nspacl) a),
+    'comment', obj_description(oid, 'pg_namespace')) AS properties
+FROM schemas
+UNION ALL
+SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+    WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' ELSE 'composite type' END, name, 0, jsonb_build_object(
+    'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a),
+    'comment', obj_description(oid, 'pg_class'), 'row level security', relrowsecurity,
+    'forced row level security', relforcerowsecurity, 'options', reloptions, 'persistence', relpersistence,
+    'replica identity', relreplident, 'access method', (SELECT amname FROM pg_am WHERE pg_am.oid = relam),
+    'tablespace', reltablespace, 'partition of', (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = relations.oid LIMIT 1),
+    'partition bound', pg_get_expr(relpartbound, oid), 'partition key', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END,
+    'definition', CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END)
+FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+UNION ALL
+SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
+    'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
+    'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
+    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', attoptions,
+    'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum))
+FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+UNION ALL
+SELECT 'sequence settings of', name, 0, to_jsonb(s) - 'seqrelid' || jsonb_build_object('owned by', (
+    SELECT format('%s.%s', refobjid::regclass, refobjsubid) FROM pg_depend
+    WHERE classid = 'pg_class'::regclass AND objid = seqrelid AND deptype IN ('a', 'i') AND refobjsubid > 0))
+FROM pg_sequence s JOIN relations ON relations.oid = seqrelid
+UNION ALL
+SELECT 'constraint', format('%s.%I', coalesce(r.name, t.name), conname), 0, jsonb_build_object(
+    'definition', pg_get_constraintdef(con.oid), 'comment', obj_description(con.oid, 'pg_constraint'))
+FROM pg_constraint con LEFT JOIN relations r ON r.oid = conrelid LEFT JOIN types t ON t.oid = contypid
+WHERE contype NOT IN ('t', 'n') AND coalesce(r.oid, t.oid) IS NOT NULL
+UNION ALL
+SELECT 'index', r.name, 0, jsonb_build_object(
+    'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', reloptions,
+    'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'))
+FROM pg_index JOIN relations r ON r.oid = indexrelid
+UNION ALL
+SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, 0, jsonb_build_object(
+    'owner', proowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(proacl) a),
+    'definition', CASE WHEN prokind = 'a' THEN (SELECT to_jsonb(a)::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
+        ELSE pg_get_functiondef(oid) END,
+    'comment', obj_description(oid, 'pg_proc'))
+FROM functions
+UNION ALL
+SELECT 'trigger', format('%s.%I', name, tgname), 0, jsonb_build_object(
+    'definition', pg_get_triggerdef(t.oid), 'enabled', tgenabled, 'comment', obj_description(t.oid, 'pg_trigger'))
+FROM pg_trigger t JOIN relations r ON r.oid = tgrelid WHERE NOT tgisinternal
+UNION ALL
+SELECT 'event trigger', evtname, 0, jsonb_build_object(
+    'owner', evtowner::regrole, 'event', evtevent, 'function', evtfoid::regprocedure, 'enabled', evtenabled, 'tags', evttags,
+    'comment', obj_description(oid, 'pg_event_trigger'))
+FROM pg_event_trigger
+UNION ALL
+SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, name, 0, jsonb_build_object(
+    'owner', typowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(typacl) a),
+    'values', (SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = types.oid),
+    'type', CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod) END, 'not null', typnotnull,
+    'default', typdefault, 'collation', nullif(typcollation, 0)::regcollation,
+    'subtype', (SELECT rngsubtype::regtype FROM pg_range WHERE rngtypid = types.oid),
+    'comment', obj_description(oid, 'pg_type'))
+FROM types
+UNION ALL
+SELECT 'rule', format('%s.%I', name, rulename), 0, jsonb_build_object(
+    'definition', pg_get_ruledef(w.oid), 'enabled', ev_enabled, 'comment', obj_description(w.oid, 'pg_rewrite'))
+FROM pg_rewrite w JOIN relations r ON r.oid = ev_class WHERE rulename <> '_RETURN'
+UNION ALL
+SELECT 'policy', format('%s.%I', name, polname), 0, jsonb_build_object(
+    'command', polcmd, 'permissive', polpermissive, 'roles', (SELECT array_agg(x::regrole::text ORDER BY 1) FROM unnest(polroles) x),
+    'using', pg_get_expr(polqual, polrelid), 'with check', pg_get_expr(polwithcheck, polrelid),
+    'comment', obj_description(p.oid, 'pg_policy'))
+FROM pg_policy p JOIN relations r ON r.oid = polrelid
+UNION ALL
+SELECT 'extension', extname, 0, jsonb_build_object(
+    'version', extversion, 'schema', extnamespace::regnamespace, 'owner', extowner::regrole,
+    'comment', obj_description(oid, 'pg_extension'))
+FROM pg_extension
+UNION ALL
+SELECT 'default privileges', format('of %s in %s on %s', defaclrole::regrole, coalesce(nullif(defaclnamespace, 0)::regnamespace::text, 'all'),
+    defaclobjtype), 0, jsonb_build_object('grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(defaclacl) a))
+FROM pg_default_acl
+UNION ALL
+SELECT 'publication', pubname, 0, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_object(
+    'owner', pubowner::regrole, 'comment', obj_description(oid, 'pg_publication'),
+    'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, prattrs, pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
+        FROM pg_publication_rel WHERE prpubid = p.oid),
+    'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY 1) FROM pg_publication_namespace WHERE pnpubid = p.oid))
+FROM pg_publication p
+UNION ALL
+SELECT 'statistics', format('%I.%I', s.nspname, stxname), 0, jsonb_build_object(
+    'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext'))
+FROM pg_statistic_ext x JOIN schemas s ON s.oid = stxnamespace
+UNION ALL
+SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), 0, jsonb_build_object('comment', comment)
+FROM (
+    SELECT pg_describe_object(o.class, o.oid, 0) AS described, (SELECT description FROM pg_description d
+        WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment
+    FROM (
+        SELECT 'pg_operator'::regclass AS class, oid FROM pg_operator UNION ALL
+        SELECT 'pg_opclass'::regclass, oid FROM pg_opclass UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily UNION ALL
+        SELECT 'pg_cast'::regclass, oid FROM pg_cast UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation UNION ALL
+        SELECT 'pg_language'::regclass, oid FROM pg_language UNION ALL SELECT 'pg_am'::regclass, oid FROM pg_am UNION ALL
+        SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict UNION ALL
+        SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server UNION ALL
+        SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper
+    ) o
+    WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM owned WHERE classid = o.class AND objid = o.oid)
+) others

@@ -1,0 +1,258 @@
+"""`check` proves that a down file undoes its up file, and names every object that it leaves behind, loses or changes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import RUN, SQL, until
+
+if TYPE_CHECKING:
+    from tests.conftest import Project
+
+BASE = """
+    CREATE TABLE t (id int PRIMARY KEY, v text DEFAULT 'a', n int);
+    CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN age AS int CHECK (VALUE > 0); CREATE SEQUENCE s;
+    CREATE VIEW w AS SELECT id FROM t; CREATE MATERIALIZED VIEW m AS SELECT id FROM t;
+    CREATE FUNCTION f(i int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE p() LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+    CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION g(); CREATE INDEX i ON t (v);
+    CREATE POLICY y ON t USING (true); COMMENT ON TABLE t IS 'base';
+"""
+
+# What the up file does, and the words of the finding when its down file does nothing.
+LEFT = {
+    "table": ("CREATE TABLE x ()", "left: table public.x"),
+    "column": ("ALTER TABLE t ADD COLUMN x int", "left: column public.t.x"),
+    "constraint": ("ALTER TABLE t ADD CONSTRAINT x CHECK (n > 0)", "left: constraint public.t.x"),
+    "index": ("CREATE INDEX x ON t (n)", "left: index public.x"),
+    "view": ("CREATE VIEW x AS SELECT 1 AS a", "left: view public.x"),
+    "materialized view": ("CREATE MATERIALIZED VIEW x AS SELECT 1 AS a", "left: materialized view public.x"),
+    "function": (
+        "CREATE FUNCTION x(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "left: function public.x(a integer)",
+    ),
+    "procedure": ("CREATE PROCEDURE x() LANGUAGE sql AS 'SELECT 1'", "left: procedure public.x()"),
+    "aggregate": ("CREATE AGGREGATE x (int) (SFUNC = int4pl, STYPE = int)", "left: aggregate public.x(integer)"),
+    "trigger": ("CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION g()", "left: trigger public.t.x"),
+    "event trigger": ("CREATE EVENT TRIGGER x ON sql_drop EXECUTE FUNCTION e()", "left: event trigger x"),
+    "type": ("CREATE TYPE x AS (a int)", "left: composite type public.x"),
+    "range": ("CREATE TYPE x AS RANGE (SUBTYPE = int)", "left: type public.x"),
+    "enum": ("CREATE TYPE x AS ENUM ('a')", "left: enum public.x"),
+    "enum value": (
+        "ALTER TYPE mood ADD VALUE 'so so' BEFORE 'bad'",
+        'changed: enum public.mood: values was ["good", "bad"], is ["good", "so so", "bad"]',
+    ),
+    "domain": ("CREATE DOMAIN x AS int", "left: domain public.x"),
+    "domain constraint": ("ALTER DOMAIN age ADD CONSTRAINT x CHECK (VALUE < 200)", "left: constraint public.age.x"),
+    "sequence": ("CREATE SEQUENCE x", "left: sequence public.x"),
+    "sequence settings": (
+        "ALTER SEQUENCE s INCREMENT 5",
+        "changed: sequence settings of public.s: seqincrement was 1, is 5",
+    ),
+    "schema": ("CREATE SCHEMA x", "left: schema x"),
+    "extension": ("COMMENT ON EXTENSION plpgsql IS 'x'", "changed: extension plpgsql: comment was"),
+    "lost extension": ("DROP EXTENSION plpgsql CASCADE", "lost: extension plpgsql"),
+    "rule": ("CREATE RULE x AS ON DELETE TO t DO INSTEAD NOTHING", "left: rule public.t.x"),
+    "policy": ("CREATE POLICY x ON t USING (true)", "left: policy public.t.x"),
+    "changed policy": ("ALTER POLICY y ON t USING (id > 0)", "changed: policy public.t.y: using was"),
+    "row level security": (
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "changed: table public.t: row level security was false, is true",
+    ),
+    "forced security": (
+        "ALTER TABLE t FORCE ROW LEVEL SECURITY",
+        "changed: table public.t: forced row level security was false, is true",
+    ),
+    "grant": ("GRANT SELECT ON t TO PUBLIC", "changed: table public.t: grants was"),
+    "column grant": ("GRANT SELECT (v) ON t TO PUBLIC", "changed: column public.t.v: grants was"),
+    "function grant": ("REVOKE EXECUTE ON FUNCTION f FROM PUBLIC", "changed: function public.f(i integer): grants was"),
+    "schema grant": ("GRANT CREATE ON SCHEMA public TO PUBLIC", "changed: schema public: grants was"),
+    "default privileges": ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", "left: default privileges of"),
+    "owner": ("ALTER TABLE t OWNER TO pg_monitor", 'changed: table public.t: owner was "postgres", is "pg_monitor"'),
+    "comment": ("COMMENT ON COLUMN t.v IS 'x'", 'changed: column public.t.v: comment was null, is "x"'),
+    "table comment": ("COMMENT ON TABLE t IS 'x'", 'changed: table public.t: comment was "base", is "x"'),
+    "publication": ("CREATE PUBLICATION x FOR TABLE t", "left: publication x"),
+    "statistics": ("CREATE STATISTICS x ON id, n FROM t", "left: statistics public.x"),
+    "column type": (
+        "ALTER TABLE t ALTER COLUMN n TYPE bigint",
+        'changed: column public.t.n: type was "integer", is "bigint"',
+    ),
+    "not null": (
+        "ALTER TABLE t ALTER COLUMN n SET NOT NULL",
+        "changed: column public.t.n: not null was false, is true",
+    ),
+    "default": ("ALTER TABLE t ALTER COLUMN v SET DEFAULT 'b'", "changed: column public.t.v: default was"),
+    "identity": (
+        "ALTER TABLE t ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+        'changed: column public.t.id: identity was "", is "a"',
+    ),
+    "generated": ("ALTER TABLE t ADD COLUMN x int GENERATED ALWAYS AS (n + 1) STORED", "left: column public.t.x"),
+    "collation": ('ALTER TABLE t ALTER COLUMN v TYPE text COLLATE "C"', "changed: column public.t.v: collation was"),
+    "storage": (
+        "ALTER TABLE t ALTER COLUMN v SET STORAGE EXTERNAL",
+        'changed: column public.t.v: storage was "x", is "e"',
+    ),
+    "view definition": (
+        "CREATE OR REPLACE VIEW w AS SELECT id FROM t WHERE id > 1",
+        "changed: view public.w: definition was",
+    ),
+    "view option": ("ALTER VIEW w SET (security_invoker = true)", "changed: view public.w: options was null"),
+    "function body": (
+        "CREATE OR REPLACE FUNCTION f(i int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        "changed: function public.f(i integer): definition was",
+    ),
+    "function setting": (
+        "ALTER FUNCTION f SET search_path = ''",
+        "changed: function public.f(i integer): definition was",
+    ),
+    "disabled trigger": ("ALTER TABLE t DISABLE TRIGGER g", 'changed: trigger public.t.g: enabled was "O", is "D"'),
+    "operator": (
+        "CREATE OPERATOR ## (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)",
+        "left: operator ##(integer,integer)",
+    ),
+    "lost table": ("DROP MATERIALIZED VIEW m", "lost: materialized view public.m"),
+    "lost index": ("DROP INDEX i", "lost: index public.i"),
+    "lost column": ("ALTER TABLE t DROP COLUMN n", "lost: column public.t.n"),
+    "partition": (
+        "CREATE TABLE x (a int) PARTITION BY LIST (a); CREATE TABLE x1 PARTITION OF x DEFAULT",
+        "left: table public.x1",
+    ),
+}
+
+
+@pytest.fixture
+def base(project: Project) -> Project:
+    """Return a project whose first migration has one of everything."""
+    project.file("1_base.up.sql", BASE)
+    project.file("1_base.down.sql", "-- sqlmig: irreversible, it is the base")
+    return project
+
+
+def found(project: Project, code: int = 1) -> dict[int, dict[str, Any]]:
+    """Return what `check --json` says, by version."""
+    return {finding["version"]: finding for finding in project.run("check", "--json", code=code).json()}
+
+
+@pytest.mark.parametrize("kind", LEFT)
+def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
+    text, words = LEFT[kind]
+    base.file("2_x.up.sql", text)
+    base.file("2_x.down.sql", "SELECT 1;")
+    base.file("3_y.up.sql", "CREATE TABLE y ()")
+    base.file("3_y.down.sql", "DROP TABLE y")
+    output = base.run("check", code=1).out
+    assert words in output
+    assert "broken        2_x\n" in output
+    assert "ok            3_y\n" in output  # it goes on
+
+
+def test_a_clean_directory_passes_and_touches_nothing(project: Project) -> None:
+    clean = replace(project, directory=SQL)
+    output = clean.run("check").out
+    assert {line.split()[0] for line in output.splitlines()} == {"ok"}
+    assert project.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
+    assert (
+        project.query("SELECT count(*) FROM pg_database WHERE datname ~ '^sqlmig_check_'")[0][0] <= 1
+    )  # a neighbour's
+
+
+def test_a_column_that_is_dropped_and_added_again_stands_last_which_is_noted_and_no_failure(base: Project) -> None:
+    base.file("2_x.up.sql", "ALTER TABLE t DROP COLUMN v;")
+    base.file("2_x.down.sql", "ALTER TABLE t ADD COLUMN v text DEFAULT 'a'; CREATE INDEX i ON t (v);")
+    finding = found(base, code=0)[2]
+    assert finding["result"] == "ok"
+    assert finding["notes"] == ["table public.t: its columns stand in another order, which no SQL can prevent"]
+
+
+def test_what_is_wrong_with_the_directory_is_said(project: Project) -> None:
+    project.write(
+        up_1_a="SELECT 1", up_2_b="SELECT 1", down_2_b="-- nothing", up_3_c="SELECT 1", down_3_other="SELECT 1"
+    )
+    project.write(up_4_d="CREATE TABLE d ()", down_4_d="-- sqlmig: irreversible: the letters are burnt")
+    findings = found(project)
+    assert [findings[n]["result"] for n in (1, 2, 3, 4)] == ["no-down", "ok", "ok", "irreversible"]
+    assert findings[2]["notes"] == ["the down file is empty"]
+    assert findings[3]["notes"] == ["the down file has another name"]
+    assert findings[4]["notes"] == ["the letters are burnt"]
+
+
+def test_down_refuses_what_is_irreversible_with_its_words(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ()", down_1_a="-- sqlmig: irreversible, the letters are burnt")
+    project.run("up")
+    error = project.run("down", code=1).err
+    assert "nothing was reverted: 1_a is irreversible: the letters are burnt" in error
+    assert project.states() == {1: "applied"}
+
+
+def test_a_failing_file_is_named_with_its_place_and_the_check_goes_on(project: Project) -> None:
+    project.write(
+        up_1_a="CREATE TABLE a ()",
+        down_1_a="DROP TABLE b",
+        up_2_b="SELECT nothing",
+        down_2_b="",
+        up_3_c="CREATE TABLE c ()",
+        down_3_c="DROP TABLE c",
+    )
+    findings = found(project)
+    assert [findings[n]["result"] for n in (1, 2, 3)] == ["failed", "failed", "ok"]
+    assert '1_a.down.sql:1:1: ERROR: table "b" does not exist' in findings[1]["notes"][0]
+    assert "2_b.up.sql:1:8" in findings[2]["notes"][-1]
+
+
+def test_what_cannot_run_in_one_transaction_is_checked_too(base: Project) -> None:
+    base.write(up_2_i="CREATE INDEX CONCURRENTLY x ON t (n)", down_2_i="DROP INDEX CONCURRENTLY x")
+    base.write(
+        up_3_v="-- sqlmig: no-transaction\nALTER TYPE mood ADD VALUE 'so so'; SET search_path = ''", down_3_v="SELECT 1"
+    )
+    base.write(up_4_v="BEGIN; CREATE TABLE z (); COMMIT", down_4_v="BEGIN; DROP TABLE z; COMMIT")
+    findings = found(base)
+    assert [findings[n]["result"] for n in (2, 3, 4)] == ["ok", "broken", "ok"]
+
+
+def test_a_new_enum_value_that_is_used_at_once_falls_back_to_transactions_of_their_own(base: Project) -> None:
+    base.write(
+        up_2_v="ALTER TYPE mood ADD VALUE 'so so'",
+        down_2_v="CREATE TABLE used AS SELECT 'so so'::mood; DROP TABLE used",
+    )
+    assert found(base)[2]["changed"] == ['enum public.mood: values was ["good", "bad"], is ["good", "bad", "so so"]']
+
+
+def test_a_role_without_createdb_is_told_so(project: Project) -> None:
+    role = f"no_createdb_{RUN}"
+    project.query(f"CREATE ROLE {role}")
+    project.file("1_a.up.sql", "SELECT 1")
+    try:
+        error = replace(project, url=f"{project.url}&options=-c%20role%3D{role}").run("check", code=1).err
+    finally:
+        project.query(f"DROP ROLE {role}")
+    assert "the check needs a scratch database: give the role CREATEDB" in error
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_the_scratch_database_is_dropped_after_an_interrupt(project: Project, sent: signal.Signals) -> None:
+    project.file("1_a.up.sql", "SELECT pg_sleep(60)")
+    runner = project.fork("check")
+    sleeping = "SELECT datname FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
+    mine = f"sqlmig_check_{runner.process.pid}_%"
+    until(lambda: project.query(sleeping, mine))
+    runner.send(sent)
+    runner.ended(130 if sent == signal.SIGINT else 143)
+    assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
+
+
+def test_the_named_schema_is_there_in_the_scratch_database_too(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE tenant.a (); SELECT * FROM a", down_1_a="DROP TABLE a")
+    project.run("--schema", "tenant", "check")
+
+
+def test_the_json_is_one_list_of_these_fields(project: Project) -> None:
+    project.write(up_1_a="SELECT 1", down_1_a="SELECT 1")
+    assert json.loads(project.run("check", "--json").out) == [
+        {"version": 1, "result": "ok", "left": [], "lost": [], "changed": [], "notes": []}
+    ]
