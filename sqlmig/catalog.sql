@@ -25,13 +25,13 @@ types AS (  -- not the types of tables, nor of arrays
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
 )
 SELECT 'schema' AS kind, nspname::text AS name, 0 AS place, jsonb_build_object(
-    'owner', nspowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(nspacl) a),
+    'owner', nspowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) a),
     'comment', obj_description(oid, 'pg_namespace')) AS properties
 FROM schemas
 UNION ALL
 SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
     WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' ELSE 'composite type' END, name, 0, jsonb_build_object(
-    'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a),
+    'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))) a),
     'comment', obj_description(oid, 'pg_class'), 'row level security', relrowsecurity,
     'forced row level security', relforcerowsecurity, 'options', reloptions, 'persistence', relpersistence,
     'replica identity', relreplident, 'access method', (SELECT amname FROM pg_am WHERE pg_am.oid = relam),
@@ -64,7 +64,7 @@ SELECT 'index', r.name, 0, jsonb_build_object(
 FROM pg_index JOIN relations r ON r.oid = indexrelid
 UNION ALL
 SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, 0, jsonb_build_object(
-    'owner', proowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(proacl) a),
+    'owner', proowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(proacl, acldefault('f', proowner))) a),
     'definition', CASE WHEN prokind = 'a' THEN (SELECT to_jsonb(a)::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
         ELSE pg_get_functiondef(oid) END,
     'comment', obj_description(oid, 'pg_proc'))
@@ -80,7 +80,7 @@ SELECT 'event trigger', evtname, 0, jsonb_build_object(
 FROM pg_event_trigger
 UNION ALL
 SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, name, 0, jsonb_build_object(
-    'owner', typowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(typacl) a),
+    'owner', typowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(typacl, acldefault('T', typowner))) a),
     'values', (SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = types.oid),
     'type', CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod) END, 'not null', typnotnull,
     'default', typdefault, 'collation', nullif(typcollation, 0)::regcollation,

@@ -1,0 +1,114 @@
+"""A Supabase-shaped server, in both worlds of default grants, and requests as PostgREST makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from sqlmig import embedded
+from sqlmig.cli import command
+from tests.conftest import NUMBERS, SQL, url_of
+from tests.schema.rows import organization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+WORLDS = {
+    "nothing granted": "",
+    "everything granted": """
+    ALTER DEFAULT PRIVILEGES FOR ROLE supabase_postgres IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+    ALTER DEFAULT PRIVILEGES FOR ROLE supabase_postgres IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
+    ALTER DEFAULT PRIVILEGES FOR ROLE supabase_postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
+""",
+}
+ROLES = """
+    DO $$ BEGIN
+        PERFORM pg_advisory_xact_lock(1);
+        IF to_regrole('anon') IS NULL THEN
+            CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role BYPASSRLS;
+            CREATE ROLE authenticator LOGIN NOINHERIT; GRANT anon, authenticated, service_role TO authenticator;
+            CREATE ROLE supabase_postgres LOGIN CREATEDB CREATEROLE BYPASSRLS;
+            GRANT anon, authenticated, service_role TO supabase_postgres;
+        END IF;
+    END $$
+"""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A database with the schema and two organizations, and connections to it."""
+
+    url: str
+    owner: psycopg.Connection[Any]
+    api: psycopg.Connection[Any]
+    ours: dict[str, UUID]
+    theirs: dict[str, UUID]
+
+    @contextmanager
+    def request(self, role: str = "authenticated", claims: object = None) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection within a request's transaction, as PostgREST makes it; nothing of it stays."""
+        with self.api.transaction(force_rollback=True):
+            self.api.execute(f"SET LOCAL ROLE {role}")
+            if claims is not None:
+                text = claims if isinstance(claims, str) else json.dumps(claims)
+                self.api.execute("SELECT set_config('request.jwt.claims', %s, true)", [text])
+            yield self.api
+
+    def own(self) -> dict[str, Any]:
+        """Return the claims of a user of our organization."""
+        return {"role": "authenticated", "app_metadata": {"org_id": str(self.ours["organizations"])}}
+
+    def other(self) -> dict[str, Any]:
+        """Return the claims of a user of their organization."""
+        return {"role": "authenticated", "app_metadata": {"org_id": str(self.theirs["organizations"])}}
+
+
+@pytest.fixture(scope="session")
+def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a server of its own, as the roles of Supabase must not be on the other."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with embedded.server(shared / "supabase", {"fsync": "off", "full_page_writes": "off"}) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(ROLES)
+        yield url
+
+
+@contextmanager
+def fresh(url: str, world: str) -> Iterator[Platform]:
+    """Yield a new database of a world."""
+    name = f"platform_{os.getpid()}_{next(NUMBERS)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {name} OWNER supabase_postgres")
+        try:
+            with (
+                psycopg.connect(url, dbname=name, user="supabase_postgres", autocommit=True) as owner,
+                psycopg.connect(url, dbname=name, user="authenticator", autocommit=True) as api,
+            ):
+                owner.execute(WORLDS[world] or "SELECT")
+                assert command(["-d", url_of(owner), "--dir", str(SQL), "up"]) == 0
+                yield Platform(url_of(owner), owner, api, organization(owner, "ours"), organization(owner, "theirs"))
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def platform(request: pytest.FixtureRequest, supabase: str) -> Iterator[Platform]:
+    """Yield a database of each world, for requests that leave nothing."""
+    with fresh(supabase, request.param) as platform:
+        yield platform
+
+
+@pytest.fixture
+def own_platform(supabase: str) -> Iterator[Platform]:
+    """Yield a database for one test alone."""
+    with fresh(supabase, "everything granted") as platform:
+        yield platform

@@ -1,0 +1,99 @@
+"""The audit log is append-only for everyone, everything has a comment, and `down` leaves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.conftest import SQL, Project
+from tests.schema.rows import add, organization, remove
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.schema.rows import Database
+    from tests.supabase.conftest import Platform
+
+CHANGES = [
+    "UPDATE audit_logs SET action = 'nothing'",
+    "UPDATE audit_logs SET org_id = NULL",
+    "UPDATE audit_logs SET org_id = org_id",
+    "DELETE FROM audit_logs",
+    "TRUNCATE audit_logs",
+    "TRUNCATE organizations CASCADE",
+]
+
+
+@pytest.mark.parametrize("query", CHANGES)
+def test_not_even_the_owner_or_a_superuser_changes_the_audit_log(database: Database, query: str) -> None:
+    organization(database)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="the audit log is only ever added to"):
+        database.execute(query)
+
+
+def test_an_audit_row_copies_the_organizations_name_and_outlives_it(database: Database) -> None:
+    ids = organization(database, "Asha Clinic")
+    add(database, "audit_logs", org_id=ids["organizations"], action="x", organization_name="forged")
+    add(database, "audit_logs", action="of the platform")
+    remove(database, "organizations", ids["organizations"])
+    rows = database.execute("SELECT org_id, organization_name, action FROM audit_logs ORDER BY action").fetchall()
+    assert rows == [(None, "Asha Clinic", "login"), (None, None, "of the platform"), (None, "Asha Clinic", "x")]
+
+
+def test_service_role_adds_to_the_audit_log(platform: Platform) -> None:
+    with platform.request("service_role") as database:
+        add(database, "audit_logs", org_id=platform.ours["organizations"], action="login")
+        assert database.execute("SELECT DISTINCT organization_name FROM audit_logs ORDER BY 1").fetchall() == [
+            ("ours",),
+            ("theirs",),
+        ]
+
+
+def test_everything_in_the_catalog_has_a_comment(database: Database) -> None:
+    query = """
+        SELECT pg_describe_object(class, oid, sub) FROM (
+            SELECT 'pg_class'::regclass, oid, 0 FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace
+            UNION ALL
+            SELECT 'pg_class'::regclass, attrelid, attnum FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+            WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+            UNION ALL
+            SELECT 'pg_proc'::regclass, oid, 0 FROM pg_proc WHERE pronamespace IN ('public'::regnamespace, 'private'::regnamespace)
+            UNION ALL
+            SELECT 'pg_namespace'::regclass, oid, 0 FROM pg_namespace WHERE nspname = 'private'
+        ) AS things (class, oid, sub)
+        WHERE NOT EXISTS (SELECT FROM pg_description WHERE classoid = class AND objoid = oid AND objsubid = sub)
+    """
+    assert database.execute(query).fetchall() == []
+
+
+def test_personal_health_data_is_called_so(database: Database) -> None:
+    query = """
+        SELECT count(*) FROM pg_description WHERE description LIKE '%Personal health data.'
+            AND objoid IN ('patients'::regclass, 'clinical_notes'::regclass, 'wearable_data'::regclass)
+    """
+    ((count,),) = database.execute(query).fetchall()
+    assert count >= 6
+
+
+def test_up_down_and_up_on_supabase_too(own_platform: Platform, tmp_path: Path) -> None:
+    project = replace(Project(tmp_path, own_platform.url), directory=SQL)
+    own_platform.owner.execute("ALTER TABLE audit_logs DISABLE TRIGGER USER")
+    project.run("down", "--all")
+    assert project.tables() == set()
+    assert own_platform.owner.execute("SELECT to_regnamespace('private')").fetchone() == (None,)
+    project.run("up")
+    assert set(project.states().values()) == {"applied"}
+
+
+def test_each_policy_is_of_one_command_and_none_reads_its_own_table(platform: Platform) -> None:
+    query = "SELECT tablename, cmd, permissive, roles::text, coalesce(qual, '') || coalesce(with_check, '') FROM pg_policies WHERE tablename <> 'schema_migrations'"
+    rows = platform.owner.execute(query).fetchall()
+    assert len({(table, command) for table, command, *_ in rows}) == len(rows)
+    for table, command, permissive, roles, text in rows:
+        assert (permissive, roles) == ("PERMISSIVE", "{public}")
+        assert command in ("SELECT", "INSERT", "UPDATE")
+        assert f"FROM {table}" not in text
+        assert text.count("private.current_org_id()") == text.count("( SELECT private.current_org_id()")

@@ -1,0 +1,255 @@
+"""Who may do what: every table and the view, every command, every kind of caller, in both worlds of default grants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.schema.rows import TABLES, add
+
+if TYPE_CHECKING:
+    from tests.supabase.conftest import Platform
+
+RELATIONS = [*TABLES, "upcoming_sessions"]
+COMMANDS = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
+CALLERS = ["own tenant", "other tenant", "no claim", "malformed claim", "user_metadata", "anon", "service_role"]
+
+WRITTEN = {"patients", "sessions", "clinical_notes", "session_recordings", "consent_records"}
+GRANTED = {
+    "authenticated": {
+        "SELECT": set(RELATIONS),
+        "INSERT": WRITTEN | {"wearable_data"},
+        "UPDATE": WRITTEN,
+        "DELETE": set[str](),
+        "TRUNCATE": set[str](),
+    },
+    "service_role": {
+        "SELECT": set(RELATIONS),
+        "INSERT": set(TABLES),
+        "UPDATE": set(TABLES) - {"audit_logs"},
+        "DELETE": set(TABLES) - {"audit_logs"},
+        "TRUNCATE": set(TABLES) - {"audit_logs", "organizations"},  # its CASCADE reaches the audit log
+    },
+    "anon": {command: set[str]() for command in COMMANDS},
+}
+
+
+def claims(platform: Platform, caller: str) -> object:
+    """Return the claims that a caller sends."""
+    org = str(platform.ours["organizations"])
+    return {
+        "own tenant": platform.own(),
+        "other tenant": platform.other(),
+        "no claim": None,
+        "malformed claim": {"app_metadata": {"org_id": f"{org}' OR true --"}},
+        "user_metadata": {"user_metadata": {"org_id": org}, "org_id": org},
+        "anon": platform.own(),
+        "service_role": None,
+    }[caller]
+
+
+def attempt(platform: Platform, database: psycopg.Connection[Any], relation: str, command: str) -> int:
+    """Do something to our organization's row, and return how many rows it reached."""
+    ids, name = platform.ours, sql.Identifier(relation)
+    row = ids["sessions"] if relation == "upcoming_sessions" else ids[relation]
+    if command == "INSERT":
+        people = {"therapist_id": ids["therapists"], "patient_id": ids["patients"]}
+        new: dict[str, dict[str, object]] = {
+            "organizations": {"name": "new"},
+            "therapists": {"org_id": ids["organizations"], "full_name": "new"},
+            "patients": {
+                "org_id": ids["organizations"],
+                "full_name": "new",
+                "assigned_therapist_id": ids["therapists"],
+            },
+            "sessions": people | {"scheduled_at": "2999-01-01"},
+            "upcoming_sessions": people | {"scheduled_at": "2999-01-01"},
+            "clinical_notes": {"session_id": ids["sessions"], "note_type": "dap"},
+            "session_recordings": {"session_id": ids["sessions"], "consent_record_id": ids["consent_records"]},
+            "wearable_data": {"patient_id": ids["patients"], "data_type": "hrv", "recorded_at": "2030-01-01"},
+            "consent_records": {"patient_id": ids["patients"], "purpose": "treatment"},
+            "audit_logs": {"org_id": ids["organizations"], "action": "new"},
+        }
+        values = new[relation]
+        columns = sql.SQL(", ").join(map(sql.Identifier, values))
+        query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            name, columns, sql.SQL(", ").join([sql.SQL("%s")] * len(values))
+        )
+        return database.execute(query, [*values.values()]).rowcount
+    query = {
+        "SELECT": sql.SQL("SELECT * FROM {} WHERE id = %s"),
+        "UPDATE": sql.SQL("UPDATE {} SET id = id WHERE id = %s"),
+        "DELETE": sql.SQL("DELETE FROM {} WHERE id = %s"),
+        "TRUNCATE": sql.SQL("TRUNCATE {} CASCADE"),
+    }[command].format(name)
+    result = database.execute(query, None if command == "TRUNCATE" else [row])
+    return 1 if command == "TRUNCATE" else result.rowcount
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_the_answer_is_the_one_expected(platform: Platform, relation: str, command: str, caller: str) -> None:
+    role = caller if caller in ("anon", "service_role") else "authenticated"
+    refusals = (psycopg.errors.InsufficientPrivilege,)
+    if relation == "upcoming_sessions":  # a join cannot be written at all
+        refusals += (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.WrongObjectType)  # type: ignore[assignment]
+    with platform.request(role, claims(platform, caller)) as database:
+        if relation not in GRANTED[role][command]:
+            with pytest.raises(refusals):
+                attempt(platform, database, relation, command)
+        elif caller in ("own tenant", "service_role"):
+            assert attempt(platform, database, relation, command) == 1
+        elif command == "INSERT":
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security policy"):
+                attempt(platform, database, relation, command)
+        else:
+            assert attempt(platform, database, relation, command) == 0
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_a_tenant_sees_its_own_rows_and_no_others(platform: Platform, relation: str) -> None:
+    table = "sessions" if relation == "upcoming_sessions" else relation
+    with platform.request(claims=platform.own()) as database:
+        assert database.execute(f"SELECT id FROM {relation}").fetchall() == [(platform.ours[table],)]
+    for claimed in (
+        "",
+        "null",
+        '"x"',
+        "[]",
+        "{}",
+        {"app_metadata": None},
+        {"app_metadata": "x"},
+        {"app_metadata": {"org_id": 7}},
+        {"app_metadata": {"org_id": ""}},
+    ):
+        with platform.request(claims=claimed) as database:
+            assert database.execute(f"SELECT id FROM {relation}").fetchall() == []
+
+
+def test_nobody_but_its_owner_reaches_the_ledger(platform: Platform) -> None:
+    for role in ("anon", "authenticated", "service_role"):
+        for query in ("SELECT * FROM schema_migrations", "TRUNCATE schema_migrations", "DELETE FROM schema_migrations"):
+            with (
+                platform.request(role, platform.own()) as database,
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+            ):
+                database.execute(query)
+
+
+def test_no_function_can_be_called_over_the_api(platform: Platform) -> None:
+    query = """
+        SELECT proname, rolname FROM pg_proc, pg_roles
+        WHERE pronamespace IN ('public'::regnamespace, 'private'::regnamespace) AND rolname IN ('anon', 'authenticated')
+            AND has_function_privilege(rolname, pg_proc.oid, 'EXECUTE')
+    """
+    allowed = set(platform.owner.execute(query).fetchall())
+    assert allowed - {("update_updated_at_column", "anon"), ("update_updated_at_column", "authenticated")} == {
+        ("current_org_id", "authenticated")
+    }
+    assert platform.owner.execute("SELECT has_schema_privilege('authenticated', 'private', 'USAGE')").fetchone() == (
+        False,
+    )
+
+
+def test_a_row_cannot_be_moved_to_another_tenant(platform: Platform) -> None:
+    theirs = platform.theirs
+    moves = {
+        "patients": {"org_id": theirs["organizations"]},
+        "sessions": {"patient_id": theirs["patients"], "therapist_id": theirs["therapists"]},
+        "clinical_notes": {"session_id": theirs["sessions"]},
+        "session_recordings": {"session_id": theirs["sessions"]},
+        "consent_records": {"patient_id": theirs["patients"]},
+    }
+    for table, values in moves.items():
+        changes = ", ".join(f"{column} = %s" for column in values)
+        with (
+            platform.request(claims=platform.own()) as database,
+            pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)),
+        ):
+            database.execute(f"UPDATE {table} SET {changes}", [*values.values()])
+
+
+def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
+    ours, theirs = platform.ours, platform.theirs
+    links: list[tuple[str, dict[str, object]]] = [
+        (
+            "patients",
+            {"org_id": ours["organizations"], "full_name": "x", "assigned_therapist_id": theirs["therapists"]},
+        ),
+        (
+            "sessions",
+            {"therapist_id": ours["therapists"], "patient_id": theirs["patients"], "scheduled_at": "2030-01-01"},
+        ),
+        (
+            "sessions",
+            {"therapist_id": theirs["therapists"], "patient_id": ours["patients"], "scheduled_at": "2030-01-01"},
+        ),
+        ("session_recordings", {"session_id": ours["sessions"], "consent_record_id": theirs["consent_records"]}),
+        ("wearable_data", {"patient_id": theirs["patients"], "data_type": "x", "recorded_at": "2030-01-01"}),
+    ]
+    for table, values in links:
+        with (
+            platform.request(claims=platform.own()) as database,
+            pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)),
+        ):
+            columns = sql.SQL(", ").join(map(sql.Identifier, values))
+            holders = sql.SQL(", ").join([sql.SQL("%s")] * len(values))
+            query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), columns, holders)
+            database.execute(query, [*values.values()])
+
+
+@pytest.mark.parametrize(
+    "column", ["patient_id", "therapist_id", "session_id", "consent_record_id", "assigned_therapist_id"]
+)
+def test_no_error_tells_whether_a_foreign_id_exists(platform: Platform, column: str) -> None:
+    table, values = {
+        "patient_id": ("wearable_data", {"data_type": "x", "recorded_at": "2030-01-01"}),
+        "therapist_id": ("sessions", {"patient_id": platform.ours["patients"], "scheduled_at": "2030-01-01"}),
+        "session_id": ("clinical_notes", {"note_type": "dap"}),
+        "consent_record_id": ("session_recordings", {"session_id": platform.ours["sessions"]}),
+        "assigned_therapist_id": ("patients", {"org_id": platform.ours["organizations"], "full_name": "x"}),
+    }[column]
+    target = {"patient_id": "patients", "session_id": "sessions", "consent_record_id": "consent_records"}.get(
+        column, "therapists"
+    )
+    said = []
+    for identifier in (str(platform.theirs[target]), "00000000-0000-4000-8000-000000000000"):
+        row = {**values, column: identifier}  # type: ignore[dict-item]
+        with platform.request(claims=platform.own()) as database, pytest.raises(psycopg.Error) as error:
+            columns = ", ".join(row)
+            database.execute(
+                f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))})", [*row.values()]
+            )
+        diag = error.value.diag
+        fields = (diag.sqlstate, diag.message_primary, diag.constraint_name, diag.message_detail)
+        said.append(str(fields).replace(identifier, "ID"))
+    assert said[0] == said[1]
+
+
+def test_an_upsert_does_not_reach_another_tenants_row(platform: Platform) -> None:
+    query = """
+        INSERT INTO patients (id, org_id, full_name) VALUES (%s, %s, 'x')
+        ON CONFLICT (id) DO UPDATE SET full_name = 'stolen' RETURNING *
+    """
+    with platform.request(claims=platform.own()) as database, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        database.execute(query, [platform.theirs["patients"], platform.ours["organizations"]])
+
+
+def test_returning_shows_what_one_wrote_and_no_more(platform: Platform) -> None:
+    with platform.request(claims=platform.own()) as database:
+        assert add(database, "patients", org_id=platform.ours["organizations"], full_name="x")
+        assert (
+            database.execute("UPDATE patients SET phone = '1' RETURNING org_id").fetchall()
+            == [(platform.ours["organizations"],)] * 2
+        )
+
+
+def test_a_view_over_a_table_does_not_show_more(platform: Platform) -> None:
+    with platform.request(claims=platform.own()) as database:
+        assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == [(platform.ours["sessions"],)]
+    with platform.request(claims=None) as database:
+        assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == []
