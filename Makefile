@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status psql test soak lint clean
+.PHONY: help up down status psql test soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -40,6 +40,10 @@ test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a priva
 soak: $(READY) ## The same with ten times as many killed runners
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/promises
+
+bench: $(READY) ## Measure what the policies cost (it fills a database first, which takes a minute)
+	@mkdir -p .cache
+	@$(BIN)/python -m tests.benchmarks.policies
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff format --check --quiet && $(BIN)/ruff check --quiet && $(BIN)/mypy

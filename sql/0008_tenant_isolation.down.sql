@@ -35,5 +35,6 @@ DROP POLICY tenant_insert ON patients;
 DROP POLICY tenant_select ON patients;
 DROP POLICY tenant_select ON therapists;
 DROP POLICY tenant_select ON organizations;
+DROP INDEX idx_patients_org;
 GRANT EXECUTE ON FUNCTION update_updated_at_column() TO PUBLIC;
 DROP FUNCTION private.current_org_id();

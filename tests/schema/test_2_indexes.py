@@ -28,11 +28,12 @@ INDEXES = {
     "idx_patients_org_abha": "UNIQUE patients USING btree (org_id, abha_id)",
     "idx_session_recordings_path": "UNIQUE session_recordings USING btree (storage_path)",
     "idx_patients_org_therapist": "patients USING btree (org_id, assigned_therapist_id)",
+    "idx_patients_org": "patients USING btree (org_id, id)",
     "therapists_org_id_id_key": "UNIQUE therapists USING btree (org_id, id)",
     "idx_consent_records_open": "UNIQUE consent_records USING btree (patient_id, purpose) WHERE (revoked_at IS NULL)",
 }
 
-# {table}: the id of one of its rows. The last two are for a foreign key alone.
+# {table}: the id of one of its rows. Of the others one is for a foreign key, two for the policies.
 QUERIES = {
     "idx_patients_therapist": "SELECT * FROM patients WHERE assigned_therapist_id = {therapists}",
     "idx_sessions_therapist_date": (

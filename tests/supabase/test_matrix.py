@@ -203,16 +203,29 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", ["patient_id", "therapist_id", "session_id", "consent_record_id", "assigned_therapist_id"]
+    "column",
+    [
+        "patient_id",
+        "patient_id of a session",
+        "therapist_id",
+        "session_id",
+        "consent_record_id",
+        "assigned_therapist_id",
+    ],
 )
 def test_no_error_tells_whether_a_foreign_id_exists(platform: Platform, column: str) -> None:
     table, values = {
         "patient_id": ("wearable_data", {"data_type": "x", "recorded_at": "2030-01-01"}),
+        "patient_id of a session": (
+            "sessions",
+            {"therapist_id": platform.ours["therapists"], "scheduled_at": "2030-01-01"},
+        ),
         "therapist_id": ("sessions", {"patient_id": platform.ours["patients"], "scheduled_at": "2030-01-01"}),
         "session_id": ("clinical_notes", {"note_type": "dap"}),
         "consent_record_id": ("session_recordings", {"session_id": platform.ours["sessions"]}),
         "assigned_therapist_id": ("patients", {"org_id": platform.ours["organizations"], "full_name": "x"}),
     }[column]
+    column = column.partition(" ")[0]
     target = {"patient_id": "patients", "session_id": "sessions", "consent_record_id": "consent_records"}.get(
         column, "therapists"
     )
