@@ -71,7 +71,7 @@ def say(message: str) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
 @click.option(
-    "-d", "--database-url", "url", metavar="URL", envvar="DATABASE_URL", help="The database (else PG* of libpq)."
+    "-d", "--database-url", "url", metavar="URL", envvar="DATABASE_URL", help="The database (else libpq's PG*)."
 )
 @click.option(
     "--dir",

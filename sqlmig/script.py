@@ -19,81 +19,10 @@ if TYPE_CHECKING:
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _CREATES = re.compile(r'\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w."]+)', re.IGNORECASE)
 
-_HEAD = """\
--- Made by sqlmig. Paste it into the Supabase SQL editor, or run it with psql. It {does} versions {first} to {last}, in one
--- transaction, and leaves out what the ledger says is done: pasting it twice does nothing the second time.
-
-BEGIN;
-
-{ledger}
-LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
-
--- The ledger must agree with the files that this script was made from.
-DO $sqlmig$
-DECLARE
-    problems text := (
-        WITH file (version, label, checksum) AS (
-            VALUES
-            {files}
-        )
-        SELECT string_agg(problem, E'\\n' ORDER BY version)
-        FROM (
-            SELECT version, label || ': changed since it was applied'
-            FROM file JOIN {table} AS ledger USING (version)
-            WHERE ledger.checksum <> file.checksum
-            UNION ALL
-            SELECT version, version || '_' || name || ': applied, but not among the files'
-            FROM {table}
-            WHERE version NOT IN (SELECT version FROM file)
-            UNION ALL
-            {order}
-        ) AS found (version, problem)
-    );
-BEGIN
-    IF problems IS NOT NULL THEN
-        RAISE EXCEPTION E'nothing was done, because the files and the ledger disagree:\\n%', problems;
-    END IF;
-END
-$sqlmig$;
-"""
-_ORDER_UP = """\
-SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
-                ELSE ': pending, but older than the newest applied' END
-            FROM file
-            WHERE version NOT IN (SELECT version FROM {table})
-                AND (version < {first} OR (version <= {last} AND version < (SELECT max(version) FROM {table})))"""
-_ORDER_DOWN = """\
-SELECT version, label || ': applied later, and must be reverted first'
-            FROM file JOIN {table} USING (version)
-            WHERE version > {last}"""
-_STEP = """
--- {label}
-DO {outer}
-BEGIN
-    IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
-        EXECUTE {inner}
-{text}
-{inner};
-    END IF;
-END
-{outer};
-SET CONSTRAINTS ALL IMMEDIATE;
-{after}{record};
-"""
-_TAIL = """
-SELECT set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
-COMMIT;
-
--- What it did: the editor shows the rows of the last statement.
-WITH done AS MATERIALIZED (
-    SELECT string_to_array(current_setting('sqlmig.done'), ' ') AS versions
+# Its head, the two checks of order that fit into the head, a step, and its tail.
+_HEAD, _ORDER_UP, _ORDER_DOWN, _STEP, _TAIL = (
+    Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
 )
-SELECT file.version, file.name, CASE WHEN ledger.version IS NULL THEN 'not applied'
-    WHEN file.version::text = ANY (versions) THEN 'applied now' ELSE 'applied before' END AS state
-FROM done, (VALUES {names}) AS file (version, name) LEFT JOIN {table} AS ledger USING (version)
-WHERE set_config('sqlmig.done', '', false) = ''
-ORDER BY file.version;
-"""
 
 
 def script(
@@ -119,7 +48,7 @@ def script(
         does="reverts" if down else "applies",
         ledger=text.format(table=table, literal=literal),
         files=",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known),
-        order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields),
+        order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields).rstrip(),
     )
     steps = [_step(ledger, migration, down=down) for migration in (reversed(chosen) if down else chosen)]
     names = ", ".join(f"({m.version}::bigint, {_literal(m.name)})" for m in chosen)
@@ -141,19 +70,19 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         raise SqlmigError(f"{path}: irreversible: {file.scan.irreversible}")
     if not file.scan.in_transaction:
         raise SqlmigError(
-            f"{path}: runs outside a transaction, which no script can do; print the script up to the version before it"
-            f" (--to), run this file's statements one by one, record it with `sqlmig stamp {migration.version}`, and go on"
-            " with --from the next"
+            f"{path}: runs outside a transaction, which no script can do. Print the script up to the version before it (--to),"
+            f" run this file's statements one by one, then `sqlmig stamp {migration.version}`, and go on --from the next"
         )
-    table, version = ledger.table.as_string(), migration.version
-    name, digest = _literal(migration.name), _literal(files.checksum(file.text))
-    insert = f"INSERT INTO {table} (version, name, checksum) VALUES ({version}, {name}, {digest}) ON CONFLICT (version) DO NOTHING"
+    table, version, name = ledger.table.as_string(), migration.version, _literal(migration.name)
+    row = f"({version}, {name}, {_literal(files.checksum(file.text))})"
+    insert = f"INSERT INTO {table} (version, name, checksum) VALUES {row} ON CONFLICT (version) DO NOTHING"
+    schema = _literal(_quoted(ledger.schema))
+    path_first = f"SELECT set_config('search_path', {schema} || ', ' || current_setting('search_path'), true);\n"
     text = parts(file)[1][0].text.decode().strip("\n")
-    outer = _tag("sqlmig", text)
-    path_first = f"SELECT set_config('search_path', {_literal(_quoted(ledger.schema))} || ', ' || current_setting('search_path'), true);\n"
-    step = _STEP.format(
+    return _STEP.format(
         label=migration.label,
-        outer=outer,
+        settings=path_first if ledger.named else "",
+        outer=_tag("sqlmig", text),
         inner=_tag("file", text),
         condition="EXISTS" if down else "NOT EXISTS",
         table=table,
@@ -162,7 +91,6 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         after=AFTER.decode(),
         record=f"DELETE FROM {table} WHERE version = {version}" if down else insert,
     )
-    return step.replace(f"DO {outer}", f"{path_first}DO {outer}", 1) if ledger.named else step
 
 
 def _tag(word: str, text: str) -> str:

@@ -6,6 +6,7 @@ import re
 import select
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -23,39 +24,9 @@ if TYPE_CHECKING:
     from sqlmig.database import Connection
     from sqlmig.files import Script
 
-# The lock is the transaction's own, so that a pooler cannot leak it and a killed runner cannot leave it; nobody waits
-# for it within a statement, which would stall CREATE INDEX CONCURRENTLY elsewhere.
-_BEFORE = """\
-SET LOCAL lock_timeout = {lock_timeout};
-SET LOCAL row_security = off;
-LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE NOWAIT;
-DO $sqlmig$
-BEGIN
-    IF (SELECT max(version) FROM {table}) IS DISTINCT FROM {newest}
-        OR EXISTS (SELECT FROM {table} WHERE version = {version}) <> {recorded}
-    THEN
-        RAISE 'the ledger has moved on';
-    END IF;
-END
-$sqlmig$;
-SET LOCAL row_security TO DEFAULT;
-"""
-# What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
-AFTER = b"""\
-RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
-CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
-"""
-_DEALLOCATE = b"""\
-DO $sqlmig$
-DECLARE
-    prepared text;
-BEGIN
-    FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
-        EXECUTE pg_catalog.format('DEALLOCATE %I', prepared);
-    END LOOP;
-END
-$sqlmig$;
-"""
+# What stands before a script, what undoes its settings, and what undoes its prepared statements.
+_BEFORE, *_UNDO = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
+AFTER, _DEALLOCATE = (text.encode() for text in _UNDO)
 _SET_TRANSACTION = re.compile(rb"set\s+(?:local\s+)?transaction\b", re.IGNORECASE)
 # What a pooler that shares its sessions would hand to other clients.
 _SESSION_STATE = re.compile(

@@ -1,0 +1,73 @@
+-- Made by sqlmig. Paste it into the Supabase SQL editor, or run it with psql. It {does} versions {first} to {last}, in one
+-- transaction, and leaves out what the ledger says is done: pasting it twice does nothing the second time.
+
+BEGIN;
+
+{ledger}
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+
+-- The ledger must agree with the files that this script was made from.
+DO $sqlmig$
+DECLARE
+    problems text := (
+        WITH file (version, label, checksum) AS (
+            VALUES
+            {files}
+        )
+        SELECT string_agg(problem, E'\n' ORDER BY version)
+        FROM (
+            SELECT version, label || ': changed since it was applied'
+            FROM file JOIN {table} AS ledger USING (version)
+            WHERE ledger.checksum <> file.checksum
+            UNION ALL
+            SELECT version, version || '_' || name || ': applied, but not among the files'
+            FROM {table}
+            WHERE version NOT IN (SELECT version FROM file)
+            UNION ALL
+            {order}
+        ) AS found (version, problem)
+    );
+BEGIN
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION E'nothing was done, because the files and the ledger disagree:\n%', problems;
+    END IF;
+END
+$sqlmig$;
+-- %%
+SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
+                ELSE ': pending, but older than the newest applied' END
+            FROM file
+            WHERE version NOT IN (SELECT version FROM {table})
+                AND (version < {first} OR (version <= {last} AND version < (SELECT max(version) FROM {table})))
+-- %%
+SELECT version, label || ': applied later, and must be reverted first'
+            FROM file JOIN {table} USING (version)
+            WHERE version > {last}
+-- %%
+
+-- {label}
+{settings}DO {outer}
+BEGIN
+    IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
+        EXECUTE {inner}
+{text}
+{inner};
+    END IF;
+END
+{outer};
+SET CONSTRAINTS ALL IMMEDIATE;
+{after}{record};
+-- %%
+
+SELECT set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
+COMMIT;
+
+-- What it did: the editor shows the rows of the last statement.
+WITH done AS MATERIALIZED (
+    SELECT string_to_array(current_setting('sqlmig.done'), ' ') AS versions
+)
+SELECT file.version, file.name, CASE WHEN ledger.version IS NULL THEN 'not applied'
+    WHEN file.version::text = ANY (versions) THEN 'applied now' ELSE 'applied before' END AS state
+FROM done, (VALUES {names}) AS file (version, name) LEFT JOIN {table} AS ledger USING (version)
+WHERE set_config('sqlmig.done', '', false) = ''
+ORDER BY file.version;

@@ -1,0 +1,29 @@
+-- The lock is the transaction's own, so that a pooler cannot leak it and a killed runner cannot leave it; nobody waits for it
+-- within a statement, which would stall CREATE INDEX CONCURRENTLY elsewhere.
+SET LOCAL lock_timeout = {lock_timeout};
+SET LOCAL row_security = off;
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+DO $sqlmig$
+BEGIN
+    IF (SELECT max(version) FROM {table}) IS DISTINCT FROM {newest}
+        OR EXISTS (SELECT FROM {table} WHERE version = {version}) <> {recorded}
+    THEN
+        RAISE 'the ledger has moved on';
+    END IF;
+END
+$sqlmig$;
+SET LOCAL row_security TO DEFAULT;
+-- %%
+-- What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
+RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
+CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
+-- %%
+DO $sqlmig$
+DECLARE
+    prepared text;
+BEGIN
+    FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE pg_catalog.format('DEALLOCATE %I', prepared);
+    END LOOP;
+END
+$sqlmig$;
