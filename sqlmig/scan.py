@@ -99,7 +99,9 @@ def _directives(text: bytes, end: int) -> dict[bytes, str]:
         name, _, words = re.sub(rb"[\s,:]+", b" ", directive[1], count=1).rstrip().partition(b" ")
         if name not in (b"no-transaction", b"irreversible") or (name == b"no-transaction" and words.strip()):
             there_are = "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”"
-            raise ScanError(f"unknown directive “{directive[1].decode()}”; there are {there_are}", directive.start())
+            raise ScanError(
+                f"unknown directive “{directive[1].decode().rstrip()}”; there are {there_are}", directive.start()
+            )
         found[name] = words.decode().strip()
     return found
 

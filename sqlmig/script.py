@@ -69,9 +69,9 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
     if file.scan.irreversible is not None:
         raise SqlmigError(f"{path}: irreversible: {file.scan.irreversible}")
     if not file.scan.in_transaction:
+        how = f"run its statements one by one, then `sqlmig stamp {migration.version}`, and go on with --from the next"
         raise SqlmigError(
-            f"{path}: runs outside a transaction, which no script can do. Print the script up to the version before it (--to),"
-            f" run this file's statements one by one, then `sqlmig stamp {migration.version}`, and go on --from the next"
+            f"{path}: runs outside a transaction, which no script can do. Print up to it with --to, {how}"
         )
     table, version, name = ledger.table.as_string(), migration.version, _literal(migration.name)
     row = f"({version}, {name}, {_literal(files.checksum(file.text))})"
