@@ -31,11 +31,16 @@ FROM schemas
 UNION ALL
 SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
     WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' ELSE 'composite type' END, name, 0, jsonb_build_object(
-    'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))) a),
-    'comment', obj_description(oid, 'pg_class'), 'row level security', relrowsecurity,
-    'forced row level security', relforcerowsecurity, 'options', reloptions, 'persistence', relpersistence,
+    'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(CASE relkind
+        WHEN 'c' THEN (SELECT coalesce(typacl, acldefault('T', typowner)) FROM pg_type WHERE typrelid = relations.oid)
+        ELSE coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) END) a),
+    'comment', coalesce(obj_description(oid, 'pg_class'), obj_description(reltype, 'pg_type')), 'row level security', relrowsecurity,
+    'forced row level security', relforcerowsecurity, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o), 'persistence', relpersistence,
     'replica identity', relreplident, 'access method', (SELECT amname FROM pg_am WHERE pg_am.oid = relam),
-    'tablespace', reltablespace, 'partition of', (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = relations.oid LIMIT 1),
+    'tablespace', reltablespace, 'parents', (SELECT array_agg(inhparent::regclass::text ORDER BY inhparent::regclass::text) FROM pg_inherits WHERE inhrelid = relations.oid),
+    'of type', nullif(reloftype, 0)::regtype, 'foreign options', (SELECT ftoptions FROM pg_foreign_table WHERE ftrelid = relations.oid),
+    'foreign keys off', (SELECT array_agg(DISTINCT conname::text) FROM pg_trigger JOIN pg_constraint con ON con.oid = tgconstraint
+        WHERE tgrelid = relations.oid AND tgisinternal AND tgenabled <> 'O'),
     'partition bound', pg_get_expr(relpartbound, oid), 'partition key', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END,
     'definition', CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END)
 FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
@@ -43,7 +48,7 @@ UNION ALL
 SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
-    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', attoptions,
+    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', attoptions, 'foreign options', attfdwoptions,
     'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum))
 FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
@@ -59,7 +64,7 @@ FROM pg_constraint con LEFT JOIN relations r ON r.oid = conrelid LEFT JOIN types
 WHERE contype NOT IN ('t', 'n') AND coalesce(r.oid, t.oid) IS NOT NULL
 UNION ALL
 SELECT 'index', r.name, 0, jsonb_build_object(
-    'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', reloptions,
+    'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o),
     'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'))
 FROM pg_index JOIN relations r ON r.oid = indexrelid
 UNION ALL
@@ -93,7 +98,7 @@ SELECT 'rule', format('%s.%I', name, rulename), 0, jsonb_build_object(
 FROM pg_rewrite w JOIN relations r ON r.oid = ev_class WHERE rulename <> '_RETURN'
 UNION ALL
 SELECT 'policy', format('%s.%I', name, polname), 0, jsonb_build_object(
-    'command', polcmd, 'permissive', polpermissive, 'roles', (SELECT array_agg(x::regrole::text ORDER BY 1) FROM unnest(polroles) x),
+    'command', polcmd, 'permissive', polpermissive, 'roles', (SELECT array_agg(x::regrole::text ORDER BY x::regrole::text) FROM unnest(polroles) x),
     'using', pg_get_expr(polqual, polrelid), 'with check', pg_get_expr(polwithcheck, polrelid),
     'comment', obj_description(p.oid, 'pg_policy'))
 FROM pg_policy p JOIN relations r ON r.oid = polrelid
@@ -111,17 +116,25 @@ SELECT 'publication', pubname, 0, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_buil
     'owner', pubowner::regrole, 'comment', obj_description(oid, 'pg_publication'),
     'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, prattrs, pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
         FROM pg_publication_rel WHERE prpubid = p.oid),
-    'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY 1) FROM pg_publication_namespace WHERE pnpubid = p.oid))
+    'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY pnnspid::regnamespace::text) FROM pg_publication_namespace WHERE pnpubid = p.oid))
 FROM pg_publication p
 UNION ALL
 SELECT 'statistics', format('%I.%I', s.nspname, stxname), 0, jsonb_build_object(
     'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext'))
 FROM pg_statistic_ext x JOIN schemas s ON s.oid = stxnamespace
 UNION ALL
-SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), 0, jsonb_build_object('comment', comment)
+SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), 0, jsonb_build_object('comment', comment, 'details', details)
 FROM (
     SELECT pg_describe_object(o.class, o.oid, 0) AS described, (SELECT description FROM pg_description d
-        WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment
+        WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment,
+        CASE o.class
+            WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
+                ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = o.oid)
+            WHEN 'pg_ts_dict'::regclass THEN (SELECT to_jsonb(dictinitoption) FROM pg_ts_dict d WHERE d.oid = o.oid)
+            WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole, 'options', srvoptions,
+                'users', (SELECT array_agg(usename ORDER BY usename) FROM pg_user_mappings m WHERE m.srvid = s.oid))
+                FROM pg_foreign_server s WHERE s.oid = o.oid)
+        END AS details
     FROM (
         SELECT 'pg_operator'::regclass AS class, oid FROM pg_operator UNION ALL
         SELECT 'pg_opclass'::regclass, oid FROM pg_opclass UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily UNION ALL
@@ -133,3 +146,7 @@ FROM (
     ) o
     WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM owned WHERE classid = o.class AND objid = o.oid)
 ) others
+UNION ALL
+SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'), 0,
+    jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v))
+FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -34,7 +34,7 @@ _CATALOGS = (
     "namespace class attribute attrdef constraint index proc type enum trigger rewrite policy description default_acl"
     " extension event_trigger publication publication_rel publication_namespace statistic_ext sequence inherits"
     " operator opclass opfamily cast collation language aggregate am ts_config ts_dict foreign_server"
-    " foreign_data_wrapper"
+    " foreign_data_wrapper foreign_table ts_config_map db_role_setting"
 )
 _TRACES = " UNION ALL ".join(
     f"SELECT '{name}', count(*), count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid)) FROM pg_{name}"
@@ -145,6 +145,7 @@ def _try_apart(connection: Connection, up: Script, down: Script, finding: Findin
     try:
         _run(connection, up)
     except SqlmigError as error:  # it stumbles over what its down file left
+        finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 
 

@@ -91,6 +91,8 @@ def say(message: str) -> None:
 @click.pass_context
 def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
+    if schema and not schema.isprintable():
+        raise UsageError(f"{schema!a}: a schema name with bytes or characters that cannot be shown")
     context.obj = Settings(url or None, directory, Ledger(schema or "public", named=bool(schema)))
 
 
@@ -307,6 +309,9 @@ def command(arguments: list[str] | None = None) -> int:
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
         click.echo(str(abort.__cause__ or "") or "interrupted", err=True)
         return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
+    except OSError as error:  # a full disk behind standard output, say
+        click.echo(f"error: {error.strerror}", err=True)
+        return 1
     except SqlmigError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code

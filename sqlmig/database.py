@@ -40,8 +40,9 @@ def parameters(url: str) -> dict[str, str]:
         "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # % in a password written as %XX"
     )
     try:
+        url.encode()
         found = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeEncodeError):
         raise UsageError(f"{problem}; {remedy}") from None
     # An @ or / in the password moves a part of it into another field, which libpq's messages then show.
     authority = re.match(r"postgres(?:ql)?://([^?]*)", url)

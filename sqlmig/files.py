@@ -47,6 +47,8 @@ def find(directory: Path) -> list[Migration]:
     """
     found: dict[tuple[int, str], Path] = {}
     for path in _sql_files(directory):
+        if not path.name.isprintable():
+            raise SqlmigError(f"{path.name!a}: a file name with bytes or characters that cannot be shown; rename it")
         match = _NAME.fullmatch(path.name)
         if not match or int(match[1]) > _LARGEST:
             raise SqlmigError(

@@ -72,11 +72,11 @@ def scan(text: bytes) -> Scan:
             word = _WORD.match(text, at)
             head = word[0].lower() if word else b""
             if head in _CONTROL:
-                words, end = _words(text, at)
+                words, end = words_of(text, at)
                 if head != b"prepare" or words[1:2] == [b"transaction"]:
                     control.append((len(starts) - 1, b" ".join(words)))
             elif head in (b"copy", b"create", b"drop", b"reindex", b"alter"):
-                words, end = _words(text, at)
+                words, end = words_of(text, at)
                 if copy := _COPY.search(b" ".join(words)):
                     problem = f"COPY {copy[1].decode().upper()} needs a client to read or send the data"
                     raise ScanError(f"{problem}; write INSERT statements instead", at)
@@ -150,25 +150,24 @@ def _end(text: bytes, at: int) -> int:
         at = _skip(text, at)
 
 
-def _words(text: bytes, at: int) -> tuple[list[bytes], int]:
+def words_of(text: bytes, at: int) -> tuple[list[bytes], int]:
     """Return a statement's words outside parentheses, quotes and comments, in lower case, and where it ends.
 
     Semicolons between parentheses (CREATE RULE) and in a BEGIN ATOMIC body do not end it.
     """
     words: list[bytes] = []
-    parentheses = body = 0
-    opened = at
+    parentheses, body, opened = 0, False, at
     previous = b""
     for token, where in _tokens(text, at):
         if token == b";" and not parentheses and not body:
             return words, where
         if token in (b"(", b")"):
             parentheses = max(0, parentheses + (1 if token == b"(" else -1))
-        elif previous not in (b".", b"as"):  # else it is a column's name or a label
-            if body:
-                body += (token == b"case") - (token == b"end")
-            elif token == b"atomic" and previous == b"begin" and not parentheses:
-                body, opened = int(bool(_ROUTINE.match(b" ".join(words[:4])))), where
+        elif body:
+            # A CASE ends within a statement; the body's own END follows a semicolon, or ATOMIC itself.
+            body = not (token == b"end" and previous in (b";", b"atomic"))
+        elif token == b"atomic" and previous == b"begin" and not parentheses:
+            body, opened = bool(_ROUTINE.match(b" ".join(words[:4]))), where
         if not parentheses and not body and token.isalnum():
             words.append(token)
         previous = token
@@ -186,8 +185,12 @@ def _tokens(text: bytes, at: int) -> Iterator[tuple[bytes, int]]:
             yield text[at : at + 1], at
             at += 1
         elif rest := _NOT_WORD.match(text, at):
+            if rest[0].strip():
+                yield b"#", at  # a number, an operator
             at = rest.end()
         else:
+            if text[at] in b"'\"$":
+                yield b"#", at
             at = _skip(text, at)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig import files
-from sqlmig.errors import SqlmigError
+from sqlmig.errors import SqlmigError, place
+from sqlmig.scan import words_of
 from sqlmig.transaction import AFTER, parts
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ def script(
     fields = {"table": table, "first": chosen[0].version, "last": chosen[-1].version}
     known = [(m.version, _literal(m.label), _literal(files.checksum(files.read(m.up)))) for m in migrations]
     text = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8").partition("\n\n")[2]
+    text = text.format(table=table, literal=literal)
     if ledger.named:
         text = f"CREATE SCHEMA IF NOT EXISTS {_quoted(ledger.schema)};\n{text}"
     head = _HEAD.format(
         **fields,
         does="reverts" if down else "applies",
-        ledger=text.format(table=table, literal=literal),
+        ledger=text,
         files=",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known),
         order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields).rstrip(),
     )
@@ -73,6 +75,11 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         raise SqlmigError(
             f"{path}: runs outside a transaction, which no script can do. Print up to it with --to, {how}"
         )
+    for start in file.scan.starts:
+        words = words_of(file.text, start)[0]
+        if words[:1] == [b"select"] and b"into" in words:
+            where = place(path, file.text, start)
+            raise SqlmigError(f"{where}: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT")
     table, version, name = ledger.table.as_string(), migration.version, _literal(migration.name)
     row = f"({version}, {name}, {_literal(files.checksum(file.text))})"
     insert = f"INSERT INTO {table} (version, name, checksum) VALUES {row} ON CONFLICT (version) DO NOTHING"

@@ -265,4 +265,10 @@ def _place(refused: Refused, script: Script, message: Sequence[Piece]) -> tuple[
     if piece.script is None:
         # A statement that has no end is refused where ours begin.
         return (script, len(script.text.rstrip()), "") if position and piece.words else (script, None, piece.words)
-    return script, piece.offset + at if position else [s for s in script.scan.starts if s >= piece.offset][done], ""
+    return script, piece.offset + at if position else _nth(script, piece.offset, done), ""
+
+
+def _nth(script: Script, offset: int, number: int) -> int:
+    """Return where a statement begins; a rule that adds results to one makes the count too high."""
+    starts = [start for start in script.scan.starts if start >= offset]
+    return starts[min(number, len(starts) - 1)]

@@ -22,6 +22,10 @@ BASE = """
     CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
     CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION g(); CREATE INDEX i ON t (v);
+    CREATE TYPE pair AS (a int, b int); CREATE TABLE first (a int); CREATE TABLE second (a int);
+    CREATE TABLE child (a int) INHERITS (first); CREATE TABLE refers (id int REFERENCES t); CREATE TABLE typed OF pair;
+    CREATE TEXT SEARCH CONFIGURATION words (COPY = english);
+    CREATE TEXT SEARCH DICTIONARY dull (TEMPLATE = simple);
     CREATE POLICY y ON t USING (true); COMMENT ON TABLE t IS 'base';
 """
 
@@ -119,6 +123,29 @@ LEFT = {
     "lost table": ("DROP MATERIALIZED VIEW m", "lost: materialized view public.m"),
     "lost index": ("DROP INDEX i", "lost: index public.i"),
     "lost column": ("ALTER TABLE t DROP COLUMN n", "lost: column public.t.n"),
+    "composite type comment": (
+        "COMMENT ON TYPE pair IS 'x'",
+        'changed: composite type public.pair: comment was null, is "x"',
+    ),
+    "composite type grant": (
+        "REVOKE USAGE ON TYPE pair FROM PUBLIC",
+        "changed: composite type public.pair: grants was",
+    ),
+    "second parent": ("ALTER TABLE child INHERIT second", "changed: table public.child: parents was"),
+    "disabled foreign key": (
+        "ALTER TABLE refers DISABLE TRIGGER ALL",
+        "changed: table public.refers: foreign keys off was",
+    ),
+    "no typed table": ("ALTER TABLE typed NOT OF", "changed: table public.typed: of type was"),
+    "text search mapping": (
+        "ALTER TEXT SEARCH CONFIGURATION words ALTER MAPPING FOR word WITH simple",
+        "changed: text search configuration",
+    ),
+    "text search options": ("ALTER TEXT SEARCH DICTIONARY dull (ACCEPT = false)", "changed: text search dictionary"),
+    "database setting": (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = %L', current_database(), '64kB'); END $$",
+        "left: settings of all roles",
+    ),
     "partition": (
         "CREATE TABLE x (a int) PARTITION BY LIST (a); CREATE TABLE x1 PARTITION OF x DEFAULT",
         "left: table public.x1",
@@ -188,6 +215,45 @@ def test_down_refuses_what_is_irreversible_with_its_words(project: Project) -> N
     error = project.run("down", code=1).err
     assert "nothing was reverted: 1_a is irreversible: the letters are burnt" in error
     assert project.states() == {1: "applied"}
+
+
+def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t (id int PRIMARY KEY)", down_1_t="DROP TABLE t")
+    project.write(up_2_seed="INSERT INTO t VALUES (1)", down_2_seed="SELECT 1")
+    finding = found(project)[2]
+    assert finding["result"] == "failed"
+    assert "up again failed: " in finding["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("base", "up", "down"),
+    [
+        (
+            "CREATE TABLE t (); CREATE POLICY p ON t TO pg_monitor, pg_read_all_data USING (true)",
+            "DROP POLICY p ON t",
+            "CREATE POLICY p ON t TO pg_read_all_data, pg_monitor USING (true)",
+        ),
+        (
+            "CREATE SCHEMA aa; CREATE SCHEMA bb; CREATE PUBLICATION pb FOR TABLES IN SCHEMA aa, bb",
+            "ALTER PUBLICATION pb SET TABLES IN SCHEMA bb",
+            "ALTER PUBLICATION pb ADD TABLES IN SCHEMA aa",
+        ),
+        (
+            "CREATE TABLE t () WITH (fillfactor = 50, autovacuum_enabled = false)",
+            "ALTER TABLE t RESET (fillfactor)",
+            "ALTER TABLE t SET (fillfactor = 50)",
+        ),
+        (
+            "CREATE TABLE t (); GRANT SELECT ON t TO pg_monitor, PUBLIC",
+            "REVOKE SELECT ON t FROM pg_monitor",
+            "GRANT SELECT ON t TO pg_monitor",
+        ),
+    ],
+    ids=["roles of a policy", "schemas of a publication", "options", "grants"],
+)
+def test_another_order_of_the_same_is_no_difference(project: Project, base: str, up: str, down: str) -> None:
+    project.write(up_1_b=base, down_1_b="-- sqlmig: irreversible, the base", up_2_x=up, down_2_x=down)
+    assert found(project, code=0)[2]["result"] == "ok"
 
 
 def test_a_failing_file_is_named_with_its_place_and_the_check_goes_on(project: Project) -> None:

@@ -45,6 +45,12 @@ STRAY = [
         "COMMIT",
     ),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 AS end; SELECT 2; END; ¶COMMIT", "COMMIT"),
+    (
+        "CREATE FUNCTION f(b boolean) RETURNS numeric LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN b THEN 0.5 END; END; ¶COMMIT; SELECT 1; END",
+        "COMMIT",
+    ),
+    ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 case; END; ¶COMMIT; END;", "COMMIT"),
+    ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 end; END; ¶COMMIT; END;", "COMMIT"),
 ]
 
 HARMLESS = {
@@ -65,6 +71,12 @@ HARMLESS = {
         BEGIN ATOMIC
             SELECT 1; SELECT CASE WHEN i > 0 THEN CASE i WHEN 1 THEN 2 END END; SELECT i AS "end";
         END; DROP FUNCTION f""",
+    "decimals, quoted names and labels in a body": """CREATE FUNCTION f(i int) RETURNS numeric LANGUAGE sql
+        BEGIN ATOMIC
+            SELECT 1 AS "b"; SELECT CASE WHEN i > 0 THEN x."b" END FROM (SELECT 1 AS "b") x; SELECT 1 end; SELECT 1 case;
+            SELECT CASE WHEN i > 0 THEN 0.5 END;
+        END; DROP FUNCTION f""",
+    "empty body": "CREATE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC END; DROP PROCEDURE p",
     "procedure": "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC SELECT 1; END; DROP PROCEDURE p",
     "operators": "SELECT 1 - -1, 4 / 2, '{1}'::int[] @> '{1}', 2*/* c */3, '{}'::jsonb -> 'a' ->> 'b'",
     "prepared statement": "PREPARE p AS SELECT 1; EXECUTE p; DEALLOCATE p",

@@ -158,6 +158,20 @@ def test_any_text_survives(project: Project) -> None:
     assert project.run("up").out == "nothing to do\n"
 
 
+def test_a_select_into_cannot_be_in_it(project: Project) -> None:
+    project.file("1_x.up.sql", "INSERT INTO t SELECT 1;\nSELECT 1 AS x INTO made;")
+    error = project.run("script", code=1).err
+    assert "1_x.up.sql:2:1: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT" in error
+
+
+@pytest.mark.parametrize("schema", ["{x}", "{table}", "a\"b'c %s $$"])
+def test_any_schema_survives(project: Project, schema: str) -> None:
+    tables(project, 1)
+    for _ in range(2):
+        paste(project, project.run("--schema", schema, "script").out)
+    assert project.run("--schema", schema, "up").out == "nothing to do\n"
+
+
 def test_a_no_transaction_file_cannot_be_in_it_and_how_to_go_on_is_said(project: Project) -> None:
     tables(project, 1)
     project.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t1 (id)")

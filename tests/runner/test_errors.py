@@ -124,6 +124,34 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
     assert "cret" not in output.err + output.out
 
 
+def test_arguments_that_are_no_text_are_usage_errors(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    assert "cannot be shown" in project.run("--schema", "\udcff", "up", code=2).err
+    secret = replace(project, url="postgresql://u:s3\udcffcret@localhost/db").run("status", code=2).err
+    assert "the database URL cannot be read" in secret
+    assert "cret" not in secret
+
+
+def test_a_full_disk_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = project.start("script", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+def test_an_error_after_a_rule_that_adds_results_is_no_traceback(project: Project) -> None:
+    rule = (
+        "CREATE TABLE r (x int PRIMARY KEY); CREATE RULE rr AS ON INSERT TO r DO ALSO (SELECT 1; SELECT 2; SELECT 3);"
+    )
+    project.file(
+        "1_x.up.sql", f"{rule}\nINSERT INTO r VALUES (1);\nINSERT INTO r VALUES (2);\nINSERT INTO r VALUES (1);"
+    )
+    assert "duplicate key" in project.run("up", code=1).err
+
+
 def test_help_and_version_go_to_standard_output(project: Project) -> None:
     assert project.run("--version").out.startswith("sqlmig ")
     assert "Usage: sqlmig" in project.run("--help").out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +34,14 @@ def first(project: Project) -> Project:
 def test_a_sql_file_whose_name_does_not_fit_is_refused(first: Project, name: str) -> None:
     first.file(name, "SELECT 1")
     refused(first, name, "the name must be VERSION_NAME.up.sql")
+
+
+@pytest.mark.parametrize("name", [b"2_\xff.up.sql", b"2_a\nSELECT 1; --.up.sql", b"2_\x1b[31m.up.sql"])
+def test_a_name_that_cannot_be_shown_is_refused(first: Project, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(first.directory) + b"/" + name)).write_text("SELECT 1")
+    for command in ("up", "status", "script", "check"):
+        assert "a file name with bytes or characters that cannot be shown" in first.run(command, code=1).err
+    refused(first, "cannot be shown")
 
 
 def test_a_version_beyond_64_bits_is_refused(first: Project) -> None:

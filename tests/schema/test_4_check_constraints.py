@@ -39,13 +39,7 @@ CHECKS = [
         ["treatment", "recording", "ai_processing", "wearable_data", "data_sharing"],
         ["marketing"],
     ),
-    (
-        "check_consent_revoked_after_granted",
-        "consent_records",
-        "revoked_at",
-        ["2999-01-01", None],
-        ["2001-01-01"],
-    ),
+    ("check_consent_revoked_after_granted", "consent_records", "revoked_at", ["2999-01-01", None], ["2001-01-01"]),
 ]
 
 
