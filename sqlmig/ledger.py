@@ -21,7 +21,7 @@ WORKER = "sqlmig: no-transaction"
 
 # The types of the four columns as read: bigint, and text three times.
 _QUERY = """\
-BEGIN READ ONLY; SET LOCAL row_security = off;
+BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = '10s';
 SELECT version, name, checksum, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 FROM {table} ORDER BY version;
 COMMIT"""
@@ -49,7 +49,7 @@ def read(connection: Connection, ledger: Ledger) -> list[Applied] | None:
     cursor = connection.cursor()
     try:
         cursor.execute(sql.SQL(_QUERY).format(table=ledger.table))
-        cursor.set_result(2)
+        cursor.set_result(3)
         if [column.type_code for column in cursor.description or ()] != _TYPES:
             raise psycopg.errors.UndefinedColumn
         return [Applied(*cast("tuple[int, str, str, str]", row)) for row in cursor]
@@ -87,20 +87,25 @@ def _stranger(connection: Connection, table: sql.Identifier, schema: str) -> str
 def holders(connection: Connection, table: sql.Identifier) -> list[str]:
     """Return the processes that keep a runner from the ledger, or still run a statement for one that is gone."""
     query = sql.SQL("""
-        SELECT pid, coalesce(nullif(application_name, ''), backend_type, 'unnamed'),
-               coalesce(to_char(xact_start, 'HH24:MI:SS'), 'some time')
-        FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND (
-            (application_name = {worker} AND state = 'active')
-            OR pid IN (
-                SELECT pid FROM pg_locks
-                WHERE relation = {table}::regclass AND granted AND mode NOT IN ('AccessShareLock', 'RowShareLock')
-            )
-        )
+        SELECT pid, coalesce(nullif(application_name, ''), backend_type), to_char(xact_start, 'HH24:MI:SS')
+        FROM (
+            SELECT pid FROM pg_locks
+            WHERE relation = {table}::regclass AND granted AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            UNION
+            SELECT pid FROM pg_stat_activity
+            WHERE application_name = {worker} AND state = 'active' AND datname = current_database()
+        ) AS held LEFT JOIN pg_stat_activity USING (pid)
+        WHERE pid IS DISTINCT FROM pg_backend_pid()
     """)
     # Without parameters: with them the portal would stay open, and its snapshot stall CREATE INDEX CONCURRENTLY.
     rows = connection.execute(query.format(worker=WORKER, table=table.as_string()))
-    return [f"process {pid} ({name}, at work since {since})" for pid, name, since in rows]
+    return [
+        f"process {pid} ({name}, at work since {since or 'some time'})"
+        if pid
+        else "a prepared transaction (pg_prepared_xacts)"
+        for pid, name, since in rows
+    ]
 
 
 def create(connection: Connection, ledger: Ledger, *, within: bool = False, taking_over: bool = False) -> None:

@@ -60,6 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
                 "synchronous_commit": "off",
                 "max_connections": "200",
             }
+            settings["max_prepared_transactions"] = "4"
             url = stack.enter_context(embedded.server(shared / "postgres", settings))
         parts = conninfo_to_dict(url)
         database = str(parts["dbname"])

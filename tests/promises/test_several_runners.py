@@ -58,6 +58,34 @@ def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invali
     assert either.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") == [(True,)]
 
 
+def test_a_prepared_transaction_is_waited_for_with_a_word(project: Project) -> None:
+    if project.query("SHOW max_prepared_transactions") == [("0",)]:
+        pytest.skip("this server has no prepared transactions")
+    tables(project, 1)
+    project.run("up")
+    ((name,),) = project.query("SELECT current_database()")
+    with psycopg.connect(project.url, autocommit=True) as other:
+        held = f"BEGIN; LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE; PREPARE TRANSACTION '{name}'"
+        other.execute(held)
+        runner = project.fork("down")
+        try:
+            runner.said("waiting for a prepared transaction (pg_prepared_xacts)")
+        finally:
+            other.execute(f"ROLLBACK PREPARED '{name}'")
+    assert "reverted 0001_t" in runner.ended()
+
+
+def test_a_ledger_that_somebody_locks_for_good_is_an_error_and_no_hang(project: Project) -> None:
+    tables(project, 1)
+    project.run("up")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE schema_migrations")
+        assert (
+            "cannot read the ledger public.schema_migrations: canceling statement due to lock timeout"
+            in project.run("status", code=1).err
+        )
+
+
 def test_up_beside_down_is_safe(either: Project) -> None:
     tables(either, 8)
     for _ in range(6):
