@@ -135,6 +135,7 @@ BEGIN
                 wearable_data, consent_records, audit_logs, upcoming_sessions FROM %I',
             api_role
         );
+        EXECUTE format('REVOKE ALL ON FUNCTION update_updated_at_column() FROM %I', api_role);
     END LOOP;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN
         GRANT SELECT ON organizations, therapists, audit_logs, upcoming_sessions TO authenticated;

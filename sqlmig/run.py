@@ -97,11 +97,12 @@ def run(runner: Runner, steps: Sequence[Step], recorded: set[int]) -> Iterator[t
     if steps and not recorded and read(runner.connection, runner.ledger) is None:
         create(runner.connection, runner.ledger)
     todo = list(steps)
+    path = _search_path(runner) if todo else None
     while todo:
         step = todo[0]
         begun = time.monotonic()
         try:
-            _run(runner, step, recorded)
+            _run(runner, step, recorded, path)
         except (Busy, Moved) as other:
             if isinstance(other, Busy):
                 _wait(runner)
@@ -129,6 +130,7 @@ def rehearse(runner: Runner, steps: Sequence[Step]) -> tuple[list[tuple[Step, fl
     connection, took = runner.connection, list[tuple[Step, float | None]]()
     exists = read(connection, runner.ledger) is not None
     before = _columns(runner)
+    path = _search_path(runner)
     connection.execute("BEGIN")
     try:
         if not exists:
@@ -138,7 +140,6 @@ def rehearse(runner: Runner, steps: Sequence[Step]) -> tuple[list[tuple[Step, fl
             if not step.script.scan.in_transaction:
                 took.append((step, None))
                 continue
-            path = _search_path(runner)
             settings = sql.SQL("SET LOCAL lock_timeout = {};").format(runner.lock_timeout)
             settings += sql.SQL("SET LOCAL search_path = {};").format(path) if path else sql.SQL("")
             first = Piece(settings.as_bytes(connection), 1 + bool(path))
@@ -197,7 +198,7 @@ def stamp(runner: Runner, migrations: Sequence[Migration], rows: Sequence[plan.R
     return [migration.label for migration in todo]
 
 
-def _run(runner: Runner, step: Step, recorded: set[int]) -> None:
+def _run(runner: Runner, step: Step, recorded: set[int], path: sql.Composed | None) -> None:
     """Run a step; where a lock cannot be had, again after growing pauses."""
     for retry in range(1, runner.retries + 2):
         frame = Frame(
@@ -207,7 +208,7 @@ def _run(runner: Runner, step: Step, recorded: set[int]) -> None:
             step.verb == "reverted",
             _record(runner.ledger, step),
             runner.lock_timeout,
-            _search_path(runner),
+            path,
         )
         try:
             if step.script.scan.in_transaction:

@@ -12,7 +12,7 @@ from tests.conftest import until
 from tests.promises.conftest import tables
 
 if TYPE_CHECKING:
-    from tests.conftest import Project
+    from tests.conftest import Forked, Project
 
 BUILDING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^CREATE INDEX' AND wait_event = 'virtualxid'"
 
@@ -107,6 +107,17 @@ def test_up_beside_down_is_safe(either: Project) -> None:
     ],
 )
 def test_a_runner_stops_when_another_changes_what_its_plan_rests_on(project: Project, change: str, words: str) -> None:
+    assert words in waits_while(project, change).ended(code=1)
+    assert project.tables() == {"t1"}
+
+
+def test_a_version_that_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
+    runner = waits_while(project, "INSERT INTO schema_migrations VALUES (2, 't', 'x')")
+    assert runner.ended().endswith("nothing to do\n")
+
+
+def waits_while(project: Project, change: str) -> Forked:
+    """Return a runner that has one of two migrations left and waits while another changes the ledger."""
     tables(project, 2)
     project.run("up", "--to", "1")
     with psycopg.connect(project.url) as other:
@@ -114,16 +125,4 @@ def test_a_runner_stops_when_another_changes_what_its_plan_rests_on(project: Pro
         runner = project.fork("up")
         runner.said("waiting for process")
         other.execute(change)
-    assert words in runner.ended(code=1)
-    assert project.tables() == {"t1"}
-
-
-def test_a_version_that_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
-    tables(project, 2)
-    project.run("up", "--to", "1")
-    with psycopg.connect(project.url) as other:
-        other.execute("LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE")
-        runner = project.fork("up")
-        runner.said("waiting for process")
-        other.execute("INSERT INTO schema_migrations VALUES (2, 't', 'x')")
-    assert runner.ended().endswith("nothing to do\n")
+    return runner
