@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SPACE = re.compile(rb"\s*(?:--[^\r\n]*\s*){0,1000}")
-# What needs no thought: anything but quotes, dollars, semicolons, comments and backslashes; and whole '…' strings that
+# What needs no thought: anything but quotes, dollars, semicolons, comments and backslashes; and whole "…" and '…' that
 # no E precedes. The count is bounded because each round costs the regular expression engine memory.
-_PLAIN = re.compile(rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}""")
+_PLAIN = re.compile(rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}""")
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
 _NOT_WORD = re.compile(rb"""[^A-Za-z_\x80-\xff'"$;/\\().,-]+""")
 _REST_OF_WORD = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*")
@@ -29,6 +29,10 @@ _COMMENT = re.compile(rb"/\*|\*/")
 _WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789" + bytes(range(0x80, 0x100)))
 _DIRECTIVE = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 _COPY = re.compile(rb"^copy\b.* ((?:from|to) (?:stdin|stdout))\b")
+_CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
+_CONCURRENT = re.compile(rb"(?:create|drop|reindex|alter)\b.* concurrently\b")
+# What may hold semicolons outside quotes: CREATE RULE, and a routine's BEGIN ATOMIC body.
+_HOLDS = re.compile(rb"\b(?:rule|atomic)\b", re.IGNORECASE)
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
 
 _CONTROL = {b"begin", b"start", b"commit", b"end", b"rollback", b"abort", b"savepoint", b"release", b"prepare"}
@@ -63,7 +67,6 @@ def scan(text: bytes) -> Scan:
     """
     starts: array[int] = array("q")
     control: list[tuple[int, bytes]] = []
-    concurrently = False
     at = _blank(text, 0)
     directives = _directives(text, at)
     while at < len(text):
@@ -71,25 +74,27 @@ def scan(text: bytes) -> Scan:
             starts.append(at)
             word = _WORD.match(text, at)
             head = word[0].lower() if word else b""
+            end = _end(text, at)
             if head in _CONTROL:
-                words, end = words_of(text, at)
+                words = words_of(text, at)[0]
                 if head != b"prepare" or words[1:2] == [b"transaction"]:
                     control.append((len(starts) - 1, b" ".join(words)))
-            elif head in (b"copy", b"create", b"drop", b"reindex", b"alter"):
-                words, end = words_of(text, at)
-                if copy := _COPY.search(b" ".join(words)):
+            elif head == b"copy":
+                if copy := _COPY.search(b" ".join(words_of(text, at)[0])):
                     problem = f"COPY {copy[1].decode().upper()} needs a client to read or send the data"
                     raise ScanError(f"{problem}; write INSERT statements instead", at)
-                concurrently = b"concurrently" in words
-            else:
-                end = _end(text, at)
+            elif head == b"create" and _HOLDS.search(text, at, end):
+                end = words_of(text, at)[1]
             at = end
         at = _blank(text, at + 1)
-    alone = concurrently and len(starts) == 1
-    if b"no-transaction" in directives or alone:
+    if b"no-transaction" in directives or (len(starts) == 1 and _is_concurrent(text, starts[0])):
         return Scan(starts, in_transaction=False, bracketed=False, irreversible=directives.get(b"irreversible"))
     bracketed = _bracketed(starts, control)
     return Scan(starts, in_transaction=True, bracketed=bracketed, irreversible=directives.get(b"irreversible"))
+
+
+def _is_concurrent(text: bytes, at: int) -> bool:
+    return bool(_CONCURRENTLY.search(text, at)) and bool(_CONCURRENT.match(b" ".join(words_of(text, at)[0])))
 
 
 def _directives(text: bytes, end: int) -> dict[bytes, str]:
