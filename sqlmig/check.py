@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from sqlmig import files
 from sqlmig.database import connected, parameters
 from sqlmig.errors import SqlmigError
-from sqlmig.transaction import Piece, parts, rollback, send_each, send_pieces
+from sqlmig.ledger import quoted
+from sqlmig.message import Piece, parts
+from sqlmig.scan import load
+from sqlmig.transaction import rollback, send_each, send_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
     from sqlmig.database import Connection
-    from sqlmig.files import Migration, Script
+    from sqlmig.files import Migration
     from sqlmig.ledger import Ledger
+    from sqlmig.scan import Script
 
 _CATALOG = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
 # Were no row written since, and none removed, then nothing differs: far cheaper than to compare.
@@ -64,23 +66,23 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
     Raises SqlmigError where the role may not create databases. The database that the URL names is not touched.
     """
     name = f"sqlmig_check_{os.getpid()}_{secrets.token_hex(4)}"
+    schema = quoted(ledger.schema)
     with connected(url, say) as outside:
         try:
-            outside.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            outside.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.errors.InsufficientPrivilege:
             raise SqlmigError(
                 "the check needs a scratch database: give the role CREATEDB, or name another role"
             ) from None
         try:
             if ledger.named:
-                path = sql.SQL("ALTER DATABASE {} SET search_path = {}, public")
-                outside.execute(path.format(sql.Identifier(name), sql.Identifier(ledger.schema)))
+                outside.execute(f"ALTER DATABASE {name} SET search_path = {schema}, public".encode())
             with connected(make_conninfo("", **parameters(url) | {"dbname": name}), lambda _: None) as inside:
                 if ledger.named:
-                    inside.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(ledger.schema)))
+                    inside.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
                 yield inside
         finally:
-            outside.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            outside.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def check(connection: Connection, migrations: Sequence[Migration]) -> Iterator[Finding]:
@@ -96,11 +98,11 @@ def check(connection: Connection, migrations: Sequence[Migration]) -> Iterator[F
 
 
 def _try(connection: Connection, migration: Migration, finding: Finding) -> None:
-    up = files.load(migration.up)
+    up = load(migration.up)
     if migration.down is None:
         finding.result = "no-down"
         return _run(connection, up)
-    down = files.load(migration.down)
+    down = load(migration.down)
     if down.scan.irreversible is not None:
         finding.result = "irreversible"
         finding.notes.append(down.scan.irreversible)

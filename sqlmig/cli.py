@@ -1,92 +1,108 @@
-"""The command line: words in, words out."""
+"""The command line: words in, words out. A command imports what it needs, and no more."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import sqlmig
-from sqlmig import check, files, plan, run, script
-from sqlmig.database import connected, located
 from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.ledger import WORKER, Ledger
+from sqlmig.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sqlmig.files import Migration
-
+    from sqlmig.run import Step
+    from sqlmig.session import Session
 
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+_GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of the group."""
+    """The options of the group; the URL may name an embedded server."""
 
-    url: str | None
+    given_url: str | None
     directory: Path
     ledger: Ledger
 
-    def migrations(self) -> list[Migration]:
-        """Return what the directory holds. Raises SqlmigError where it holds none."""
-        found = files.find(self.directory)
-        if not found:
-            raise SqlmigError(
-                f"{self.directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir"
-            )
-        return found
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """Yield the database's URL, and a server where it is embedded. Raises UsageError where none is named."""
-        if self.url is None and not any(os.environ.get(name) for name in _LIBPQ):
+    @property
+    def url(self) -> str:
+        """The database's URL, empty where libpq's variables name it. Raises UsageError where nothing does."""
+        if self.given_url is None and not any(os.environ.get(name) for name in _LIBPQ):
             raise UsageError(
                 "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
             )
-        with located(self.url or "") as url:
-            yield url
+        return self.given_url or ""
 
     @contextmanager
-    def runner(self, lock_timeout: str = "5s", retries: int = 0) -> Iterator[run.Runner]:
-        """Yield a connection to the database, with all that running over it needs."""
-        with self.database() as url, connected(url, say) as connection:
-            yield run.Runner(connection, lambda: connected(url, say, WORKER), self.ledger, lock_timeout, retries, say)
+    def session(self) -> Iterator[Session]:
+        """Yield a connection to the database, and what the directory and the ledger hold."""
+        from sqlmig.session import opened
+
+        with opened(self.url, self.directory, self.ledger, say) as session:
+            yield session
 
 
 def say(message: str) -> None:
-    """Tell the user something that is no result."""
-    click.echo(message, err=True)
+    """Tell the user something that is no result, in place of the line of progress where there is one."""
+    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + message, err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
-@click.option(
-    "-d", "--database-url", "url", metavar="URL", envvar="DATABASE_URL", help="The database (else libpq's PG*)."
+def _coloured(word: str) -> str:
+    """Give a state its colour, which click takes out again where no terminal shows it."""
+    colour = "green" if word in _GREEN else "yellow" if word in _YELLOW else "red"
+    return word if os.environ.get("NO_COLOR") else click.style(word, fg=colour)
+
+
+def _epilog(examples: Sequence[str], fails: str) -> str:
+    lines = "".join(f"  {example}\n" for example in examples)
+    return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
+
+
+_option = partial(click.option, show_default=True, show_envvar=True)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_epilog(
+        ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status"), "it failed"
+    ),
 )
-@click.option(
+@click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
+@_option(
+    "-d",
+    "--database-url",
+    "url",
+    metavar="URL",
+    envvar="DATABASE_URL",
+    show_default="libpq's PG* variables",
+    help="The database; embedded:PATH is a private server on a directory.",
+)
+@_option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
     default="sql",
     envvar="SQLMIG_DIR",
-    show_default=True,
     help="Where the SQL files are.",
 )
-@click.option(
+@_option(
     "--schema",
     metavar="NAME",
     envvar="SQLMIG_SCHEMA",
-    help="The ledger's schema, first on the search path. [default: public]",
+    show_default="public",
+    help="The ledger's schema; where given, it is made when missing and stands first on the search path.",
 )
 @click.pass_context
 def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
@@ -96,15 +112,21 @@ def group(context: click.Context, url: str | None, directory: Path, schema: str 
     context.obj = Settings(url or None, directory, Ledger(schema or "public", named=bool(schema)))
 
 
+def _command(*examples: str, fails: str = "it failed") -> Callable[[Callable[..., Any]], click.Command]:
+    """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
+    return group.command(epilog=_epilog(examples, fails))
+
+
 def _exclusive(**options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other; give one")
 
 
-_to = click.option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
-_steps = click.option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Rehearse it in one transaction and roll back.")
+_to = _option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
+_steps = _option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
+_dry_run = _option("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
+_json = _option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 
 
 def _duration_setting(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -113,96 +135,102 @@ def _duration_setting(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-def _locks(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the options about locks."""
-    timeout = click.option(
-        "--lock-timeout",
-        default="5s",
-        show_default=True,
-        metavar="TIME",
-        callback=_duration_setting,
-        help="How long a statement may queue for a lock.",
-    )
-    retries = click.option(
-        "--retries",
-        type=click.IntRange(0),
-        default=10,
-        show_default=True,
-        help="Tries after a lock timeout or deadlock.",
-    )
-    return timeout(retries(command))
+_lock_timeout = _option(
+    "--lock-timeout",
+    default="5s",
+    metavar="TIME",
+    callback=_duration_setting,
+    help="How long a statement may queue for a lock.",
+)
+_retries = _option(
+    "--retries", type=click.IntRange(0), default=10, help="How often to try again after a lock timeout or deadlock."
+)
 
 
-@group.command()
+@_command(
+    "sqlmig up",
+    "sqlmig up --to 7",
+    "sqlmig up --dry-run",
+    fails="it failed or refused",
+)
 @_to
 @_steps
-@click.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@_option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
 @_dry_run
-@_locks
+@_lock_timeout
+@_retries
 @click.pass_obj
 def up(
     settings: Settings, /, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, **locks: Any
 ) -> None:
     """Apply what is pending, oldest first, one transaction a file."""
+    from sqlmig import plan
+
     _exclusive(to=to, steps=steps)
-    migrations = settings.migrations()
-    with settings.runner(**locks) as runner:
-        rows = run.rows_of(runner, migrations)
-        todo = run.steps_up(migrations, plan.up(rows, to, steps, allow_out_of_order=allow_out_of_order))
-        _rehearse(runner, todo) if dry_run else _run(runner, todo, rows)
+    with settings.session() as session:
+        versions = plan.up(session.rows, to, steps, allow_out_of_order=allow_out_of_order)
+        if not versions:
+            click.echo("nothing to do")
+            return
+        from sqlmig.run import steps_up
+
+        todo = steps_up(session, versions)
+        _rehearse(session, todo, locks["lock_timeout"]) if dry_run else _run(session, todo, **locks)
 
 
-@group.command()
+@_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
 @_to
 @_steps
-@click.option("--all", "everything", is_flag=True, help="Revert all.")
+@_option("--all", "all_", is_flag=True, help="Revert all.")
 @_dry_run
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_locks
+@_option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
+@_lock_timeout
+@_retries
 @click.pass_obj
 def down(
-    settings: Settings,
-    /,
-    to: int | None,
-    steps: int | None,
-    *,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
-    **locks: Any,
+    settings: Settings, /, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool, **locks: Any
 ) -> None:
-    """Revert the newest applied migration, or more."""
-    _exclusive(to=to, steps=steps, all=everything)
-    if to is None and steps is None and not everything:
-        steps = 1
-    migrations = settings.migrations()
-    with settings.runner(**locks) as runner:
-        rows = run.rows_of(runner, migrations)
-        todo = run.steps_down(migrations, rows, plan.down(rows, to, steps))
-        asks = todo and sys.stdin.isatty() and not yes
+    """Revert the newest applied migration, or more, newest first."""
+    from sqlmig import plan
+
+    _exclusive(to=to, steps=steps, all=all_)
+    with settings.session() as session:
+        one = to is None and steps is None and not all_
+        versions = plan.down(session.rows, to, 1 if one else steps)
+        if not versions:
+            click.echo("nothing to do")
+            return
+        from sqlmig.run import steps_down
+
+        todo = steps_down(session, versions)
+        asks = sys.stdin.isatty() and not yes
         if dry_run or asks:
-            _rehearse(runner, todo)
+            _rehearse(session, todo, locks["lock_timeout"])
+        if asks and not dry_run:
+            click.confirm("Revert?", abort=True, err=True)
         if not dry_run:
-            if asks:
-                click.confirm("Revert?", abort=True, err=True)
-            _run(runner, todo, rows)
+            _run(session, todo, **locks)
 
 
-def _run(runner: run.Runner, steps: list[run.Step], rows: list[plan.Row]) -> None:
+def _run(session: Session, steps: list[Step], **locks: Any) -> None:
     """Run the steps and print a line for each as it is done."""
+    from sqlmig.progress import watched
+    from sqlmig.run import run
+
     nothing = True
-    for step, seconds in run.run(runner, steps, {row.version for row in rows if row.applied_at}):
-        click.echo(f"{step.verb} {step.migration.label} ({_duration(seconds)})")
+    watch = partial(watched, session) if sys.stderr.isatty() else lambda _: nullcontext()
+    for step, seconds in run(session, steps, watch, **locks):
+        click.echo(f"{_coloured(step.verb)} {step.migration.label} ({_duration(seconds)})")
         nothing = False
     if nothing:
         click.echo("nothing to do")
 
 
-def _rehearse(runner: run.Runner, steps: list[run.Step]) -> None:
+def _rehearse(session: Session, steps: list[Step], lock_timeout: str) -> None:
     """Rehearse the steps and print a line for each."""
-    if not steps:
-        click.echo("nothing to do")
-    took, lost = run.rehearse(runner, steps)
+    from sqlmig.run import rehearse
+
+    took, lost = rehearse(session, steps, lock_timeout)
     for step, seconds in took:
         if seconds is None:
             click.echo(f"not rehearsed {step.migration.label}: it runs outside a transaction")
@@ -217,82 +245,115 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-@group.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
-@click.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+def _print_json(things: Sequence[object], *fields: str) -> None:
+    import json
+
+    click.echo(json.dumps([{field: getattr(thing, field) for field in fields} for thing in things], indent=2))
+
+
+@_command(
+    "sqlmig status",
+    "sqlmig status --json",
+    'sqlmig status --exit-code >/dev/null || echo "not up to date"',
+    fails="it failed, or --exit-code and not every migration is applied",
+)
+@_json
+@_option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
 @click.pass_obj
 def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
-    """Show each version and its state. Never writes."""
-    migrations = settings.migrations()
-    with settings.runner() as runner:
-        rows = run.rows_of(runner, migrations)
+    """Show each version and its state. It writes nothing.
+
+    States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
+    """
+    with settings.session() as session:
+        rows = session.rows
     if as_json:
-        fields = ("version", "name", "state", "applied_at")
-        click.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows], indent=2))
+        _print_json(rows, "version", "name", "state", "applied_at")
     else:
         label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
         for row in rows:
-            click.echo(f"{row.label:{label}}  {row.state:{state}}  {row.applied_at or ''}".rstrip())
+            padding = " " * (state - len(row.state))
+            click.echo(f"{row.label:{label}}  {_coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
     return int(exit_code and any(row.state != "applied" for row in rows))
 
 
-@group.command()
+@_command('sqlmig new "add invoices"')
 @click.argument("name")
 @click.pass_obj
 def new(settings: Settings, name: str) -> None:
     """Write the next pair of files."""
+    from sqlmig import files
+
     for path in files.create(settings.directory, name):
         click.echo(path)
 
 
-@group.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@_command(
+    "sqlmig check", "sqlmig -d embedded:./data check --json", fails="one is broken, failed or without a down file"
+)
+@_json
 @click.pass_obj
-def check_command(settings: Settings, *, as_json: bool) -> int:
-    """Prove that each down file undoes its up file, on a scratch database."""
-    migrations = settings.migrations()
-    with settings.database() as url, check.scratch(url, settings.ledger, say) as connection:
-        trials = check.check(connection, migrations)
+def check(settings: Settings, *, as_json: bool) -> int:
+    """Prove that each down file undoes its up file.
+
+    It does so on a scratch database, which it makes and drops.
+    """
+    from sqlmig import files
+    from sqlmig.check import check, scratch
+
+    migrations = files.find(settings.directory)
+    with scratch(settings.url, settings.ledger, say) as connection:
+        trials = check(connection, migrations)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
         with bar if sys.stderr.isatty() else nullcontext(trials) as each:
             findings = list(each)
     if as_json:
-        fields = ("version", "result", "left", "lost", "changed", "notes")
-        click.echo(json.dumps([{field: getattr(finding, field) for field in fields} for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            click.echo(f"{finding.result:12}  {finding.label}")
-            for field in ("left", "lost", "changed", "notes"):
-                for line in getattr(finding, field):
-                    click.echo(f"              {field.removesuffix('s')}: {line}")
+        _print_json(findings, "version", "result", "left", "lost", "changed", "notes")
+    for finding in [] if as_json else findings:
+        click.echo(f"{_coloured(finding.result)}{'':{12 - len(finding.result)}}  {finding.label}")
+        for field in ("left", "lost", "changed", "notes"):
+            for line in getattr(finding, field):
+                click.echo(f"              {field.removesuffix('s')}: {line}")
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
 
 
-@group.command("script")
-@click.option("--from", "start", type=click.IntRange(0), metavar="V", help="Begin at this version.")
+@_command(
+    "sqlmig script > all.sql",
+    "sqlmig script --from 8 --to 9",
+    "sqlmig script --from 9 --down",
+    fails="a file cannot be in a script",
+)
+@_option("--from", "start", type=click.IntRange(0), metavar="V", help="Begin at this version.")
 @_to
-@click.option("--down", "backward", is_flag=True, help="Revert instead.")
+@_option("--down", "backward", is_flag=True, help="Revert instead.")
 @click.pass_obj
-def script_command(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
-    """Print one SQL script that applies the files, to be pasted any number of times."""
-    migrations = settings.migrations()
+def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
+    """Print one SQL script that applies the files.
+
+    It is for the Supabase SQL editor or psql, and leaves out what the ledger there has: one can paste it twice.
+    """
+    from sqlmig import files
+    from sqlmig.script import script
+
+    migrations = files.find(settings.directory)
     for version in (start, to):
         if version is not None and version not in {m.version for m in migrations}:
             raise UsageError(f"there is no version {version} in {settings.directory}")
     chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
     if not chosen:
         raise UsageError("--from is beyond --to")
-    click.echo(script.script(settings.ledger, migrations, chosen, say, down=backward), nl=False)
+    click.echo(script(settings.ledger, migrations, chosen, say, down=backward), nl=False)
 
 
-@group.command()
+@_command("sqlmig stamp 7")
 @click.argument("version", type=click.IntRange(0), metavar="V")
 @click.pass_obj
 def stamp(settings: Settings, version: int) -> None:
     """Record everything up to V as applied without running it."""
-    migrations = settings.migrations()
-    with settings.runner() as runner:
-        recorded = run.stamp(runner, migrations, run.rows_of(runner, migrations), version)
+    from sqlmig.run import stamp
+
+    with settings.session() as session:
+        recorded = stamp(session, version)
     for label in recorded:
         click.echo(f"recorded {label}")
     if not recorded:
@@ -307,13 +368,13 @@ def command(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
-        click.echo(str(abort.__cause__ or "") or "interrupted", err=True)
+        say(str(abort.__cause__ or "") or "interrupted")
         return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
     except OSError as error:  # a full disk behind standard output, say
-        click.echo(f"error: {error.strerror}", err=True)
+        say(f"{_coloured('error')}: {error.strerror}")
         return 1
     except SqlmigError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"{_coloured('error')}: {error}")
         return error.exit_code
 
 
@@ -326,6 +387,9 @@ def _terminate(_: int, __: object) -> None:
 
 
 def main() -> None:
-    """Be the console script."""
+    """Be the console script. It leaves without the interpreter's teardown, which takes longer than most commands."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(command())
+    code = command()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

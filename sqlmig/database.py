@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import psycopg
 from psycopg import generators, pq
 from psycopg.conninfo import conninfo_to_dict
 
-from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.errors import SqlmigError, UsageError, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,12 +21,13 @@ Connection = psycopg.Connection[tuple[object, ...]]
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
-@dataclass(frozen=True)
-class Refused(Exception):  # it is the server's word, not yet an error of the command
-    """The server's error to a message, and how many of its statements had been done before."""
+class Refused(SqlmigError):
+    """The server's error to a message, in words; and how many statements had been done before."""
 
-    error: psycopg.Error
-    done: int
+    def __init__(self, message: str, error: psycopg.Error, done: int) -> None:
+        """Keep what decides how it goes on."""
+        super().__init__(message)
+        self.error, self.done = error, done
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -100,13 +100,6 @@ def connected(url: str, say: Callable[[str], None], name: str | None = None) -> 
         raise SqlmigError(f"the database said: {without_password(str(error).strip(), given)}") from None
 
 
-def said(diag: psycopg.errors.Diagnostic) -> str:
-    """Return the server's words."""
-    more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
-    first = f"{diag.severity}: {diag.message_primary}"
-    return "\n".join([first, *(f"{name}: {value}" for name, value in more.items() if value)])
-
-
 def without_password(text: str, given: dict[str, str]) -> str:
     """Take the password out of somebody else's message."""
     password = given.get("password")
@@ -122,5 +115,6 @@ def send(connection: Connection, message: bytes) -> list[pq.abc.PGresult]:
     results: list[pq.abc.PGresult] = connection.wait(generators.execute(connection.pgconn))
     for done, result in enumerate(results):
         if result.status not in _FINE:
-            raise Refused(psycopg.errors.error_from_result(result), done)
+            error = psycopg.errors.error_from_result(result)
+            raise Refused(said(error.diag), error, done)
     return results

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
+
 
 class SqlmigError(Exception):
     """It failed: the message says what happened, where, and what to do next."""
@@ -13,6 +18,13 @@ class UsageError(SqlmigError):
     """The command line was wrong."""
 
     exit_code = 2
+
+
+def said(diag: Diagnostic) -> str:
+    """Return the server's words."""
+    more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
+    first = f"{diag.severity}: {diag.message_primary}"
+    return "\n".join([first, *(f"{name}: {value}" for name, value in more.items() if value)])
 
 
 def place(file: object, text: bytes, offset: int) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from sqlmig.errors import SqlmigError, UsageError, excerpt, place
-from sqlmig.scan import Scan, ScanError, scan
+from sqlmig.errors import SqlmigError, UsageError, place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,20 +30,18 @@ class Migration:
     down: Path | None
 
 
-@dataclass(frozen=True)
-class Script:
-    """A file's text (UTF-8, without a byte order mark) and what the scan found in it."""
-
-    path: Path
-    text: bytes
-    scan: Scan
-
-
 def find(directory: Path) -> list[Migration]:
     """Return the directory's migrations, by version.
 
     Raises SqlmigError for a directory that cannot be read or has no migration, and for files that do not fit together.
     """
+    if migrations := _find(directory):
+        return migrations
+    remedy = "write the first with `sqlmig new NAME`, or give --dir"
+    raise SqlmigError(f"{directory}: no migrations there; {remedy}")
+
+
+def _find(directory: Path) -> list[Migration]:
     found: dict[tuple[int, str], Path] = {}
     for path in _sql_files(directory):
         if not path.name.isprintable():
@@ -103,16 +100,6 @@ def read(path: Path) -> bytes:
     return text
 
 
-def load(path: Path) -> Script:
-    """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
-    text = read(path)
-    try:
-        return Script(path, text, scan(text))
-    except ScanError as error:
-        problem, offset = error.args
-        raise SqlmigError(f"{place(path, text, offset)}: {problem}\n{excerpt(text, offset)}") from None
-
-
 def checksum(text: bytes) -> str:
     """Return the SHA-256 of a text, in hexadecimal, the same with every kind of line ending."""
     if b"\r" in text:
@@ -129,7 +116,7 @@ def create(directory: Path, title: str) -> tuple[Path, Path]:
     name = re.sub(r"\W+", "_", title.lower()).strip("_")
     if not name:
         raise UsageError(f"“{title}” has no letter or digit to name a file with")
-    newest = max(find(directory), key=lambda m: m.version, default=None) if directory.exists() else None
+    newest = max(_find(directory), key=lambda m: m.version, default=None) if directory.exists() else None
     digits = newest.label.partition("_")[0] if newest else "0000"
     version = int(digits) + 1
     if _TIMESTAMP.fullmatch(digits):

@@ -11,8 +11,12 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlmig.errors import SqlmigError, excerpt, place
+from sqlmig.files import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _SPACE = re.compile(rb"\s*(?:--[^\r\n]*\s*){0,1000}")
 # What needs no thought: anything but quotes, dollars, semicolons, comments and backslashes; and whole "…" and '…' that
@@ -56,6 +60,25 @@ class Scan:
     in_transaction: bool
     bracketed: bool
     irreversible: str | None = None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file's text (UTF-8, without a byte order mark) and what the scan found in it."""
+
+    path: Path
+    text: bytes
+    scan: Scan
+
+
+def load(path: Path) -> Script:
+    """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
+    text = read(path)
+    try:
+        return Script(path, text, scan(text))
+    except ScanError as error:
+        problem, offset = error.args
+        raise SqlmigError(f"{place(path, text, offset)}: {problem}\n{excerpt(text, offset)}") from None
 
 
 def scan(text: bytes) -> Scan:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlmig import files
 from sqlmig.errors import SqlmigError, place
-from sqlmig.scan import words_of
-from sqlmig.transaction import AFTER, parts
+from sqlmig.ledger import literal, quoted
+from sqlmig.message import AFTER, parts
+from sqlmig.scan import load, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,23 +39,19 @@ def script(
 
     Raises SqlmigError for a file that cannot be in it; says what the editor would stumble over.
     """
-    table, literal = ledger.table.as_string(), _literal(ledger.table.as_string())
-    fields = {"table": table, "first": chosen[0].version, "last": chosen[-1].version}
-    known = [(m.version, _literal(m.label), _literal(files.checksum(files.read(m.up)))) for m in migrations]
-    text = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8").partition("\n\n")[2]
-    text = text.format(table=table, literal=literal)
-    if ledger.named:
-        text = f"CREATE SCHEMA IF NOT EXISTS {_quoted(ledger.schema)};\n{text}"
+    fields = {"table": ledger.table, "first": chosen[0].version, "last": chosen[-1].version}
+    known = [(m.version, literal(m.label), literal(files.checksum(files.read(m.up)))) for m in migrations]
+    schema = f"CREATE SCHEMA IF NOT EXISTS {quoted(ledger.schema)};\n" if ledger.named else ""
     head = _HEAD.format(
         **fields,
         does="reverts" if down else "applies",
-        ledger=text,
+        ledger=schema + ledger.definition(),
         files=",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known),
         order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields).rstrip(),
     )
     steps = [_step(ledger, migration, down=down) for migration in (reversed(chosen) if down else chosen)]
-    names = ", ".join(f"({m.version}::bigint, {_literal(m.name)})" for m in chosen)
-    whole = head + "".join(steps) + _TAIL.format(table=table, names=names)
+    names = ", ".join(f"({m.version}::bigint, {literal(m.name)})" for m in chosen)
+    whole = head + "".join(steps) + _TAIL.format(table=ledger.table, names=names)
     if (size := len(whole.encode())) > _LARGEST:
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
     for name in dict.fromkeys(_CREATES.findall(whole)):
@@ -67,7 +64,7 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
     path = migration.down if down else migration.up
     if path is None:
         raise SqlmigError(f"there is no down file for {migration.label}")
-    file = files.load(path)
+    file = load(path)
     if file.scan.irreversible is not None:
         raise SqlmigError(f"{path}: irreversible: {file.scan.irreversible}")
     if not file.scan.in_transaction:
@@ -80,12 +77,11 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         if words[:1] == [b"select"] and b"into" in words:
             where = place(path, file.text, start)
             raise SqlmigError(f"{where}: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT")
-    table, version, name = ledger.table.as_string(), migration.version, _literal(migration.name)
-    row = f"({version}, {name}, {_literal(files.checksum(file.text))})"
-    insert = f"INSERT INTO {table} (version, name, checksum) VALUES {row} ON CONFLICT (version) DO NOTHING"
-    schema = _literal(_quoted(ledger.schema))
+    table, version = ledger.table, migration.version
+    insert = f"{ledger.insert(version, migration.name, files.checksum(file.text))} ON CONFLICT (version) DO NOTHING"
+    schema = literal(quoted(ledger.schema))
     path_first = f"SELECT set_config('search_path', {schema} || ', ' || current_setting('search_path'), true);\n"
-    text = parts(file)[1][0].text.decode().strip("\n")
+    text = b"".join(piece.text for piece in parts(file)[1] if piece.script).decode().strip("\n")
     return _STEP.format(
         label=migration.label,
         settings=path_first if ledger.named else "",
@@ -95,8 +91,8 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         table=table,
         version=version,
         text=text or "SELECT",
-        after=AFTER.decode(),
-        record=f"DELETE FROM {table} WHERE version = {version}" if down else insert,
+        after=AFTER,
+        record=ledger.delete(version) if down else insert,
     )
 
 
@@ -106,11 +102,3 @@ def _tag(word: str, text: str) -> str:
     while f"${word}{number or ''}$" in text:
         number += 1
     return f"${word}{number or ''}$"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

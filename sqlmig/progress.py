@@ -1,0 +1,64 @@
+"""A line on the terminal while a migration is at work: how long it has been, and how far an index is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from sqlmig.errors import SqlmigError
+from sqlmig.session import WORKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlmig.database import Connection
+    from sqlmig.session import Session
+
+# https://www.postgresql.org/docs/current/progress-reporting.html
+_INDEX = """
+    SELECT lower(command), relid::regclass, phase, coalesce(
+        100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0))
+    FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
+    WHERE pid = %s OR application_name = %s
+"""
+
+
+@contextmanager
+def watched(session: Session, label: str) -> Iterator[None]:
+    """Rewrite a line of standard error each second, from the second second on."""
+    done, writing = threading.Event(), threading.Lock()
+
+    def write(line: str) -> None:
+        with writing:
+            if not done.is_set():
+                print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=_watch, args=(session, label, done, write), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        write("")
+        done.set()
+        thread.join(1)
+
+
+def _watch(session: Session, label: str, done: threading.Event, write: Callable[[str], None]) -> None:
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        connection: Connection | None = None
+        while not done.wait(1):
+            line = f"{label} has been at work for {time.monotonic() - begun:.0f} s"
+            write(line)
+            with suppress(SqlmigError, psycopg.Error):  # where no second connection can be had
+                connection = connection or stack.enter_context(session.connect("sqlmig: progress"))
+                for command, table, phase, percent in connection.execute(
+                    _INDEX, [session.connection.info.backend_pid, WORKER]
+                ):
+                    write(f"{line}: {command} on {table}, {phase}{'' if percent is None else f', {percent} %'}")
