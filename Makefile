@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status psql test soak bench lint clean
+.PHONY: help up down status psql docs mermaid test soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -32,6 +32,17 @@ status: $(READY) ## Show what is applied and what is pending
 
 psql: $(READY) ## Open the database in psql
 	@$(BIN)/python -m sqlmig.embedded psql
+
+docs: $(READY) ## Write sql/README.md, the page about the schema
+	@rm -rf .cache/docs && mkdir -p .cache
+	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
+	@{ echo '<!-- Written by make docs. -->'; echo; \
+	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs; echo; \
+	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs --schema private; } > .cache/page.md
+	@mv .cache/page.md sql/README.md
+
+mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)
+	@$(BIN)/python -m tests.docs.mermaid
 
 test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a private one)
 	@mkdir -p .cache

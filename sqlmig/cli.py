@@ -360,6 +360,22 @@ def stamp(settings: Settings, version: int) -> None:
         click.echo("nothing to do")
 
 
+@_command("sqlmig docs > schema.md")
+@_option("--schema", metavar="NAME", show_default="the first on the search path", help="The schema.")
+@click.pass_obj
+def docs(settings: Settings, schema: str | None) -> None:
+    """Print the database's tables, views and functions as a Markdown page.
+
+    With a Mermaid diagram, which GitHub draws, from the catalog and its comments.
+    """
+    from sqlmig.database import connected, located
+    from sqlmig.docs import page
+
+    named = settings.ledger.schema if settings.ledger.named else None
+    with located(settings.url) as url, connected(url, say) as connection:
+        click.echo(page(connection, schema or named), nl=False)
+
+
 def command(arguments: list[str] | None = None) -> int:
     """Run a command line, turn what goes wrong into words, and return the exit code."""
     try:

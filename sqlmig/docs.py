@@ -1,0 +1,133 @@
+"""A schema of the connected database as a Markdown page with a Mermaid diagram, from the catalog and its comments."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from sqlmig.errors import UsageError
+from sqlmig.ledger import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlmig.database import Connection
+
+# What the server writes must not depend on who asks.
+_SETTINGS = """\
+BEGIN READ ONLY; SET LOCAL quote_all_identifiers = off;
+SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = 'UTC'; SET LOCAL IntervalStyle = postgres;"""
+
+# What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
+_NAMED = "- {0:text}: {1:code}{2:. |text}"
+_LINES = {
+    "schema": ("", "# Schema {0:text}{1:\n\n|text}"),
+    "diagram": ("\n```mermaid", "erDiagram"),
+    "entity": ("", "    {0:name} {{"),
+    "attribute": ("", "        {0:word} {1:word}{2: |raw}"),
+    "entity end": ("", "    }}"),
+    "relation": ("", "    {0:name} {1:raw}--{2:raw} {3:name} : {4:name}"),
+    "diagram end": ("", "```"),
+    "table": ("", "\n## {0:text}{1:\n\n|text}"),
+    "column": (
+        "\n| column | type | null | default | comment |\n| --- | --- | --- | --- | --- |",
+        "| {0:text} | {1:cell} | {2:raw} | {3:cell} | {4:text} |",
+    ),
+    "parent": ("", "\nInherits from {0:text}."),
+    "partition key": ("", "\nPartitioned by {0:code}:\n"),
+    "partition": ("", "- {0:text}: {1:code}{2:, of |text}"),
+    "key": ("\nKeys:\n", _NAMED),
+    "check": ("\nChecks:\n", _NAMED),
+    "index": ("\nIndexes:\n", _NAMED),
+    "security": ("", "\nRow level security is {0:raw}."),
+    "policy": (
+        "\nPolicies:\n",
+        "- {0:text}: {1:raw} by {2:text}{3:, |raw}{4:, using |code}{5:, with check |code}{6:. |text}",
+    ),
+    "trigger": ("\nTriggers:\n", _NAMED),
+    "delete": ("\nDeleting a row:\n", "- {0:text}"),
+    "view": ("", "\n## {0:text} ({2:raw}){1:\n\n|text}{3:\n\nWith |code}"),
+    "view column": ("\n| column | type | comment |\n| --- | --- | --- |", "| {0:text} | {1:cell} | {2:text} |"),
+    "view definition": ("", "\n{0:block}"),
+    "function": (
+        "\n## Functions\n\n| function | returns | language | comment |\n| --- | --- | --- | --- |",
+        "| {0:cell} | {1:cell} | {2:raw} | {3:text} |",
+    ),
+    "type": ("\n## Types\n\n| type | is | comment |\n| --- | --- | --- |", "| {0:text} | {1:cell} | {2:text} |"),
+}
+_MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]|(?<=^\d)[.)]")
+
+
+def page(connection: Connection, schema: str | None) -> str:
+    """Return the page about a schema, else about the first on the search path.
+
+    The same schema gives the same page, whoever asks. Raises UsageError where there is no such schema.
+    """
+    path = f"SET LOCAL search_path = {quoted(schema)};" if schema else ""
+    connection.execute((_SETTINGS + path).encode())
+    ((found,),) = connection.execute("SELECT current_schema()").fetchall()
+    if found is None:
+        what = f"there is no schema {schema}" if schema else "the search path names no schema that exists"
+        raise UsageError(f"{what}; name one with --schema")
+    connection.execute(f"SET LOCAL search_path = {quoted(str(found))}".encode())
+    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    rows = cast("list[tuple[str, list[str | None] | None]]", connection.execute(query.encode()).fetchall())
+    connection.execute("ROLLBACK")
+    lines = []
+    for kind, group in groupby(rows, key=lambda row: row[0]):
+        before, line = _LINES[kind]
+        lines += [before] if before else []
+        lines += [line.format(*map(_Word, words or ())) for _, words in group]
+    return "\n".join(lines) + "\n"
+
+
+class _Word:
+    """A word of the catalog, written as a format says: what stands before it, and how it is made safe there."""
+
+    def __init__(self, word: str | None) -> None:
+        self.word = word
+
+    def __format__(self, spec: str) -> str:
+        before, _, how = spec.rpartition("|")
+        return "" if self.word is None else before + _AS[how](self.word)
+
+
+def _text(word: str) -> str:
+    """Show a text as it is, in Markdown on one line."""
+    return "<br>".join(_MARKUP.sub(r"\\\g<0>", line.strip()) for line in word.strip().splitlines())
+
+
+def _code(word: str) -> str:
+    word = " ".join(word.split())
+    fence = "`" * (max(map(len, re.findall("`+", word)), default=0) + 1)
+    space = " " if "`" in word else ""
+    return f"{fence}{space}{word}{space}{fence}"
+
+
+def _block(word: str) -> str:
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", word)), 3)
+    return f"{fence}sql\n{word}\n{fence}"
+
+
+def _name(word: str) -> str:
+    """Return a name in quotes as Mermaid takes it: what it cannot hold becomes what looks alike."""
+    return '"' + " ".join(word.translate(str.maketrans('"%\\', "\u201d\uff05\uff3c")).split()) + '"'
+
+
+def _mermaid_word(word: str) -> str:
+    """Return a type or a column's name as Mermaid takes it, which knows no quotes there."""
+    word = re.sub(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]", "_", word.replace('"', ""))
+    return f"_{word}" if re.match(r"[^A-Za-z_\u00c0-\uffff]|(?:[pfu]k)(?![^()\[\]])", word, re.IGNORECASE) else word
+
+
+_AS: dict[str, Callable[[str], str]] = {
+    "text": _text,
+    "code": _code,
+    "cell": lambda word: _code(word).replace("|", r"\|"),
+    "block": _block,
+    "name": _name,
+    "word": _mermaid_word,
+    "raw": str,
+}

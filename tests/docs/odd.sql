@@ -1,0 +1,35 @@
+-- A schema of everything that is hard to show in Markdown and Mermaid.
+
+CREATE SCHEMA "Odd | Schema";
+SET search_path = "Odd | Schema";
+CREATE TYPE "Mood |" AS ENUM ('so | so', 'it''s', 'ha"ppy');
+CREATE DOMAIN "E-Mail" AS text NOT NULL DEFAULT 'a|b' CHECK (VALUE ~ '^[^|@]+@.+$');
+CREATE TYPE pair AS (a int, "B c" numeric(10,2));
+CREATE TYPE span AS RANGE (subtype = float8);
+COMMENT ON TYPE "Mood |" IS E'# not a heading | pipe\n- not a list\n```\nnot code';
+CREATE TABLE "Quoted Table" ("Id" int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "pk" int, "fk" int, "weird ""name"" | x" text DEFAULT E'a\nb|`c`', "1st" numeric(10,2)[], "Ünï" "Mood |" DEFAULT 'so | so', mail "E-Mail", p pair, "e%m" varchar(20), ts timestamp(3) with time zone DEFAULT '2020-01-01 00:00:00+00', iv interval DEFAULT '1 day 2 hours', g int GENERATED ALWAYS AS ("pk" * 2) STORED, "pk-x" "char", "direction TB" text, "`tick`" text, "日本" text);
+COMMENT ON TABLE "Quoted Table" IS E'# **Bold** | pipe <script>alert(1)</script> $5 and $6\n\n1. one\n```\nopen fence\n_under_ snake_case [link](x) ~~no~~ \\ back';
+COMMENT ON COLUMN "Quoted Table"."pk" IS E'a | b\n| --- |\r\n# x `tick | tock` <b> *x*';
+CREATE TABLE "Composite" (a int, b int, c text, PRIMARY KEY (a, b), UNIQUE (c, a));
+CREATE TABLE child (x int, y int, q int UNIQUE REFERENCES "Quoted Table", "self" int, n int PRIMARY KEY, FOREIGN KEY (x, y) REFERENCES "Composite" ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED, FOREIGN KEY (self) REFERENCES child ON DELETE SET NULL);
+CREATE TABLE "x%y""z\w" (id int PRIMARY KEY REFERENCES child(n) ON DELETE CASCADE, d int DEFAULT 3 REFERENCES child (n) ON DELETE SET DEFAULT);
+CREATE TABLE "class" (id int); CREATE TABLE "style" (); CREATE TABLE "erDiagram" ("title" int, "entity" text);
+CREATE TABLE parted (id int, at date NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY LIST (id);
+CREATE TABLE parted_2a PARTITION OF parted_2 DEFAULT;
+CREATE TABLE to_parted (id int, at date, FOREIGN KEY (id, at) REFERENCES parted);
+CREATE TABLE inheriting (more int) INHERITS ("class");
+CREATE INDEX "odd | index" ON "Quoted Table" (("pk" || '|')) WHERE "pk" > 0;
+COMMENT ON INDEX "odd | index" IS 'why | so';
+CREATE VIEW "A | view" WITH (security_barrier) AS SELECT "Id", '```'::text AS "fence | x" FROM "Quoted Table" WHERE "pk" IS NOT NULL;
+COMMENT ON COLUMN "A | view"."Id" IS 'id | of';
+CREATE MATERIALIZED VIEW mat AS SELECT 1 AS one;
+CREATE FUNCTION "f |"(a int DEFAULT 1, VARIADIC b text[] DEFAULT '{"|"}') RETURNS TABLE (x int, y text) LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT 1, ''x''';
+CREATE PROCEDURE proc(INOUT a int) LANGUAGE sql AS 'SELECT 1';
+CREATE AGGREGATE agg(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+ALTER TABLE "Quoted Table" ENABLE ROW LEVEL SECURITY; ALTER TABLE "Quoted Table" FORCE ROW LEVEL SECURITY;
+CREATE POLICY "p | q" ON "Composite" AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (c = '|') WITH CHECK (c <> '`');
+CREATE RULE r AS ON INSERT TO "class" DO ALSO NOTHING;
+CREATE SCHEMA other; CREATE TABLE other.far (id int PRIMARY KEY);
+CREATE TABLE near (far_id int NOT NULL REFERENCES other.far ON DELETE RESTRICT);

@@ -1,0 +1,168 @@
+"""`sqlmig docs`: a page that is true, the same whoever asks, and whose Markdown no name or comment can break."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.conftest import SQL, Project, url_of
+
+if TYPE_CHECKING:
+    import psycopg
+
+ODD = (Path(__file__).parent / "odd.sql").read_text()
+# A line of a diagram, as Mermaid's grammar has it; `make mermaid` asks Mermaid itself.
+NAME, WORD = r'"[^"%\\\n]+"', r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*"
+DIAGRAM = re.compile(
+    rf"erDiagram|    {NAME} \{{|        {WORD} {WORD}( [PFU]K(, [PFU]K)*)?|    \}}"
+    rf"|    {NAME} \|[|o]--o[|{{] {NAME} : {NAME}"
+)
+
+
+@pytest.fixture
+def odd(project: Project) -> Project:
+    """Return a database full of names and comments that are hard to show."""
+    project.query(ODD)
+    return project
+
+
+def page_of(project: Project) -> str:
+    return project.run("docs", "--schema", "Odd | Schema").out
+
+
+def tables_of(page: str) -> list[list[list[str]]]:
+    """Return the tables of a page, as a reader sees them: rows of cells."""
+    tables: list[list[list[str]]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(page):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline" and token.level > 3:
+            tables[-1][-1].append("".join("\n" if t.type == "html_inline" else t.content for t in token.children or ()))
+    return tables
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_projects_page_is_what_make_docs_writes(database: psycopg.Connection[Any]) -> None:
+    project = Project(SQL, url_of(database))
+    pages = [project.run("docs").out, project.run("docs", "--schema", "private").out]
+    assert (SQL / "README.md").read_text() == "\n".join(["<!-- Written by make docs. -->\n", *pages])
+
+
+def test_every_column_is_in_its_table_with_its_comment_as_it_is(odd: Project) -> None:
+    cells = {(row[0], row[-1]) for table in tables_of(page_of(odd)) if table[0][-1] == "comment" for row in table[1:]}
+    expected = odd.query("""
+        SELECT attname, coalesce(col_description(attrelid, attnum), '')
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace = '"Odd | Schema"'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition
+            AND attnum > 0
+    """)
+    assert len(expected) > 30
+    for name, comment in expected:
+        assert (name, "\n".join(line.strip() for line in comment.splitlines())) in cells
+
+
+def test_every_row_of_a_table_has_its_columns(odd: Project) -> None:
+    tables = tables_of(page_of(odd))
+    assert {len({len(row) for row in table}) for table in tables} == {1}
+    assert sum(map(len, tables)) == page_of(odd).count("\n| ") - len(tables)
+
+
+def test_no_comment_becomes_a_heading_a_list_or_a_fence(odd: Project) -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(page_of(odd))
+    headings = [tokens[n + 1].content for n, token in enumerate(tokens) if token.type == "heading_open"]
+    assert headings[:3] == ["Schema Odd \\| Schema", "Composite", "Quoted Table"]
+    assert len(headings) == 1 + 11 + 2 + 2  # the schema, its tables and views, functions and types
+    assert [token.info for token in tokens if token.type == "fence"] == ["mermaid", "sql", "sql"]
+    assert not [token for token in tokens if token.type in ("html_block", "ordered_list_open", "link_open")]
+
+
+def test_the_diagram_is_mermaids_grammar(odd: Project) -> None:
+    for page in (page_of(odd), (SQL / "README.md").read_text()):
+        diagram = page.partition("```mermaid\n")[2].partition("```")[0]
+        assert len(diagram.splitlines()) > 40
+        for line in diagram.splitlines():
+            assert DIAGRAM.fullmatch(line), line
+
+
+def test_cardinality_is_that_of_null_and_unique(odd: Project) -> None:
+    page = page_of(odd)
+    for relation in (
+        '"Composite" |o--o{ "child" : "x, y"',
+        '"Quoted Table" |o--o| "child" : "q"',
+        '"child" ||--o| "x\uff05y\u201dz\uff3cw" : "id"',
+        '"other.far" ||--o{ "near" : "far_id"',
+        '"parted" |o--o{ "to_parted" : "id, at"',
+    ):
+        assert f"    {relation}\n" in page
+    assert page.count("--o") == 7  # none for what a partition inherits
+
+
+def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> None:
+    assert "- sets self of child to null\n" in section(page_of(odd), "child")
+    assert "- is refused while rows of near" not in page_of(odd)  # another schema's table
+    therapyflow.query('DROP SCHEMA "Odd | Schema", other CASCADE')
+    therapyflow.run("up")
+    organizations = section(therapyflow.run("docs").out, "organizations")
+    assert "- sets org_id of audit_logs to null\n" in organizations
+    assert "- removes the rows of therapists that name it (org_id)\n" in organizations
+    everything = "clinical_notes, consent_records, patients, session_recordings, sessions, therapists, wearable_data"
+    assert f"- removes so, in all, rows of {everything}\n" in organizations
+    therapists = section(therapyflow.run("docs").out, "therapists")
+    assert "- is refused at COMMIT while rows of sessions name it (therapist_id)\n" in therapists
+    assert "- sets assigned_therapist_id of patients to null\n" in therapists
+
+
+def test_partitions_are_listed_with_their_table(odd: Project) -> None:
+    parted = section(page_of(odd), "parted")
+    assert "Partitioned by `RANGE (at)`" in parted
+    assert "- parted_2a: `DEFAULT`, of parted_2\n" in parted
+    assert "\n## parted_1" not in page_of(odd)
+
+
+def test_types_views_and_functions(odd: Project) -> None:
+    page = page_of(odd)
+    assert "| Mood \\| | `enum: 'so \\| so', 'it''s', 'ha\"ppy'` |" in page
+    assert "`domain over text NOT NULL DEFAULT 'a\\|b'::text CHECK (VALUE ~ '^[^\\|@]+@.+$'::text)`" in page
+    assert "## mat (materialized view)" in page
+    assert "sql, stable, security definer" in page
+    assert "span_multirange(" not in page  # it came with its type
+
+
+def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> None:
+    page = page_of(odd)
+    database = odd.query("SELECT quote_ident(current_database())")[0][0]
+    for setting in (
+        "DateStyle = 'German'",
+        "TimeZone = 'Asia/Kolkata'",
+        "IntervalStyle = 'iso_8601'",
+        'search_path = "Odd | Schema", other',
+        "quote_all_identifiers = on",
+        "default_transaction_read_only = on",
+    ):
+        odd.query(f"ALTER DATABASE {database} SET {setting}")
+    assert page_of(odd) == page
+    assert odd.run("docs").out == page  # it is the first on the search path now
+    assert odd.run("--schema", "Odd | Schema", "docs").out == page
+
+
+def test_an_empty_schema_and_one_that_is_not_there(project: Project) -> None:
+    assert project.run("docs").out == "# Schema public\n"
+    assert "there is no schema nowhere" in project.run("docs", "--schema", "nowhere", code=2).err
+    project.query("DROP SCHEMA public")
+    assert "--schema" in project.run("docs", code=2).err
+
+
+def test_the_ledger_is_no_part_of_the_schema(project: Project) -> None:
+    project.write(up_1_x="CREATE TABLE t (id int);")
+    project.run("up")
+    assert "schema_migrations" not in project.run("docs").out
+    assert "## t\n" in project.run("docs").out
