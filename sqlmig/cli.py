@@ -20,6 +20,7 @@ from sqlmig.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlmig.run import Step
     from sqlmig.session import Session
@@ -214,23 +215,28 @@ def down(
 
 def _run(session: Session, steps: list[Step], **locks: Any) -> None:
     """Run the steps and print a line for each as it is done."""
-    from sqlmig.progress import watched
     from sqlmig.run import run
 
     nothing = True
-    watch = partial(watched, session) if sys.stderr.isatty() else lambda _: nullcontext()
-    for step, seconds in run(session, steps, watch, **locks):
+    for step, seconds in run(session, steps, _watch(session), **locks):
         click.echo(f"{_coloured(step.verb)} {step.migration.label} ({_duration(seconds)})")
         nothing = False
     if nothing:
         click.echo("nothing to do")
 
 
+def _watch(session: Session) -> Callable[[str], AbstractContextManager[None]]:
+    """Return what shows, on a terminal, how long a migration has been at work."""
+    from sqlmig.progress import watched
+
+    return partial(watched, session) if sys.stderr.isatty() else lambda _: nullcontext()
+
+
 def _rehearse(session: Session, steps: list[Step], lock_timeout: str) -> None:
     """Rehearse the steps and print a line for each."""
     from sqlmig.run import rehearse
 
-    took, lost = rehearse(session, steps, lock_timeout)
+    took, lost = rehearse(session, steps, _watch(session), lock_timeout)
     for step, seconds in took:
         if seconds is None:
             click.echo(f"not rehearsed {step.migration.label}: it runs outside a transaction")
@@ -300,9 +306,10 @@ def check(settings: Settings, *, as_json: bool) -> int:
     """
     from sqlmig import files
     from sqlmig.check import check, scratch
+    from sqlmig.database import located
 
     migrations = files.find(settings.directory)
-    with scratch(settings.url, settings.ledger, say) as connection:
+    with located(settings.url) as url, scratch(url, settings.ledger, say) as connection:
         trials = check(connection, migrations)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
         with bar if sys.stderr.isatty() else nullcontext(trials) as each:

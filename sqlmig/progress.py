@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 # https://www.postgresql.org/docs/current/progress-reporting.html
 _INDEX = """
-    SELECT lower(command), relid::regclass, phase, coalesce(
-        100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0))
+    SELECT coalesce(coalesce(
+            100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
+        ) || ' %% of ', '')
+        || lower(command) || ' on ' || relid::regclass::text || ', ' || replace(phase, 'building index: ', '')
     FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
     WHERE pid = %s OR application_name = %s
 """
@@ -54,11 +57,9 @@ def _watch(session: Session, label: str, done: threading.Event, write: Callable[
     with ExitStack() as stack:
         connection: Connection | None = None
         while not done.wait(1):
-            line = f"{label} has been at work for {time.monotonic() - begun:.0f} s"
+            line = f"{label} at work for {timedelta(seconds=int(time.monotonic() - begun))}"
             write(line)
             with suppress(SqlmigError, psycopg.Error):  # where no second connection can be had
                 connection = connection or stack.enter_context(session.connect("sqlmig: progress"))
-                for command, table, phase, percent in connection.execute(
-                    _INDEX, [session.connection.info.backend_pid, WORKER]
-                ):
-                    write(f"{line}: {command} on {table}, {phase}{'' if percent is None else f', {percent} %'}")
+                for (index,) in connection.execute(_INDEX, [session.connection.info.backend_pid, WORKER]):
+                    write(f"{line}: {index}")

@@ -110,7 +110,7 @@ def run(
 
 
 def rehearse(
-    session: Session, steps: Sequence[Step], lock_timeout: str
+    session: Session, steps: Sequence[Step], watch: Callable[[str], AbstractContextManager[None]], lock_timeout: str
 ) -> tuple[list[tuple[Step, float | None]], list[str]]:
     """Run the steps in one transaction and roll it back.
 
@@ -133,7 +133,8 @@ def rehearse(
             first = Piece("".join(f"SET LOCAL {setting}" for setting in settings).encode(), len(settings))
             try:
                 pieces = [first, *parts(step.script)[1], Piece(_record(session, step), 1)]
-                send_pieces(connection, pieces, step.script)
+                with watch(step.migration.label):
+                    send_pieces(connection, pieces, step.script)
             except Refused as refused:
                 remedy = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
                 if refused.error.sqlstate == "55P04":  # a new enum value that is used

@@ -76,6 +76,8 @@ def test_a_machine_without_a_server_can_do_it_all(private: Project) -> None:
     private.run("up")
     assert private.states() == {1: "applied"}
     assert private.run("up").out == "nothing to do\n"
+    assert private.run("check", code=1).out == "no-down       1_t\n"
+    assert "## t\n" in private.run("docs").out
     assert servers(data(private)) == []
     assert sockets(private) == []
 
