@@ -52,9 +52,16 @@ soak: $(READY) ## The same with ten times as many killed runners
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/promises
 
-bench: $(READY) ## Measure what the policies cost (it fills a database first, which takes a minute)
-	@mkdir -p .cache
+bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and what the policies cost (half an hour)
+	@$(BIN)/python -m tests.benchmarks.runner
 	@$(BIN)/python -m tests.benchmarks.policies
+
+.cache/peers/ready:
+	@mkdir -p .cache/peers
+	@$(PYTHON) -m venv .cache/peers/py
+	@.cache/peers/py/bin/pip install --quiet --disable-pip-version-check alembic pyway yoyo-migrations 'psycopg[binary]' psycopg2-binary
+	@npm install --silent --prefix .cache/peers/js dbmate node-pg-migrate pg
+	@touch $@
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff format --check --quiet && $(BIN)/ruff check --quiet && $(BIN)/mypy
