@@ -103,7 +103,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     metavar="NAME",
     envvar="SQLMIG_SCHEMA",
     show_default="public",
-    help="The ledger's schema; where given, it is made when missing and stands first on the search path.",
+    help="The ledger's schema; where given, it is made when missing and comes first in the search path.",
 )
 @click.pass_context
 def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
@@ -124,7 +124,7 @@ def _exclusive(**options: object) -> None:
         raise UsageError(f"{' and '.join(given)} exclude each other; give one")
 
 
-_to = _option("--to", type=click.IntRange(0), metavar="V", help="Stop at this version.")
+_to = _option("--to", type=click.IntRange(0), metavar="V", help="The last version, V itself too.")
 _steps = _option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
 _dry_run = _option("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
 _json = _option("--json", "as_json", is_flag=True, help="Print a list of objects.")
@@ -164,7 +164,7 @@ _retries = _option(
 def up(
     settings: Settings, /, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, **locks: Any
 ) -> None:
-    """Apply what is pending, oldest first, one transaction a file."""
+    """Apply what is pending, oldest first, one transaction per file."""
     from sqlmig import plan
 
     _exclusive(to=to, steps=steps)
@@ -180,7 +180,7 @@ def up(
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
-@_to
+@_option("--to", type=click.IntRange(0), metavar="V", help="Revert what is newer than V; 0 reverts all.")
 @_steps
 @_option("--all", "all_", is_flag=True, help="Revert all.")
 @_dry_run
@@ -190,7 +190,7 @@ def up(
 @click.pass_obj
 def down(
     settings: Settings, /, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool, **locks: Any
-) -> None:
+) -> int:
     """Revert the newest applied migration, or more, newest first."""
     from sqlmig import plan
 
@@ -200,17 +200,20 @@ def down(
         versions = plan.down(session.rows, to, 1 if one else steps)
         if not versions:
             click.echo("nothing to do")
-            return
+            return 0
         from sqlmig.run import steps_down
 
         todo = steps_down(session, versions)
         asks = sys.stdin.isatty() and not yes
         if dry_run or asks:
             _rehearse(session, todo, locks["lock_timeout"])
-        if asks and not dry_run:
-            click.confirm("Revert?", abort=True, err=True)
-        if not dry_run:
-            _run(session, todo, **locks)
+        if dry_run:
+            return 0
+        if asks and not click.confirm("Revert?", err=True):
+            say("nothing was reverted")
+            return 1
+        _run(session, todo, **locks)
+    return 0
 
 
 def _run(session: Session, steps: list[Step], **locks: Any) -> None:
@@ -302,7 +305,7 @@ def new(settings: Settings, name: str) -> None:
 def check(settings: Settings, *, as_json: bool) -> int:
     """Prove that each down file undoes its up file.
 
-    It does so on a scratch database, which it makes and drops.
+    On a scratch database of the server, which it makes and drops: the role needs CREATEDB.
     """
     from sqlmig import files
     from sqlmig.check import check, scratch
@@ -319,8 +322,8 @@ def check(settings: Settings, *, as_json: bool) -> int:
     for finding in [] if as_json else findings:
         click.echo(f"{_coloured(finding.result)}{'':{12 - len(finding.result)}}  {finding.label}")
         for field in ("left", "lost", "changed", "notes"):
-            for line in getattr(finding, field):
-                click.echo(f"              {field.removesuffix('s')}: {line}")
+            for line in filter(None, getattr(finding, field)):
+                click.echo(f"              {field.removesuffix('s')}: {line}".replace("\n", "\n              "))
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
 
 
@@ -332,7 +335,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
 )
 @_option("--from", "start", type=click.IntRange(0), metavar="V", help="Begin at this version.")
 @_to
-@_option("--down", "backward", is_flag=True, help="Revert instead.")
+@_option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
 @click.pass_obj
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
     """Print one SQL script that applies the files.
@@ -371,9 +374,9 @@ def stamp(settings: Settings, version: int) -> None:
 @_option("--schema", metavar="NAME", show_default="the first on the search path", help="The schema.")
 @click.pass_obj
 def docs(settings: Settings, schema: str | None) -> None:
-    """Print the database's tables, views and functions as a Markdown page.
+    """Print the schema as a Markdown page.
 
-    With a Mermaid diagram, which GitHub draws, from the catalog and its comments.
+    Its tables, views and functions, with a Mermaid diagram, which GitHub draws, from the catalog and its comments.
     """
     from sqlmig.database import connected, located
     from sqlmig.docs import page

@@ -32,7 +32,7 @@ _LINES = {
     "diagram end": ("", "```"),
     "table": ("", "\n## {0:text}{1:\n\n|text}"),
     "column": (
-        "\n| column | type | null | default | comment |\n| --- | --- | --- | --- | --- |",
+        "\n| column | type | nullable | default | comment |\n| --- | --- | --- | --- | --- |",
         "| {0:text} | {1:cell} | {2:raw} | {3:cell} | {4:text} |",
     ),
     "parent": ("", "\nInherits from {0:text}."),

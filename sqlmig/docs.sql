@@ -72,7 +72,7 @@ lines (section, object, part, place, kind, words) AS (
     SELECT 1, relname, 1, '', 'entity', ARRAY[relname::text] FROM tables
     UNION ALL
     SELECT 1, relname, 2, to_char(attnum, '00000'), 'attribute', ARRAY[
-        replace(replace(type, ' without time zone', ''), ' with time zone', 'tz'), attname::text, (
+        replace(replace(format_type(atttypid, NULL), ' without time zone', ''), ' with time zone', 'tz'), attname::text, (
         SELECT string_agg(DISTINCT mark, ', ' ORDER BY mark DESC)
         FROM keys JOIN (VALUES ('p', 'PK'), ('f', 'FK'), ('u', 'UK')) AS marks (type, mark) ON type = contype
         WHERE conrelid = attrelid AND attnum = ANY (conkey) AND (mark <> 'UK' OR cardinality(conkey) = 1))]
@@ -136,17 +136,17 @@ lines (section, object, part, place, kind, words) AS (
     UNION ALL
     SELECT 4, t.relname, 11, k.relname || ' ' || conname, 'delete', ARRAY[format(
         CASE confdeltype
-            WHEN 'c' THEN 'removes the rows of %1$s that name it (%2$s)'
+            WHEN 'c' THEN 'removes the rows of %1$s that reference it (%2$s)'
             WHEN 'n' THEN 'sets %2$s of %1$s to null'
             WHEN 'd' THEN 'sets %2$s of %1$s to the default'
-            ELSE CASE WHEN condeferred THEN 'is refused at COMMIT' ELSE 'is refused' END || ' while rows of %1$s name it (%2$s)'
+            ELSE CASE WHEN condeferred THEN 'is refused at COMMIT' ELSE 'is refused' END || ' while rows of %1$s reference it (%2$s)'
         END,
         k.relname,
         coalesce((SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
             WHERE attrelid = conrelid AND attnum = ANY (confdelsetcols)), array_to_string(names, ', ')))]
     FROM tables AS t JOIN keys AS k ON k.confrelid = t.oid AND contype = 'f'
     UNION ALL
-    SELECT 4, t.relname, 12, '', 'delete', ARRAY['removes so, in all, rows of ' || string_agg(
+    SELECT 4, t.relname, 12, '', 'delete', ARRAY['removes, in total, rows of ' || string_agg(
         c.relname, ', ' ORDER BY c.relname COLLATE "C")]
     FROM tables AS t JOIN removed AS r ON origin = t.oid JOIN pg_class AS c ON c.oid = r.oid
     GROUP BY t.oid, t.relname

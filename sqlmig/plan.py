@@ -50,7 +50,8 @@ def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksum
             state = "applied" if row.checksum == checksums[migration.version] else "changed"
         applied_at = row.applied_at if row else None
         rows.append(Row(migration.version, migration.label, migration.name, state, applied_at))
-    gone = [Row(a.version, f"{a.version}_{a.name}", a.name, "missing", a.applied_at) for a in ledger.values()]
+    width = len(rows[0].label.partition("_")[0]) if rows else 0
+    gone = [Row(a.version, f"{a.version:0{width}}_{a.name}", a.name, "missing", a.applied_at) for a in ledger.values()]
     return sorted(rows + gone, key=lambda row: row.version)
 
 

@@ -94,7 +94,9 @@ def run(
                 raise
             tries += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2**tries) * random.uniform(0.5, 1)
-            session.say(f"{refused}\nrolled back; trying again in {pause:.1f} s ({tries} of {retries})")
+            # What it was told once it need not be told again.
+            problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"
+            session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
             time.sleep(pause)
             continue
         except psycopg.OperationalError as error:

@@ -148,7 +148,7 @@ def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:
         strays = control
     number, words = strays[0]
     name = words.decode().upper()
-    if number == 0 and len(strays) == len(control):
+    if number == 0 and name.startswith(("BEGIN", "START")):
         problem = f"{name} has no COMMIT as the last statement"
     else:
         problem = f"{name} would end or split the transaction that the file runs in"

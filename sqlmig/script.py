@@ -56,7 +56,8 @@ def script(
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
     for name in dict.fromkeys(_CREATES.findall(whole)):
         if not re.search(rf"ALTER\s+TABLE\s+{re.escape(name)}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", whole, re.IGNORECASE):
-            say(f"warning: the editor warns of {name}: no ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, spelled so")
+            add = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
+            say(f"warning: Supabase's SQL editor will warn that {name} is open to everyone; add {add}, spelled so")
     return whole
 
 

@@ -99,11 +99,12 @@ def _stranger(connection: Connection, ledger: Ledger) -> str:
     where = f"{ledger.schema}.{TABLE}"
     if tool is None:
         return f"{where} is not sqlmig's ledger; give another schema with --schema. It was left untouched"
-    return (
-        f"{where} is the ledger of {tool}, and was left untouched. To take over:\n"
-        f"  ALTER TABLE {ledger.table} RENAME TO schema_migrations_before_sqlmig;\n"
-        f"  sqlmig stamp {_newest(connection, ledger.table)}"
-    )
+    theirs, newest = f"{where} is the ledger of {tool}, and was left untouched", _newest(connection, ledger.table)
+    dirty = f"SELECT FROM {ledger.table} WHERE dirty"
+    if tool == "golang-migrate" and connection.execute(dirty.encode()).fetchall():
+        return f"{theirs}. Version {newest} is dirty, which may be half applied: mend it, and take the mark off, first"
+    rename = f"ALTER TABLE {ledger.table} RENAME TO schema_migrations_before_sqlmig"
+    return f"{theirs}. To take over:\n  {rename};\n  sqlmig stamp {newest}"
 
 
 def _newest(connection: Connection, table: str) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -277,7 +278,8 @@ def measured(command: list[str], figures: Figures) -> None:
     """Run a command and add what it took."""
     done = subprocess.run([PYTHON, "-I", "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{command}\n{done.stderr[-3000:]}")
+        print(f"{command}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return  # it is left out
     for figure, value in zip((figures.wall, figures.cpu, figures.memory), map(float, done.stdout.split()), strict=True):
         figure.append(value)
 
@@ -306,7 +308,7 @@ def measure(todo: dict[str, tuple[list[File], list[str]]]) -> dict[str, dict[str
 
 
 def directory_of(workload: str, contender: Contender) -> Path:
-    return HERE / "files" / workload.replace(" ", "-") / contender.name.replace(" ", "-")
+    return HERE / "files" / re.sub(r"\W+", "-", workload) / re.sub(r"\W+", "-", contender.name)
 
 
 def main() -> None:

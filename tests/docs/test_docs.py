@@ -113,11 +113,11 @@ def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> N
     therapyflow.run("up")
     organizations = section(therapyflow.run("docs").out, "organizations")
     assert "- sets org_id of audit_logs to null\n" in organizations
-    assert "- removes the rows of therapists that name it (org_id)\n" in organizations
+    assert "- removes the rows of therapists that reference it (org_id)\n" in organizations
     everything = "clinical_notes, consent_records, patients, session_recordings, sessions, therapists, wearable_data"
-    assert f"- removes so, in all, rows of {everything}\n" in organizations
+    assert f"- removes, in total, rows of {everything}\n" in organizations
     therapists = section(therapyflow.run("docs").out, "therapists")
-    assert "- is refused at COMMIT while rows of sessions name it (therapist_id)\n" in therapists
+    assert "- is refused at COMMIT while rows of sessions reference it (therapist_id)\n" in therapists
     assert "- sets assigned_therapist_id of patients to null\n" in therapists
 
 

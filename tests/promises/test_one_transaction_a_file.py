@@ -25,6 +25,7 @@ STRAY = [
     ("BEGIN; SELECT 1; ¶COMMIT; SELECT 2", "COMMIT"),
     ("BEGIN; SELECT 1; ¶COMMIT; BEGIN; SELECT 2; COMMIT", "COMMIT"),
     ("¶BEGIN; SELECT 1;", "BEGIN has no COMMIT as the last statement"),
+    ("¶COMMIT; SELECT 1;", "COMMIT would end or split the transaction"),
     ("START TRANSACTION; SELECT 1; ¶ROLLBACK;", "ROLLBACK"),
     ("BEGIN; SELECT 1; ¶COMMIT AND CHAIN", "COMMIT AND CHAIN"),
     ("BEGIN; SELECT 1; ¶SAVEPOINT s; COMMIT", "SAVEPOINT S"),

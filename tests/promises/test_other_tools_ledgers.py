@@ -17,6 +17,13 @@ THEIRS = {
         ),
         ["the ledger of golang-migrate", 'ALTER TABLE "public"."schema_migrations" RENAME TO', "sqlmig stamp 7"],
     ),
+    "golang-migrate in the middle of a file": (
+        (
+            "CREATE TABLE schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);"
+            "INSERT INTO schema_migrations VALUES (7, true)"
+        ),
+        ["the ledger of golang-migrate", "Version 7 is dirty"],
+    ),
     "dbmate": (
         (
             "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY);"

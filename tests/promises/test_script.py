@@ -184,7 +184,10 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
         "1_t.up.sql", 'CREATE TABLE open (); CREATE TABLE "shut" (); ALTER TABLE "shut" ENABLE ROW LEVEL SECURITY;'
     )
     output = project.run("script")
-    assert "warning: the editor warns of open: no ALTER TABLE open ENABLE ROW LEVEL SECURITY" in output.err
+    assert (
+        "warning: Supabase's SQL editor will warn that open is open to everyone; add ALTER TABLE open ENABLE ROW"
+        in output.err
+    )
     assert "shut" not in output.err
     assert "schema_migrations" not in output.err
     project.file("2_t.up.sql", f"SELECT '{'x' * 1_000_000}'")

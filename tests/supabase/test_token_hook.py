@@ -1,4 +1,4 @@
-"""The README's access token hook, pasted and called as Supabase Auth calls it."""
+"""The guide's access token hook, pasted and called as Supabase Auth calls it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from tests.conftest import SQL
 if TYPE_CHECKING:
     from tests.schema.rows import Database
 
-HOOK = re.findall(
-    r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", (SQL.parent / "README.md").read_text(), re.DOTALL
-)[0]
+HOOK = re.findall(r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", (SQL / "GUIDE.md").read_text(), re.DOTALL)[0]
 
 
 def test_the_hook_puts_the_organization_into_the_token(database: Database) -> None:
