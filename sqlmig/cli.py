@@ -57,7 +57,11 @@ class Settings:
 
 def say(message: str) -> None:
     """Tell the user something that is no result, in place of the line of progress where there is one."""
-    click.echo(("\r\x1b[K" if sys.stderr.isatty() else "") + message, err=True)
+    click.echo(("\r\x1b[K" if _on_terminal() else "") + message, err=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _coloured(word: str) -> str:
@@ -69,6 +73,12 @@ def _coloured(word: str) -> str:
 def _epilog(examples: Sequence[str], fails: str) -> str:
     lines = "".join(f"  {example}\n" for example in examples)
     return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
+
+
+def _schema_name(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    if name and not name.isprintable():
+        raise click.BadParameter(f"{name!a} has bytes or characters that cannot be shown")
+    return name
 
 
 _option = partial(click.option, show_default=True, show_envvar=True)
@@ -102,14 +112,13 @@ _option = partial(click.option, show_default=True, show_envvar=True)
     "--schema",
     metavar="NAME",
     envvar="SQLMIG_SCHEMA",
+    callback=_schema_name,
     show_default="public",
     help="The ledger's schema; where given, it is made when missing and comes first in the search path.",
 )
 @click.pass_context
 def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
-    if schema and not schema.isprintable():
-        raise UsageError(f"{schema!a}: a schema name with bytes or characters that cannot be shown")
     context.obj = Settings(url or None, directory, Ledger(schema or "public", named=bool(schema)))
 
 
@@ -204,7 +213,7 @@ def down(
         from sqlmig.run import steps_down
 
         todo = steps_down(session, versions)
-        asks = sys.stdin.isatty() and not yes
+        asks = sys.stdin is not None and sys.stdin.isatty() and not yes
         if dry_run or asks:
             _rehearse(session, todo, locks["lock_timeout"])
         if dry_run:
@@ -232,7 +241,7 @@ def _watch(session: Session) -> Callable[[str], AbstractContextManager[None]]:
     """Return what shows, on a terminal, how long a migration has been at work."""
     from sqlmig.progress import watched
 
-    return partial(watched, session) if sys.stderr.isatty() else lambda _: nullcontext()
+    return partial(watched, session) if _on_terminal() else lambda _: nullcontext()
 
 
 def _rehearse(session: Session, steps: list[Step], lock_timeout: str) -> None:
@@ -315,7 +324,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
     with located(settings.url) as url, scratch(url, settings.ledger, say) as connection:
         trials = check(connection, migrations)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
-        with bar if sys.stderr.isatty() else nullcontext(trials) as each:
+        with bar if _on_terminal() else nullcontext(trials) as each:
             findings = list(each)
     if as_json:
         _print_json(findings, "version", "result", "left", "lost", "changed", "notes")
@@ -371,7 +380,9 @@ def stamp(settings: Settings, version: int) -> None:
 
 
 @_command("sqlmig docs > schema.md")
-@_option("--schema", metavar="NAME", show_default="the first on the search path", help="The schema.")
+@_option(
+    "--schema", metavar="NAME", callback=_schema_name, show_default="the first on the search path", help="The schema."
+)
 @click.pass_obj
 def docs(settings: Settings, schema: str | None) -> None:
     """Print the schema as a Markdown page.
@@ -416,6 +427,7 @@ def main() -> None:
     """Be the console script. It leaves without the interpreter's teardown, which takes longer than most commands."""
     signal.signal(signal.SIGTERM, _terminate)
     code = command()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by who started it
+            stream.flush()
     os._exit(code)

@@ -57,7 +57,7 @@ _LINES = {
     ),
     "type": ("\n## Types\n\n| type | is | comment |\n| --- | --- | --- |", "| {0:text} | {1:cell} | {2:text} |"),
 }
-_MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]|(?<=^\d)[.)]")
+_MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
 
 
 def page(connection: Connection, schema: str | None) -> str:
@@ -71,9 +71,11 @@ def page(connection: Connection, schema: str | None) -> str:
     if found is None:
         what = f"there is no schema {schema}" if schema else "the search path names no schema that exists"
         raise UsageError(f"{what}; name one with --schema")
-    connection.execute(f"SET LOCAL search_path = {quoted(str(found))}".encode())
+    # The query's functions are pg_catalog's, whatever the schema holds; names in the answer are the schema.s.
     query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    rows = cast("list[tuple[str, list[str | None] | None]]", connection.execute(query.encode()).fetchall())
+    connection.execute(f"SET LOCAL search_path = pg_catalog; DECLARE page CURSOR FOR {query}".encode())
+    connection.execute(f"SET LOCAL search_path = {quoted(str(found))}".encode())
+    rows = cast("list[tuple[str, list[str | None] | None]]", connection.execute("FETCH ALL FROM page").fetchall())
     connection.execute("ROLLBACK")
     lines = []
     for kind, group in groupby(rows, key=lambda row: row[0]):
@@ -96,11 +98,12 @@ class _Word:
 
 def _text(word: str) -> str:
     """Show a text as it is, in Markdown on one line."""
-    return "<br>".join(_MARKUP.sub(r"\\\g<0>", line.strip()) for line in word.strip().splitlines())
+    lines = (_MARKUP.sub(r"\\\g<0>", line.strip()) for line in word.strip().splitlines())
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", "<br>".join(lines))
 
 
 def _code(word: str) -> str:
-    word = " ".join(word.split())
+    word = re.sub(r"\s*[\r\n]\s*", " ", word)
     fence = "`" * (max(map(len, re.findall("`+", word)), default=0) + 1)
     space = " " if "`" in word else ""
     return f"{fence}{space}{word}{space}{fence}"
@@ -113,13 +116,15 @@ def _block(word: str) -> str:
 
 def _name(word: str) -> str:
     """Return a name in quotes as Mermaid takes it: what it cannot hold becomes what looks alike."""
-    return '"' + " ".join(word.translate(str.maketrans('"%\\', "\u201d\uff05\uff3c")).split()) + '"'
+    word = "".join(char if char.isprintable() else " " for char in word)
+    return '"' + (" ".join(word.translate(str.maketrans('"%\\', "\u201d\uff05\uff3c")).split()) or "_") + '"'
 
 
 def _mermaid_word(word: str) -> str:
     """Return a type or a column's name as Mermaid takes it, which knows no quotes there."""
-    word = re.sub(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]", "_", word.replace('"', ""))
-    return f"_{word}" if re.match(r"[^A-Za-z_\u00c0-\uffff]|(?:[pfu]k)(?![^()\[\]])", word, re.IGNORECASE) else word
+    word = re.sub(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]|[\s\ufeff]", "_", word.replace('"', "")) or "_"
+    reserved = re.match(r"[^A-Za-z_\u00c0-\uffff]|[pfu]k(?![A-Za-z0-9_])", word, re.IGNORECASE)
+    return f"_{word}" if reserved else word
 
 
 _AS: dict[str, Callable[[str], str]] = {

@@ -46,6 +46,7 @@ keys AS (
         (SELECT array_agg(attname::text ORDER BY n) FROM unnest(conkey) WITH ORDINALITY AS u (number, n)
             JOIN pg_attribute ON attrelid = conrelid AND attnum = number) AS names,
         (SELECT bool_and(attnotnull) FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS needed,
+        coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,  -- since PostgreSQL 18
         EXISTS (
             SELECT FROM pg_index
             WHERE indrelid = conrelid AND indisunique AND indpred IS NULL AND indexprs IS NULL
@@ -56,10 +57,19 @@ keys AS (
     WHERE contype IN ('p', 'u', 'x', 'f')
         AND conparentid = 0
 ),
+marks AS (
+    SELECT conrelid, number, string_agg(DISTINCT mark, ', ' ORDER BY mark DESC) AS mark
+    FROM keys CROSS JOIN unnest(conkey) AS number
+    JOIN (VALUES ('p', 'PK'), ('f', 'FK'), ('u', 'UK')) AS kinds (kind, mark) ON kind = contype
+    WHERE mark <> 'UK' OR cardinality(conkey) = 1
+    GROUP BY conrelid, number
+),
 removed (origin, oid) AS (
-    SELECT confrelid, conrelid FROM keys WHERE confdeltype = 'c' AND contype = 'f'
+    SELECT coalesce(pg_partition_root(confrelid), confrelid), conrelid
+    FROM keys WHERE confdeltype = 'c' AND contype = 'f' AND enforced
     UNION
-    SELECT origin, conrelid FROM removed JOIN keys ON confrelid = removed.oid AND confdeltype = 'c' AND contype = 'f'
+    SELECT origin, conrelid
+    FROM removed JOIN keys ON confrelid = removed.oid AND confdeltype = 'c' AND contype = 'f' AND enforced
 ),
 lines (section, object, part, place, kind, words) AS (
     SELECT 0, '', 0, '', 'schema', ARRAY[current_schema()::text,
@@ -72,11 +82,9 @@ lines (section, object, part, place, kind, words) AS (
     SELECT 1, relname, 1, '', 'entity', ARRAY[relname::text] FROM tables
     UNION ALL
     SELECT 1, relname, 2, to_char(attnum, '00000'), 'attribute', ARRAY[
-        replace(replace(format_type(atttypid, NULL), ' without time zone', ''), ' with time zone', 'tz'), attname::text, (
-        SELECT string_agg(DISTINCT mark, ', ' ORDER BY mark DESC)
-        FROM keys JOIN (VALUES ('p', 'PK'), ('f', 'FK'), ('u', 'UK')) AS marks (type, mark) ON type = contype
-        WHERE conrelid = attrelid AND attnum = ANY (conkey) AND (mark <> 'UK' OR cardinality(conkey) = 1))]
-    FROM columns WHERE relkind IN ('r', 'p', 'f')
+        replace(replace(format_type(atttypid, NULL), ' without time zone', ''), ' with time zone', 'tz'), attname::text, mark]
+    FROM columns LEFT JOIN marks ON conrelid = attrelid AND number = attnum
+    WHERE relkind IN ('r', 'p', 'f')
     UNION ALL
     SELECT 1, relname, 3, '', 'entity end', NULL FROM tables
     UNION ALL
@@ -144,7 +152,8 @@ lines (section, object, part, place, kind, words) AS (
         k.relname,
         coalesce((SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
             WHERE attrelid = conrelid AND attnum = ANY (confdelsetcols)), array_to_string(names, ', ')))]
-    FROM tables AS t JOIN keys AS k ON k.confrelid = t.oid AND contype = 'f'
+    FROM keys AS k JOIN tables AS t ON t.oid = coalesce(pg_partition_root(confrelid), confrelid)
+    WHERE contype = 'f' AND enforced
     UNION ALL
     SELECT 4, t.relname, 12, '', 'delete', ARRAY['removes, in total, rows of ' || string_agg(
         c.relname, ', ' ORDER BY c.relname COLLATE "C")]
@@ -177,12 +186,13 @@ lines (section, object, part, place, kind, words) AS (
     SELECT 7, typname, 0, '', 'type', ARRAY[typname::text,
         CASE typtype
             WHEN 'e' THEN 'enum: ' || (
-                SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid)
+                SELECT coalesce(string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder), '') FROM pg_enum WHERE enumtypid = t.oid)
             WHEN 'd' THEN concat_ws(' ', 'domain over', format_type(typbasetype, typtypmod), CASE WHEN typnotnull THEN 'NOT NULL' END,
                 'DEFAULT ' || typdefault, (SELECT string_agg(pg_get_constraintdef(oid, true), ' ' ORDER BY conname)
                     FROM pg_constraint WHERE contypid = t.oid AND contype = 'c'))
             WHEN 'r' THEN 'range of ' || (SELECT rngsubtype::regtype FROM pg_range WHERE rngtypid = t.oid)
-            ELSE 'composite: ' || (SELECT string_agg(format('%s %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum)
+            ELSE 'composite: ' || (
+                SELECT coalesce(string_agg(format('%s %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum), '')
                 FROM pg_attribute WHERE attrelid = typrelid AND attnum > 0 AND NOT attisdropped)
         END,
         obj_description(t.oid, 'pg_type')]

@@ -39,7 +39,7 @@ def excerpt(text: bytes, offset: int) -> str:
     # Long lines are cut around the place; tabs stay tabs under which the caret still stands.
     left = max(0, column - 61)
     gutter = f"{line} | "
-    before = "".join("\t" if c == "\t" else " " * _width(c) for c in shown[left : column - 1])
+    before = "".join("\t" if c == "\t" else " " * width(c) for c in shown[left : column - 1])
     return f"  {gutter}{shown[left : left + 120]}\n  {' ' * (len(gutter) - 2)}| {before}^"
 
 
@@ -51,7 +51,7 @@ def _position(text: bytes, offset: int) -> tuple[int, int, str]:
     return lines.count(b"\n") + 1, len(text[start:offset].decode(errors="replace")) + 1, shown
 
 
-def _width(char: str) -> int:
+def width(char: str) -> int:
     """Columns that a terminal gives a character (Unicode's East Asian Width; combining marks take none)."""
     import unicodedata  # only for an error
 

@@ -101,13 +101,15 @@ def _place(diag: Diagnostic, done: int, script: Script, message: Sequence[Piece]
         at = len(b"".join(piece.text for piece in message).decode()[: int(position) - 1].encode())
     for piece in message:
         script = piece.script or script
-        if (at < len(piece.text)) if position else (done < piece.statements):
+        if piece is message[-1] or ((at < len(piece.text)) if position else (done < piece.statements)):
             break
         at, done = at - len(piece.text), done - piece.statements
     if piece.script is None:
         # A statement that has no end is refused where ours begin.
         return (script, len(script.text.rstrip()), "") if position and piece.words else (script, None, piece.words)
-    return script, piece.offset + at if position else _nth(script, piece.offset, done), ""
+    if position:
+        return script, min(piece.offset + at, len(script.text.rstrip())), ""
+    return script, _nth(script, piece.offset, done), ""
 
 
 def _nth(script: Script, offset: int, number: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import threading
 import time
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from sqlmig.errors import SqlmigError
+from sqlmig.errors import SqlmigError, width
 from sqlmig.session import WORKER
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ _INDEX = """
     SELECT coalesce(coalesce(
             100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
         ) || ' %% of ', '')
-        || lower(command) || ' on ' || relid::regclass::text || ', ' || replace(phase, 'building index: ', '')
-    FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
-    WHERE pid = %s OR application_name = %s
+        || lower(command) || coalesce(' on ' || (SELECT oid::regclass::text FROM pg_class WHERE oid = relid), '')
+        || ', ' || replace(phase, 'building index: ', '')
+    FROM pg_stat_progress_create_index AS progress JOIN pg_stat_activity USING (pid)
+    WHERE (pid = %s OR application_name = %s) AND progress.datname = current_database()
 """
 
 
@@ -40,7 +41,8 @@ def watched(session: Session, label: str) -> Iterator[None]:
     def write(line: str) -> None:
         with writing:
             if not done.is_set():
-                print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+                columns = os.get_terminal_size(sys.stderr.fileno()).columns
+                print(f"\r\x1b[K{_fitting(line, columns - 1)}", end="", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=_watch, args=(session, label, done, write), daemon=True)
     thread.start()
@@ -50,6 +52,13 @@ def watched(session: Session, label: str) -> Iterator[None]:
         write("")
         done.set()
         thread.join(1)
+
+
+def _fitting(line: str, columns: int) -> str:
+    shown = "".join(char if char.isprintable() else "?" for char in line)
+    while sum(map(width, shown)) > columns:
+        shown = shown[:-1]
+    return shown
 
 
 def _watch(session: Session, label: str, done: threading.Event, write: Callable[[str], None]) -> None:

@@ -158,7 +158,7 @@ def rehearse(
 def _columns(session: Session) -> dict[str, list[str]]:
     """Return the columns of each table, both as one writes them in SQL."""
     query = f"""
-        SELECT attrelid::regclass::text, array_agg(quote_ident(attname) ORDER BY attnum)
+        SELECT attrelid::regclass::text, array_agg(pg_catalog.quote_ident(attname::text) ORDER BY attnum)
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
         WHERE relkind IN ('r', 'p', 'm') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
             AND attnum > 0 AND NOT attisdropped AND relname <> {literal(TABLE)}

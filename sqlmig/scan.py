@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 _SPACE = re.compile(rb"\s*(?:--[^\r\n]*\s*){0,1000}")
 # What needs no thought: anything but quotes, dollars, semicolons, comments and backslashes; and whole "…" and '…' that
 # no E precedes. The count is bounded because each round costs the regular expression engine memory.
-_PLAIN = re.compile(rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}""")
+_PLAIN_TEXT = rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}"""
+_PLAIN = re.compile(_PLAIN_TEXT)
+# A statement of a harmless kind that is plain to its semicolon: most are, and they cost one match. A comment
+# before it ends with its line, so that no other way to match can begin within it.
+_SIMPLE = re.compile(
+    rb"\s*(?:--[^\r\n]*[\r\n]\s*){0,1000}(insert|update|delete|select|alter)(?=\s)" + _PLAIN_TEXT + b";", re.IGNORECASE
+)
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
 _NOT_WORD = re.compile(rb"""[^A-Za-z_\x80-\xff'"$;/\\().,-]+""")
 _REST_OF_WORD = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*")
@@ -34,7 +40,9 @@ _WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0
 _DIRECTIVE = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 _COPY = re.compile(rb"^copy\b.* ((?:from|to) (?:stdin|stdout))\b")
 _CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
-_CONCURRENT = re.compile(rb"(?:create|drop|reindex|alter)\b.* concurrently\b")
+_CONCURRENT = re.compile(
+    rb"(?:create (?:unique )?index|drop index) concurrently\b|reindex\b|alter table .*\bdetach\b.* concurrently\b"
+)
 # What may hold semicolons outside quotes: CREATE RULE, and a routine's BEGIN ATOMIC body.
 _HOLDS = re.compile(rb"\b(?:rule|atomic)\b", re.IGNORECASE)
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
@@ -93,7 +101,12 @@ def scan(text: bytes) -> Scan:
     at = _blank(text, 0)
     directives = _directives(text, at)
     while at < len(text):
-        if text[at] != ord(";"):
+        if simple := _SIMPLE.match(text, at):
+            starts.append(simple.start(1))
+            at = simple.end()
+            continue
+        at = _blank(text, at)
+        if at < len(text) and text[at] != ord(";"):
             starts.append(at)
             word = _WORD.match(text, at)
             head = word[0].lower() if word else b""
@@ -109,7 +122,7 @@ def scan(text: bytes) -> Scan:
             elif head == b"create" and _HOLDS.search(text, at, end):
                 end = words_of(text, at)[1]
             at = end
-        at = _blank(text, at + 1)
+        at += 1
     if b"no-transaction" in directives or (len(starts) == 1 and _is_concurrent(text, starts[0])):
         return Scan(starts, in_transaction=False, bracketed=False, irreversible=directives.get(b"irreversible"))
     bracketed = _bracketed(starts, control)
@@ -185,20 +198,20 @@ def words_of(text: bytes, at: int) -> tuple[list[bytes], int]:
     """
     words: list[bytes] = []
     parentheses, body, opened = 0, False, at
-    previous = b""
+    previous, before = b"", at
     for token, where in _tokens(text, at):
         if token == b";" and not parentheses and not body:
             return words, where
         if token in (b"(", b")"):
             parentheses = max(0, parentheses + (1 if token == b"(" else -1))
         elif body:
-            # A CASE ends within a statement; the body's own END follows a semicolon, or ATOMIC itself.
-            body = not (token == b"end" and previous in (b";", b"atomic"))
+            # A CASE ends within a statement; the body's own END follows a semicolon, or the ATOMIC that opens it.
+            body = not (token == b"end" and (previous == b";" or before == opened))
         elif token == b"atomic" and previous == b"begin" and not parentheses:
             body, opened = bool(_ROUTINE.match(b" ".join(words[:4]))), where
         if not parentheses and not body and token.isalnum():
             words.append(token)
-        previous = token
+        previous, before = token, where
     if body:
         raise ScanError("BEGIN ATOMIC has no END", opened)
     return words, len(text)
@@ -217,7 +230,7 @@ def _tokens(text: bytes, at: int) -> Iterator[tuple[bytes, int]]:
                 yield b"#", at  # a number, an operator
             at = rest.end()
         else:
-            if text[at] in b"'\"$":
+            if not text.startswith((b"--", b"/*"), at):
                 yield b"#", at
             at = _skip(text, at)
 
@@ -279,4 +292,5 @@ def _skip_dollar(text: bytes, at: int) -> int:
     tag = _DOLLAR.match(text, at)
     if not tag:
         return at + 1
-    return _behind(text, tag[0], tag.end(), at, "dollar-quoted string")
+    end = _behind(text, tag[0], tag.end(), at, "dollar-quoted string")
+    return _skip_escapes(text, end + 1) if text[end : end + 2] in (b"E'", b"e'") else end  # its E is no part of a name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from markdown_it import MarkdownIt
+from psycopg import sql
 
 from tests.conftest import SQL, Project, url_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 ODD = (Path(__file__).parent / "odd.sql").read_text()
 # A line of a diagram, as Mermaid's grammar has it; `make mermaid` asks Mermaid itself.
-NAME, WORD = r'"[^"%\\\n]+"', r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*"
+NAME, WORD = r'"[^"%\\\n\b]+"', r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*"
 DIAGRAM = re.compile(
     rf"erDiagram|    {NAME} \{{|        {WORD} {WORD}( [PFU]K(, [PFU]K)*)?|    \}}"
     rf"|    {NAME} \|[|o]--o[|{{] {NAME} : {NAME}"
@@ -154,8 +155,60 @@ def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> No
     assert odd.run("--schema", "Odd | Schema", "docs").out == page
 
 
+def test_what_the_schema_holds_is_shown_and_not_run(project: Project) -> None:
+    project.query("""
+        CREATE FUNCTION format(text, name, text) RETURNS text LANGUAGE sql AS $x$SELECT 'fake'$x$;
+        CREATE FUNCTION quote_ident(name) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE ''it ran''; END';
+    """)
+    page = project.run("docs").out
+    assert "| `quote_ident(name)` |" in page
+    assert "fake" not in page
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("pk\u00e9", "fk\u65e5", "uk-x", "PK"),
+        ("\u3000", "\u2003", "\ufeff"),
+        ('"', "{}", "\u0008", "%", "`", " "),
+        ("direction LR", "title", "\U0001f642", "1"),
+    ],
+)
+def test_any_name_is_a_word_that_mermaid_takes(project: Project, names: tuple[str, ...]) -> None:
+    for name in names:
+        project.query(sql.SQL("CREATE TABLE {0} ({0} int)").format(sql.Identifier(name)).as_string())
+    lines = project.run("docs").out.partition("```mermaid\n")[2].partition("```")[0].splitlines()
+    assert len(lines) == 1 + 3 * len(names)
+    for line in lines:
+        assert DIAGRAM.fullmatch(line), line
+        assert not re.match(r" +integer [pfu]k\b", line, re.ASCII | re.IGNORECASE)
+
+
+@pytest.mark.parametrize("comment", ["2024. A year", "10) ten", "- x", "+ x", "=====", "a\n====", "    code", "<!-- x"])
+def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None:
+    project.query(sql.SQL("CREATE TABLE t (); COMMENT ON TABLE t IS {}").format(comment).as_string())
+    tokens = MarkdownIt("commonmark").parse(section(project.run("docs").out, "t"))
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+
+
+def test_a_key_that_is_not_enforced_deletes_nothing(project: Project) -> None:
+    if project.query("SHOW server_version_num")[0][0] < "180000":
+        pytest.skip("keys are always enforced before PostgreSQL 18")
+    project.query("CREATE TABLE a (i int PRIMARY KEY)")
+    project.query("CREATE TABLE b (i int REFERENCES a ON DELETE CASCADE NOT ENFORCED)")
+    assert "Deleting" not in project.run("docs").out
+
+
+def test_a_key_to_a_partition_is_one_to_its_table(project: Project) -> None:
+    project.query("CREATE TABLE a (i int PRIMARY KEY) PARTITION BY RANGE (i)")
+    project.query("CREATE TABLE a1 PARTITION OF a FOR VALUES FROM (1) TO (9)")
+    project.query("CREATE TABLE b (i int REFERENCES a1 ON DELETE CASCADE)")
+    assert "- removes the rows of b that reference it (i)\n" in project.run("docs").out
+
+
 def test_an_empty_schema_and_one_that_is_not_there(project: Project) -> None:
     assert project.run("docs").out == "# Schema public\n"
+    assert "cannot be shown" in project.run("docs", "--schema", "\udcff", code=2).err
     assert "there is no schema nowhere" in project.run("docs", "--schema", "nowhere", code=2).err
     project.query("DROP SCHEMA public")
     assert "--schema" in project.run("docs", code=2).err

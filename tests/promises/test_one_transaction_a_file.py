@@ -51,6 +51,13 @@ STRAY = [
         "COMMIT",
     ),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 case; END; ¶COMMIT; END;", "COMMIT"),
+    ("DO LANGUAGE $$plpgsql$$E'BEGIN NULL; END --\\''; ¶COMMIT; --'", "COMMIT"),
+    ("SELECT 1, $a$b$a$e'\\''; ¶COMMIT; --'", "COMMIT"),
+    (
+        "CREATE FUNCTION f(begin int, atomic int) RETURNS int LANGUAGE sql RETURN begin-atomic; ¶COMMIT; SELECT 1; END;",
+        "COMMIT",
+    ),
+    ("CREATE FUNCTION f(begin int, atomic int) RETURNS int RETURN begin/atomic; ¶COMMIT; END;", "COMMIT"),
     ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 end; END; ¶COMMIT; END;", "COMMIT"),
 ]
 
@@ -76,6 +83,10 @@ HARMLESS = {
         BEGIN ATOMIC
             SELECT 1 AS "b"; SELECT CASE WHEN i > 0 THEN x."b" END FROM (SELECT 1 AS "b") x; SELECT 1 end; SELECT 1 case;
             SELECT CASE WHEN i > 0 THEN 0.5 END;
+        END; DROP FUNCTION f""",
+    "a name atomic in a body": """CREATE FUNCTION f() RETURNS int LANGUAGE sql
+        BEGIN ATOMIC
+            SELECT CASE WHEN true THEN atomic END FROM (SELECT 1 AS atomic) AS x; SELECT 2;
         END; DROP FUNCTION f""",
     "empty body": "CREATE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC END; DROP PROCEDURE p",
     "procedure": "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC SELECT 1; END; DROP PROCEDURE p",
@@ -111,6 +122,13 @@ def test_within_quotes_comments_and_bodies_it_is_no_transaction_control(project:
     project.run("up")
     assert project.tables() == {"after"}
     assert project.states() == {1: "applied"}
+
+
+def test_a_name_concurrently_is_no_reason_to_run_outside_a_transaction(project: Project) -> None:
+    project.file("1_x.up.sql", "CREATE VIEW v AS SELECT 1 AS concurrently")
+    assert "would apply 1_x" in project.run("up", "--dry-run").out
+    project.file("1_x.up.sql", "REINDEX (CONCURRENTLY) SCHEMA public")
+    assert "not rehearsed 1_x" in project.run("up", "--dry-run").out
 
 
 @pytest.mark.parametrize("outer", OUTER)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import Project
 
@@ -15,6 +17,24 @@ def test_ten_thousand_files(project: Project) -> None:
     assert output.out.count("\n") == 10_000
     assert project.run("up").out == "nothing to do\n"
     assert set(project.states().values()) == {"applied"}
+
+
+def test_an_error_in_a_long_file_is_shown_where_it_is(project: Project) -> None:
+    lines = [f"INSERT INTO t VALUES ({n}, 'a row that is long enough for several messages');\n" for n in range(40_000)]
+    project.file("1_x.up.sql", "CREATE TABLE t (i int CHECK (i <> 30000), v text);\n" + "".join(lines))
+    assert "1_x.up.sql:30002:1: ERROR: new row for relation" in project.run("up", code=1).err
+    values = "".join(f"({n}, 'a row that is long enough for several messages'),\n" for n in range(40_000))
+    project.file("1_x.up.sql", "CREATE TABLE t (i int, v text);\nINSERT INTO t VALUES\n" + values)
+    assert "1_x.up.sql:40002:" in project.run("up", code=1).err
+    assert project.tables() == set()
+
+
+@pytest.mark.parametrize("setting", ["standard_conforming_strings = off", "client_encoding = 'LATIN1'"])
+def test_a_long_file_must_not_change_how_the_rest_of_it_is_read(project: Project, setting: str) -> None:
+    project.file("1_x.up.sql", f"CREATE TABLE t ();\nSET {setting};\n" + "SELECT 1;\n" * 300_000)
+    assert f"must not change {setting.split()[0]}" in project.run("up", code=1).err
+    assert project.tables() == set()
+    assert project.states() == {1: "pending"}
 
 
 def test_a_file_of_fifty_megabytes(project: Project) -> None:

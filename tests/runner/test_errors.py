@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -157,3 +159,14 @@ def test_help_and_version_go_to_standard_output(project: Project) -> None:
     assert "Usage: sqlmig" in project.run("--help").out
     for name in ("up", "down", "status", "new"):
         assert f"Usage: sqlmig {name}" in project.run(name, "--help").out
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_a_closed_output_is_no_obstacle(project: Project, closed: str) -> None:
+    project.file("1_x.up.sql", "CREATE TABLE t ();")
+    line = f'"{sys.executable}" -m sqlmig -d "$0" --dir "$1" up {closed}'
+    ran = subprocess.run(
+        ["sh", "-c", line, project.url, str(project.directory)], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert project.states() == {1: "applied"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
+import struct
+import termios
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,7 @@ SLOW = """
 def on_a_terminal(project: Project, *arguments: str, code: int = 0, **environment: str) -> str:
     """Run a command with a terminal for its input and output, and return what it showed."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     kept = {"env": os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)} | environment}
     process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, **kept)
     os.close(theirs)
@@ -91,6 +95,15 @@ def test_an_index_says_how_far_it_is(project: Project, how: str) -> None:
     shown = on_a_terminal(project, "up", "--retries", "0")
     assert re.search(rf"1_index at work for 0:00:0\d: \d+ % of create {how.lower()} on t, [a-z ]+", shown)
     assert project.states() == {1: "applied"}
+
+
+def test_the_line_fits_the_terminal(project: Project) -> None:
+    label = "1_" + 40 * "\u5e83"
+    project.file(f"{label}.up.sql", "SELECT pg_sleep(1.5);")
+    shown = on_a_terminal(project, "up")
+    (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
+    assert line == label[:-2]  # one more wide character would take the last of the 80 columns
+    assert "applied" in shown
 
 
 def test_without_a_second_connection_there_is_still_the_time(project: Project) -> None:
