@@ -178,7 +178,7 @@ def up(
 
     _exclusive(to=to, steps=steps)
     with settings.session() as session:
-        versions = plan.up(session.rows, to, steps, allow_out_of_order=allow_out_of_order)
+        versions = plan.up(session.rows(), to, steps, allow_out_of_order=allow_out_of_order)
         if not versions:
             click.echo("nothing to do")
             return
@@ -206,13 +206,14 @@ def down(
     _exclusive(to=to, steps=steps, all=all_)
     with settings.session() as session:
         one = to is None and steps is None and not all_
-        versions = plan.down(session.rows, to, 1 if one else steps)
+        rows = plan.states(session.migrations, session.applied or (), {})
+        versions = plan.down(rows, to, 1 if one else steps)
         if not versions:
             click.echo("nothing to do")
             return 0
         from sqlmig.run import steps_down
 
-        todo = steps_down(session, versions)
+        todo = steps_down(session, rows, versions)
         asks = sys.stdin is not None and sys.stdin.isatty() and not yes
         if dry_run or asks:
             _rehearse(session, todo, locks["lock_timeout"])
@@ -284,7 +285,7 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
     with settings.session() as session:
-        rows = session.rows
+        rows = session.rows()
     if as_json:
         _print_json(rows, "version", "name", "state", "applied_at")
     else:

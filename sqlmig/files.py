@@ -42,43 +42,46 @@ def find(directory: Path) -> list[Migration]:
 
 
 def _find(directory: Path) -> list[Migration]:
-    found: dict[tuple[int, str], Path] = {}
-    for path in _sql_files(directory):
-        if not path.name.isprintable():
-            raise SqlmigError(f"{path.name!a}: a file name with bytes or characters that cannot be shown; rename it")
-        match = _NAME.fullmatch(path.name)
+    found: dict[str, dict[int, str]] = {"up": {}, "down": {}}
+    for file in _sql_files(directory):
+        path = f"{directory}{os.sep}{file}"
+        if not file.isprintable():
+            raise SqlmigError(f"{file!a}: a file name with bytes or characters that cannot be shown; rename it")
+        match = _NAME.fullmatch(file)
         if not match or int(match[1]) > _LARGEST:
             raise SqlmigError(
                 f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
             )
-        key = (int(match[1]), match[3])
-        if key in found:
-            raise SqlmigError(f"{path}: version {key[0]} has another {key[1]} file, {found[key]}; rename or remove one")
-        found[key] = path
+        version, direction = int(match[1]), match[3]
+        if other := found[direction].get(version):
+            raise SqlmigError(
+                f"{path}: version {version} has another {direction} file, {directory / other}; rename or remove one"
+            )
+        found[direction][version] = file
+    for version in found["down"].keys() - found["up"].keys():
+        down = directory / found["down"][version]
+        raise SqlmigError(f"{down}: version {version} has a down file but no up file")
     migrations = []
-    for (version, direction), path in sorted(found.items()):
-        if direction == "up":
-            label = path.name.removesuffix(".up.sql")
-            name = label.partition("_")[2]
-            migrations.append(Migration(version, name, label, path, found.get((version, "down"))))
-        elif (version, "up") not in found:
-            raise SqlmigError(f"{path}: version {version} has a down file but no up file")
+    for version, file in sorted(found["up"].items()):
+        label = file.removesuffix(".up.sql")
+        other = found["down"].get(version)
+        name = label.partition("_")[2]
+        migrations.append(Migration(version, name, label, directory / file, directory / other if other else None))
     return migrations
 
 
-def _sql_files(directory: Path) -> list[Path]:
+def _sql_files(directory: Path) -> list[str]:
     try:
         with os.scandir(directory) as entries:
-            names = [
+            return sorted(
                 entry.name
                 for entry in entries
                 if entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and not entry.is_dir()
-            ]
+            )
     except OSError as error:
         raise SqlmigError(
             f"{directory}: {error.strerror}; give the directory of the SQL files with --dir or SQLMIG_DIR"
         ) from None
-    return [directory / name for name in sorted(names)]
 
 
 def read(path: Path) -> bytes:

@@ -37,7 +37,7 @@ class Row:
 def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str]) -> list[Row]:
     """Return a row for each version that the directory or the ledger knows, by version.
 
-    checksums: of the up files as they are now; needed for the versions that are applied.
+    checksums: of the up files as they are now; an applied version without one counts as unchanged.
     """
     ledger = {row.version: row for row in applied}
     newest = max(ledger, default=-1)
@@ -47,7 +47,7 @@ def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksum
         if row is None:
             state = "pending" if migration.version > newest else "out-of-order"
         else:
-            state = "applied" if row.checksum == checksums[migration.version] else "changed"
+            state = "applied" if checksums.get(row.version, row.checksum) == row.checksum else "changed"
         applied_at = row.applied_at if row else None
         rows.append(Row(migration.version, migration.label, migration.name, state, applied_at))
     width = len(rows[0].label.partition("_")[0]) if rows else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from sqlmig.session import WORKER, create, holders, read
 from sqlmig.transaction import Busy, Frame, Moved, rollback, run_each, run_whole, send_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from sqlmig.files import Migration
@@ -45,11 +46,12 @@ def steps_up(session: Session, versions: Sequence[int]) -> list[Step]:
     return [Step(by_version[v], load(by_version[v].up), "applied") for v in versions]
 
 
-def steps_down(session: Session, versions: Sequence[int]) -> list[Step]:
+def steps_down(session: Session, rows: Sequence[plan.Row], versions: Sequence[int]) -> list[Step]:
     """Return the steps that revert the versions. Raises SqlmigError where one has no down file."""
     by_version = {migration.version: migration for migration in session.migrations}
     downs = {version: migration.down for version, migration in by_version.items() if migration.down}
-    if without := [row.label for row in session.rows if row.version in set(versions) - set(downs)]:
+    bare = set(versions) - set(downs)
+    if without := [row.label for row in rows if row.version in bare]:
         raise SqlmigError(f"nothing was reverted: there is no down file for {', '.join(without)}")
     steps = [Step(by_version[v], load(downs[v]), "reverted") for v in versions]
     for step in steps:
@@ -75,7 +77,7 @@ def run(
     if session.applied is None:
         create(session)
     recorded = {row.version for row in session.applied or ()}
-    todo, tries = list(steps), 0
+    todo, tries = deque(steps), 0
     path = _search_path(session)
     while todo:
         step = todo[0]
@@ -106,8 +108,9 @@ def run(
             ) from None
         except KeyboardInterrupt as error:
             raise type(error)(_after_interrupt(session, step, str(error))) from None
-        recorded = recorded ^ {step.migration.version}
-        todo, tries = todo[1:], 0
+        recorded ^= {step.migration.version}
+        todo.popleft()
+        tries = 0
         yield step, time.monotonic() - begun
 
 
@@ -172,19 +175,17 @@ def stamp(session: Session, version: int) -> list[str]:
 
     Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
     """
-    plan.check_version(session.rows, version)
-    if strange := [
-        f"{row.label} is {row.state}"
-        for row in session.rows
-        if row.version <= version and row.state in ("changed", "missing")
-    ]:
+    rows = session.rows()
+    plan.check_version(rows, version)
+    wrong = [row for row in rows if row.version <= version and row.state in ("changed", "missing")]
+    if strange := [f"{row.label} is {row.state}" for row in wrong]:
         raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
     recorded = {row.version for row in session.applied or ()}
     todo = [m for m in session.migrations if m.version <= version and m.version not in recorded]
     if session.applied is None:
         create(session, taking_over=True)
-    rows = [(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
-    send(session.connection, "".join(f"{session.ledger.insert(*row)};" for row in rows).encode())
+    records = [session.ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
+    send(session.connection, ";".join(records).encode())
     return [migration.label for migration in todo]
 
 
@@ -226,12 +227,12 @@ def _is_done(step: Step, recorded: set[int]) -> bool:
     return (step.migration.version in recorded) == (step.verb == "applied")
 
 
-def _left(todo: Sequence[Step], changed: set[int], recorded: set[int]) -> list[Step]:
+def _left(todo: Iterable[Step], changed: set[int], recorded: set[int]) -> deque[Step]:
     """Return the steps still to be done. Raises SqlmigError where others changed what these steps rest on."""
     if strange := changed - {step.migration.version for step in todo}:
         what = ", ".join(f"{'applied' if v in recorded else 'reverted'} {v}" for v in sorted(strange))
         raise SqlmigError(f"another runner {what} meanwhile; look at `sqlmig status` and run again")
-    return [step for step in todo if not _is_done(step, recorded)]
+    return deque(step for step in todo if not _is_done(step, recorded))
 
 
 def _after_interrupt(session: Session, step: Step, message: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _CREATES = re.compile(r'\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w."]+)', re.IGNORECASE)
+_SECURES = re.compile(r'\bALTER\s+TABLE\s+([\w."]+)\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY', re.IGNORECASE)
 
 # Its head, the two checks of order that fit into the head, a step, and its tail.
 _HEAD, _ORDER_UP, _ORDER_DOWN, _STEP, _TAIL = (
@@ -54,10 +55,9 @@ def script(
     whole = head + "".join(steps) + _TAIL.format(table=ledger.table, names=names)
     if (size := len(whole.encode())) > _LARGEST:
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
-    for name in dict.fromkeys(_CREATES.findall(whole)):
-        if not re.search(rf"ALTER\s+TABLE\s+{re.escape(name)}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", whole, re.IGNORECASE):
-            add = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
-            say(f"warning: Supabase's SQL editor will warn that {name} is open to everyone; add {add}, spelled so")
+    for name in sorted(set(_CREATES.findall(whole)) - set(_SECURES.findall(whole))):
+        add = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
+        say(f"warning: Supabase's SQL editor will warn that {name} is open to everyone; add {add}, spelled so")
     return whole
 
 

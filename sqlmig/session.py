@@ -48,19 +48,21 @@ class Session:
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None
-    rows: list[plan.Row]
+
+    def rows(self) -> list[plan.Row]:
+        """Return a row for each version; for this the up files of those that are applied are read."""
+        versions = {row.version for row in self.applied or ()}
+        checksums = {m.version: files.checksum(files.read(m.up)) for m in self.migrations if m.version in versions}
+        return plan.states(self.migrations, self.applied or (), checksums)
 
 
 @contextmanager
 def opened(url: str, directory: Path, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Session]:
-    """Yield a session. Only the files of applied migrations are read; nothing is written."""
+    """Yield a session. Nothing is written."""
     migrations = files.find(directory)
     with located(url) as real, connected(real, say) as connection:
         applied = read(connection, ledger)
-        versions = {row.version for row in applied or ()}
-        checksums = {m.version: files.checksum(files.read(m.up)) for m in migrations if m.version in versions}
-        rows = plan.states(migrations, applied or (), checksums)
-        yield Session(connection, lambda name: connected(real, say, name), say, ledger, migrations, applied, rows)
+        yield Session(connection, lambda name: connected(real, say, name), say, ledger, migrations, applied)
 
 
 def read(connection: Connection, ledger: Ledger) -> list[Applied] | None:

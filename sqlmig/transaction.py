@@ -57,7 +57,7 @@ def run_whole(connection: Connection, script: Script, frame: Frame) -> None:
     """
     opening, middle, closing = parts(script)
     path = b"SET LOCAL " + frame.path if frame.path else b""
-    before = [*opening, Piece(frame.guard + path, 5 + bool(path))]
+    before = [*opening, Piece(frame.guard + path, 3 + bool(path))]
     try:
         send_pieces(connection, [*before, *middle, Piece(frame.record, 1), closing], script)
     except Refused as refused:
@@ -96,7 +96,7 @@ def run_each(connection: Connection, worker: Connection, script: Script, frame: 
     """
     hold = b"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0;"
     try:
-        send_pieces(connection, [Piece(hold + frame.guard, 7)], script)
+        send_pieces(connection, [Piece(hold + frame.guard, 5)], script)
     except Refused as refused:
         _raise_for_ledger(refused)
         raise
@@ -185,5 +185,5 @@ def rollback(connection: Connection) -> None:
 def _raise_for_ledger(refused: Refused) -> None:
     if refused.error.sqlstate == "55P03":
         raise Busy from None
-    if refused.error.sqlstate == "P0001":
+    if refused.error.sqlstate == "22P02":
         raise Moved from None

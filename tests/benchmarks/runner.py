@@ -7,6 +7,7 @@ lines of psycopg that send each file with its row in a ledger.
 
 from __future__ import annotations
 
+import compileall
 import math
 import os
 import re
@@ -23,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
+import sqlmig
 from sqlmig import embedded
 
 if TYPE_CHECKING:
@@ -314,6 +316,7 @@ def directory_of(workload: str, contender: Contender) -> Path:
 def main() -> None:
     """Measure, and print the table; of the workloads that are named, else of all."""
     todo = {name: work for name, work in workloads().items() if name in (sys.argv[1:] or workloads())}
+    compileall.compile_dir(Path(sqlmig.__file__).parent, quiet=1)  # as an installation does
     shutil.rmtree(HERE / "files", ignore_errors=True)
     for name, (files, _) in todo.items():
         for contender in CONTENDERS:
