@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT sqlmig_schema_migrations_pkey PRIMARY KEY (version)
-);
+) WITH (autovacuum_enabled = false);  -- else a runner meets autovacuum's lock, and waits
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 DO $sqlmig$
 DECLARE

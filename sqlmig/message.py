@@ -68,11 +68,13 @@ def _cut(script: Script, number: int, numbers: int, first: int, last: int) -> It
 def messages(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Join pieces to messages."""
     message: list[Piece] = []
+    size = 0
     for piece in pieces:
-        if message and sum(len(p.text) for p in [*message, piece]) > LARGEST:
+        if message and size + len(piece.text) > LARGEST:
             yield message
-            message = []
+            message, size = [], 0
         message.append(piece)
+        size += len(piece.text)
     yield message
 
 

@@ -3,12 +3,7 @@
 SET LOCAL lock_timeout = {lock_timeout};
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE NOWAIT;
 -- An error unless the ledger is as expected; a DO block would say so more plainly, and take twice as long.
-SELECT CASE
-    WHEN (SELECT max(version) FROM {table}) IS NOT DISTINCT FROM {newest}
-        AND EXISTS (SELECT FROM {table} WHERE version = {version}) = {recorded}
-    THEN '1'
-    ELSE 'the ledger has moved on'
-END::int;
+SELECT CASE WHEN (SELECT max(version) FROM {table}) IS NOT DISTINCT FROM {newest}{also} THEN '1' ELSE 'the ledger has moved on' END::int;
 -- %%
 -- What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;

@@ -191,13 +191,12 @@ def stamp(session: Session, version: int) -> list[str]:
 
 def _run(session: Session, step: Step, recorded: set[int], path: str, lock_timeout: str) -> None:
     """Run a step, where the ledger still says what is recorded."""
-    newest = max(recorded, default="NULL")
+    table, version, newest = session.ledger.table, step.migration.version, max(recorded, default=None)
+    # The newest version tells whether this one is recorded, unless this one is older.
+    older = newest is not None and version < newest
+    also = f" AND NOT EXISTS (SELECT FROM {table} WHERE version = {version})" if older else ""
     guard = GUARD.format(
-        table=session.ledger.table,
-        version=step.migration.version,
-        newest=newest,
-        recorded=step.verb == "reverted",
-        lock_timeout=literal(lock_timeout),
+        table=table, newest="NULL" if newest is None else newest, also=also, lock_timeout=literal(lock_timeout)
     )
     frame = Frame(session.ledger, guard.encode(), path.encode(), _record(session, step))
     if step.script.scan.in_transaction:
