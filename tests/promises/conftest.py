@@ -91,7 +91,7 @@ class Proxy:
         self.server = server
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.cut_at: bytes | None = None
-        self.sent: list[bytes] = []
+        self.sent: list[bytearray] = []  # one a connection
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
@@ -113,11 +113,14 @@ class Proxy:
                 threading.Thread(target=self._relay, args=(upstream, client), daemon=True).start()
 
     def _relay(self, source: socket.socket, target: socket.socket) -> None:
+        sent = bytearray()
+        if source.getsockname() == self.listener.getsockname():
+            self.sent.append(sent)
         with contextlib.suppress(OSError), source:
             while data := source.recv(1 << 20):
                 last = False
                 if source.getsockname() == self.listener.getsockname():
-                    self.sent.append(data)
+                    sent += data
                     last = self.cut_at is not None and self.cut_at in data
                 if last:
                     source.shutdown(socket.SHUT_RDWR)
