@@ -85,7 +85,7 @@ _option = partial(click.option, show_default=True, show_envvar=True)
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_epilog(
         ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status"), "it failed"
     ),
