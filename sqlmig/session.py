@@ -133,7 +133,7 @@ def create(session: Session, *, within: bool = False, taking_over: bool = False)
         send(connection, (statements if within else f"BEGIN;{statements}COMMIT").encode())
     except Refused as refused:
         connection.execute("ROLLBACK")
-        faster = refused.error.sqlstate in ("23505", "42P06", "42P07") and read(connection, ledger) is not None
+        faster = refused.error.sqlstate in ("23505", "42P06", "42P07", "42710") and read(connection, ledger) is not None
         if not faster:  # it was no other runner
             problem = refused.error.diag.message_primary
             raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
