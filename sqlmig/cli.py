@@ -157,12 +157,7 @@ _retries = _option(
 )
 
 
-@_command(
-    "sqlmig up",
-    "sqlmig up --to 7",
-    "sqlmig up --dry-run",
-    fails="it failed or refused",
-)
+@_command("sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused")
 @_to
 @_steps
 @_option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")

@@ -39,9 +39,9 @@ def watched(session: Session, label: str) -> Iterator[None]:
     done, writing = threading.Event(), threading.Lock()
 
     def write(line: str) -> None:
-        with writing:
+        with writing, suppress(OSError):  # the terminal may be gone, and the migration goes on
             if not done.is_set():
-                columns = os.get_terminal_size(sys.stderr.fileno()).columns
+                columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # some do not know theirs
                 print(f"\r\x1b[K{_fitting(line, columns - 1)}", end="", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=_watch, args=(session, label, done, write), daemon=True)
@@ -56,7 +56,7 @@ def watched(session: Session, label: str) -> Iterator[None]:
 
 def _fitting(line: str, columns: int) -> str:
     shown = "".join(char if char.isprintable() else "?" for char in line)
-    while sum(map(width, shown)) > columns:
+    while shown and sum(map(width, shown)) > columns:
         shown = shown[:-1]
     return shown
 

@@ -28,10 +28,10 @@ SLOW = """
 """
 
 
-def on_a_terminal(project: Project, *arguments: str, code: int = 0, **environment: str) -> str:
+def on_a_terminal(project: Project, *arguments: str, code: int = 0, columns: int = 80, **environment: str) -> str:
     """Run a command with a terminal for its input and output, and return what it showed."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {"env": os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)} | environment}
     process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, **kept)
     os.close(theirs)
@@ -104,6 +104,12 @@ def test_the_line_fits_the_terminal(project: Project) -> None:
     (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
     assert line == label[:-2]  # one more wide character would take the last of the 80 columns
     assert "applied" in shown
+
+
+def test_a_terminal_that_does_not_know_its_width_is_no_obstacle(project: Project) -> None:
+    project.write(up_1_long="SELECT pg_sleep(1.5);")
+    assert "1_long at work for 0:00:01\r" in on_a_terminal(project, "up", columns=0)
+    assert project.states() == {1: "applied"}
 
 
 def test_without_a_second_connection_there_is_still_the_time(project: Project) -> None:
