@@ -48,7 +48,7 @@ UNION ALL
 SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
-    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', attoptions, 'foreign options', attfdwoptions,
+    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', attfdwoptions,
     'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum))
 FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
@@ -131,8 +131,7 @@ FROM (
             WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
                 ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = o.oid)
             WHEN 'pg_ts_dict'::regclass THEN (SELECT to_jsonb(dictinitoption) FROM pg_ts_dict d WHERE d.oid = o.oid)
-            WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole, 'options', srvoptions,
-                'users', (SELECT array_agg(usename ORDER BY usename) FROM pg_user_mappings m WHERE m.srvid = s.oid))
+            WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole, 'options', srvoptions)
                 FROM pg_foreign_server s WHERE s.oid = o.oid)
         END AS details
     FROM (
@@ -146,6 +145,8 @@ FROM (
     ) o
     WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM owned WHERE classid = o.class AND objid = o.oid)
 ) others
+UNION ALL
+SELECT 'user mapping', format('%I on %I', usename, srvname), 0, jsonb_build_object('options', umoptions) FROM pg_user_mappings
 UNION ALL
 SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'), 0,
     jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v))

@@ -4,55 +4,47 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from sqlmig.database import connected, parameters
+from sqlmig.database import Connection, connected, parameters, rollback, rows_of, send, transmit
+from sqlmig.envelope import envelope, ours
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import quoted
-from sqlmig.message import Piece, parts
-from sqlmig.scan import load
-from sqlmig.transaction import rollback, send_each, send_pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from psycopg.pq.abc import PGresult
-
-    from sqlmig.database import Connection
-    from sqlmig.files import Migration
-    from sqlmig.ledger import Ledger
-    from sqlmig.scan import Script
+from sqlmig.files import Migration
+from sqlmig.ledger import Ledger, quoted
+from sqlmig.run import send_each
+from sqlmig.scan import Script, load
 
 _CATALOG = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
-# Were no row written since, and none removed, then nothing differs: far cheaper than to compare.
-_CATALOGS = (
-    "namespace class attribute attrdef constraint index proc type enum trigger rewrite policy description default_acl"
-    " extension event_trigger publication publication_rel publication_namespace statistic_ext sequence inherits"
-    " operator opclass opfamily cast collation language aggregate am ts_config ts_dict foreign_server"
-    " foreign_data_wrapper foreign_table ts_config_map db_role_setting"
+# Were no row written since, and none removed, then nothing differs: far cheaper than to compare. A view tells less.
+_ROWS = (
+    "SELECT '{0}', count(*)::text, count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid))::text FROM {0}"
 )
+_VIEW = "SELECT '{0}', count(*)::text, md5(string_agg(v::text, ' ' ORDER BY v::text)) FROM {0} AS v"
 _TRACES = " UNION ALL ".join(
-    f"SELECT '{name}', count(*), count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid)) FROM pg_{name}"
-    for name in _CATALOGS.split()
-).encode()
+    (_VIEW if name == "pg_user_mappings" else _ROWS).format(name)
+    for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
+)
 
+Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 Catalog = dict[tuple[str, str], tuple[int, dict[str, Any]]]
 
 
 @dataclass
 class Finding:
-    """What the check found of a version: result is ok, broken, failed, no-down or irreversible."""
+    """What the check found of a version."""
 
     version: int
     label: str
-    result: str = "ok"
+    result: Result = "ok"
     left: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -111,8 +103,8 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
         finding.notes.append("the down file has another name")
     if up.scan.starts and not down.scan.starts:
         finding.notes.append("the down file is empty")
-    together = up.scan.in_transaction and down.scan.in_transaction
-    if not (together and _try_together(connection, up, down, finding)):
+    whole = all(script.scan.in_transaction and not script.scan.own_kind for script in (up, down))
+    if not (whole and _try_together(connection, up, down, finding)):
         _try_apart(connection, up, down, finding)
     if finding.left or finding.lost or finding.changed:
         finding.result = "broken"
@@ -120,17 +112,21 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
 
 
 def _try_together(connection: Connection, up: Script, down: Script, finding: Finding) -> bool:
-    """Try both files in one transaction, which ends with the up file alone; return whether that was possible."""
-    counts = Piece(_TRACES + b";", 1)
-    begin = [Piece(b"BEGIN;", 1), counts, Piece(b"SAVEPOINT sqlmig;", 1)]
-    again = [*parts(up)[1], Piece(b"COMMIT", 1)]
+    """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
+    savepoint, back = ours("other", "SAVEPOINT sqlmig"), ours("other", "ROLLBACK TO SAVEPOINT sqlmig")
+    traces, commit = ours("other", _TRACES), ours("commit", "COMMIT")
+    ups, downs = ([*around.body, *around.reset] for around in (envelope(up), envelope(down)))
     try:
-        results = send_pieces(connection, [*begin, *parts(up)[1], *parts(down)[1], counts], down)
-        if [(*row[:2], b"0") for row in _rows(results[1])] != _rows(results[-1]):
-            after = snapshot(connection)
-            connection.execute("ROLLBACK TO SAVEPOINT sqlmig")
-            _compare(snapshot(connection), after, finding)
-        send_pieces(connection, again, up)
+        before = rows_of(send(connection, f"BEGIN; {_TRACES}; SAVEPOINT before".encode()))[1]
+        results = transmit(connection, [*ups, savepoint, *downs, traces])
+        if [[*row[:2], "0"] if row[0] != "pg_user_mappings" else row for row in before] == rows_of(results[-1:])[1]:
+            transmit(connection, [*ups, back, commit])
+            return True
+        after = snapshot(connection)
+        transmit(connection, [ours("other", "ROLLBACK TO SAVEPOINT before")])
+        _compare(snapshot(connection), after, finding)
+        exact = not (finding.left or finding.lost or finding.changed)
+        transmit(connection, [*ups, *([savepoint, *downs, *ups, back] if exact else []), commit])
     except SqlmigError:
         finding.left, finding.lost, finding.changed = [], [], []
         return False
@@ -153,18 +149,14 @@ def _try_apart(connection: Connection, up: Script, down: Script, finding: Findin
 
 def _run(connection: Connection, script: Script) -> None:
     if script.scan.in_transaction:
-        opening, middle, closing = parts(script)
-        send_pieces(connection, [*opening, *middle, closing], script)
+        around = envelope(script)
+        transmit(connection, [*around.opening, *around.body, *around.reset, *around.closing])
     else:
         try:
             send_each(connection, script)
         finally:
-            connection.execute("ROLLBACK")
+            rollback(connection)
             connection.execute("DISCARD ALL")
-
-
-def _rows(result: PGresult) -> list[tuple[bytes | None, ...]]:
-    return [tuple(result.get_value(row, column) for column in range(3)) for row in range(result.ntuples)]
 
 
 def snapshot(connection: Connection) -> Catalog:

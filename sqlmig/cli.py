@@ -3,119 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import sqlmig
+from sqlmig import options, output
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.ledger import Ledger
+from sqlmig.options import Settings, epilog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from sqlmig.run import Step
+    from sqlmig.plan import Verb
     from sqlmig.session import Session
-
-_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
-_GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options of the group; the URL may name an embedded server."""
-
-    given_url: str | None
-    directory: Path
-    ledger: Ledger
-
-    @property
-    def url(self) -> str:
-        """The database's URL, empty where libpq's variables name it. Raises UsageError where nothing does."""
-        if self.given_url is None and not any(os.environ.get(name) for name in _LIBPQ):
-            raise UsageError(
-                "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
-            )
-        return self.given_url or ""
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """Yield a connection to the database, and what the directory and the ledger hold."""
-        from sqlmig.session import opened
-
-        with opened(self.url, self.directory, self.ledger, say) as session:
-            yield session
-
-
-def say(message: str) -> None:
-    """Tell the user something that is no result, in place of the line of progress where there is one."""
-    click.echo(("\r\x1b[K" if _on_terminal() else "") + message, err=True)
-
-
-def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _coloured(word: str) -> str:
-    """Give a state its colour, which click takes out again where no terminal shows it."""
-    colour = "green" if word in _GREEN else "yellow" if word in _YELLOW else "red"
-    return word if os.environ.get("NO_COLOR") else click.style(word, fg=colour)
-
-
-def _epilog(examples: Sequence[str], fails: str) -> str:
-    lines = "".join(f"  {example}\n" for example in examples)
-    return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
-
-
-def _schema_name(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    if name and not name.isprintable():
-        raise click.BadParameter(f"{name!a} has bytes or characters that cannot be shown")
-    return name
-
-
-_option = partial(click.option, show_default=True, show_envvar=True)
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_epilog(
+    epilog=epilog(
         ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status"), "it failed"
     ),
 )
 @click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
-@_option(
-    "-d",
-    "--database-url",
-    "url",
-    metavar="URL",
-    envvar="DATABASE_URL",
-    show_default="libpq's PG* variables",
-    help="The database; embedded:PATH is a private server on a directory.",
-)
-@_option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    default="sql",
-    envvar="SQLMIG_DIR",
-    help="Where the SQL files are.",
-)
-@_option(
-    "--schema",
-    metavar="NAME",
-    envvar="SQLMIG_SCHEMA",
-    callback=_schema_name,
-    show_default="public",
-    help="The ledger's schema; where given, it is made when missing and comes first in the search path.",
-)
+@options.url
+@options.directory
+@options.schema
 @click.pass_context
 def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
@@ -124,145 +41,120 @@ def group(context: click.Context, url: str | None, directory: Path, schema: str 
 
 def _command(*examples: str, fails: str = "it failed") -> Callable[[Callable[..., Any]], click.Command]:
     """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
-    return group.command(epilog=_epilog(examples, fails))
+    return group.command(epilog=epilog(examples, fails))
 
 
-def _exclusive(**options: object) -> None:
-    given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
+def _exclusive(**options: int | bool | None) -> None:
+    given = [f"--{name}" for name, value in options.items() if value is not None and value is not False]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other; give one")
 
 
-_to = _option("--to", type=click.IntRange(0), metavar="V", help="The last version, V itself too.")
-_steps = _option("--steps", type=click.IntRange(0), metavar="N", help="At most this many migrations.")
-_dry_run = _option("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
-_json = _option("--json", "as_json", is_flag=True, help="Print a list of objects.")
-
-
-def _duration_setting(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"\s*\d+(\.\d+)?\s*(us|ms|s|min|h|d)?\s*", value):
-        raise click.BadParameter("a number with us, ms, s, min, h or d, as PostgreSQL writes it; 0 waits for ever")
-    return value
-
-
-_lock_timeout = _option(
-    "--lock-timeout",
-    default="5s",
-    metavar="TIME",
-    callback=_duration_setting,
-    help="How long a statement may queue for a lock.",
-)
-_retries = _option(
-    "--retries", type=click.IntRange(0), default=10, help="How often to try again after a lock timeout or deadlock."
-)
-
-
 @_command("sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused")
-@_to
-@_steps
-@_option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
-@_dry_run
-@_lock_timeout
-@_retries
+@options.to
+@options.steps
+@options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@options.dry_run
+@options.lock_timeout
+@options.retries
 @click.pass_obj
 def up(
-    settings: Settings, /, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, **locks: Any
+    settings: Settings,
+    to: int | None,
+    steps: int | None,
+    *,
+    allow_out_of_order: bool,
+    dry_run: bool,
+    lock_timeout: str,
+    retries: int,
 ) -> None:
     """Apply what is pending, oldest first, one transaction per file."""
     from sqlmig import plan
 
     _exclusive(to=to, steps=steps)
     with settings.session() as session:
-        versions = plan.up(session.rows(), to, steps, allow_out_of_order=allow_out_of_order)
-        if not versions:
-            click.echo("nothing to do")
-            return
-        from sqlmig.run import steps_up
 
-        todo = steps_up(session, versions)
-        _rehearse(session, todo, locks["lock_timeout"]) if dry_run else _run(session, todo, **locks)
+        def wanted(done: int) -> list[int]:
+            return plan.up(session.rows(), to, steps, done=done, out_of_order=allow_out_of_order)
+
+        if dry_run:
+            _rehearse(session, "applied", wanted, lock_timeout)
+        else:
+            _run(session, "applied", wanted, lock_timeout, retries)
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
-@_option("--to", type=click.IntRange(0), metavar="V", help="Revert what is newer than V; 0 reverts all.")
-@_steps
-@_option("--all", "all_", is_flag=True, help="Revert all.")
-@_dry_run
-@_option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
-@_lock_timeout
-@_retries
+@options.option("--to", type=options.number, metavar="V", help="Revert what is newer than V; 0 reverts all.")
+@options.steps
+@options.option("--all", "all_", is_flag=True, help="Revert all.")
+@options.dry_run
+@options.option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
+@options.lock_timeout
+@options.retries
 @click.pass_obj
 def down(
-    settings: Settings, /, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool, **locks: Any
+    settings: Settings,
+    to: int | None,
+    steps: int | None,
+    *,
+    all_: bool,
+    dry_run: bool,
+    yes: bool,
+    lock_timeout: str,
+    retries: int,
 ) -> int:
     """Revert the newest applied migration, or more, newest first."""
     from sqlmig import plan
 
     _exclusive(to=to, steps=steps, all=all_)
+    count = 1 if to is None and steps is None and not all_ else steps
     with settings.session() as session:
-        one = to is None and steps is None and not all_
-        rows = plan.states(session.migrations, session.applied or (), {})
-        versions = plan.down(rows, to, 1 if one else steps)
-        if not versions:
-            click.echo("nothing to do")
-            return 0
-        from sqlmig.run import steps_down
 
-        todo = steps_down(session, rows, versions)
+        def wanted(done: int) -> list[int]:
+            return plan.down(session.rows(checked=False), to, count, done=done)
+
+        def confirmed(done: int) -> list[int]:
+            if others := set(versions := wanted(done)) - set(shown):
+                raise SqlmigError(
+                    f"the ledger has changed since you were asked: {max(others)} is applied; run it again"
+                )
+            return versions
+
         asks = sys.stdin is not None and sys.stdin.isatty() and not yes
-        if dry_run or asks:
-            _rehearse(session, todo, locks["lock_timeout"])
-        if dry_run:
+        shown = _rehearse(session, "reverted", wanted, lock_timeout) if dry_run or asks else []
+        if dry_run or (asks and not shown):
             return 0
         if asks and not click.confirm("Revert?", err=True):
-            say("nothing was reverted")
+            output.say("nothing was reverted")
             return 1
-        _run(session, todo, **locks)
+        _run(session, "reverted", confirmed if asks else wanted, lock_timeout, retries)
     return 0
 
 
-def _run(session: Session, steps: list[Step], **locks: Any) -> None:
-    """Run the steps and print a line for each as it is done."""
-    from sqlmig.run import run
-
+def _run(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_timeout: str, retries: int) -> None:
+    """Run what is wanted, and print a line for each migration as it is done."""
     nothing = True
-    for step, seconds in run(session, steps, _watch(session), **locks):
-        click.echo(f"{_coloured(step.verb)} {step.migration.label} ({_duration(seconds)})")
-        nothing = False
+    if versions := wanted(0):
+        from sqlmig.run import Locks, run
+
+        locks = Locks(lock_timeout, retries)
+        for step, seconds in run(session, verb, versions, wanted, output.watch(session), locks):
+            output.print_step(step, seconds)
+            nothing = False
     if nothing:
         click.echo("nothing to do")
 
 
-def _watch(session: Session) -> Callable[[str], AbstractContextManager[None]]:
-    """Return what shows, on a terminal, how long a migration has been at work."""
-    from sqlmig.progress import watched
+def _rehearse(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_timeout: str) -> list[int]:
+    """Rehearse what is wanted, print a line for each migration, and return their versions."""
+    if not wanted(0):
+        click.echo("nothing to do")
+        return []
+    from sqlmig.rehearse import rehearse
 
-    return partial(watched, session) if _on_terminal() else lambda _: nullcontext()
-
-
-def _rehearse(session: Session, steps: list[Step], lock_timeout: str) -> None:
-    """Rehearse the steps and print a line for each."""
-    from sqlmig.run import rehearse
-
-    took, lost = rehearse(session, steps, _watch(session), lock_timeout)
-    for step, seconds in took:
-        if seconds is None:
-            click.echo(f"not rehearsed {step.migration.label}: it runs outside a transaction")
-        else:
-            verb = {"applied": "apply", "reverted": "revert"}[step.verb]
-            click.echo(f"would {verb} {step.migration.label} ({_duration(seconds)})")
-    for what in lost:
-        click.echo(f"would lose {what}")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _print_json(things: Sequence[object], *fields: str) -> None:
-    import json
-
-    click.echo(json.dumps([{field: getattr(thing, field) for field in fields} for thing in things], indent=2))
+    rehearsed, lost = session.alone(lambda: rehearse(session, verb, wanted(0), output.watch(session), lock_timeout))
+    output.print_rehearsal(rehearsed, lost)
+    return [one.step.migration.version for one in rehearsed]
 
 
 @_command(
@@ -271,8 +163,8 @@ def _print_json(things: Sequence[object], *fields: str) -> None:
     'sqlmig status --exit-code >/dev/null || echo "not up to date"',
     fails="it failed, or --exit-code and not every migration is applied",
 )
-@_json
-@_option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+@options.json
+@options.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
 @click.pass_obj
 def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     """Show each version and its state. It writes nothing.
@@ -282,12 +174,9 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     with settings.session() as session:
         rows = session.rows()
     if as_json:
-        _print_json(rows, "version", "name", "state", "applied_at")
+        output.print_json(rows, "version", "name", "state", "applied_at")
     else:
-        label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
-        for row in rows:
-            padding = " " * (state - len(row.state))
-            click.echo(f"{row.label:{label}}  {_coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
+        output.print_states(rows)
     return int(exit_code and any(row.state != "applied" for row in rows))
 
 
@@ -305,7 +194,7 @@ def new(settings: Settings, name: str) -> None:
 @_command(
     "sqlmig check", "sqlmig -d embedded:./data check --json", fails="one is broken, failed or without a down file"
 )
-@_json
+@options.json
 @click.pass_obj
 def check(settings: Settings, *, as_json: bool) -> int:
     """Prove that each down file undoes its up file.
@@ -314,21 +203,18 @@ def check(settings: Settings, *, as_json: bool) -> int:
     """
     from sqlmig import files
     from sqlmig.check import check, scratch
-    from sqlmig.database import located
+    from sqlmig.session import located
 
     migrations = files.find(settings.directory)
-    with located(settings.url) as url, scratch(url, settings.ledger, say) as connection:
+    with located(settings.url) as url, scratch(url, settings.ledger, output.say) as connection:
         trials = check(connection, migrations)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
-        with bar if _on_terminal() else nullcontext(trials) as each:
+        with bar if output.on_terminal() else nullcontext(trials) as each:
             findings = list(each)
     if as_json:
-        _print_json(findings, "version", "result", "left", "lost", "changed", "notes")
-    for finding in [] if as_json else findings:
-        click.echo(f"{_coloured(finding.result)}{'':{12 - len(finding.result)}}  {finding.label}")
-        for field in ("left", "lost", "changed", "notes"):
-            for line in filter(None, getattr(finding, field)):
-                click.echo(f"              {field.removesuffix('s')}: {line}".replace("\n", "\n              "))
+        output.print_json(findings, "version", "result", "left", "lost", "changed", "notes")
+    else:
+        output.print_findings(findings)
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
 
 
@@ -338,9 +224,9 @@ def check(settings: Settings, *, as_json: bool) -> int:
     "sqlmig script --from 9 --down",
     fails="a file cannot be in a script",
 )
-@_option("--from", "start", type=click.IntRange(0), metavar="V", help="Begin at this version.")
-@_to
-@_option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
+@options.option("--from", "start", type=options.number, metavar="V", help="Begin at this version.")
+@options.to
+@options.option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
 @click.pass_obj
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
     """Print one SQL script that applies the files.
@@ -357,27 +243,28 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
     chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
     if not chosen:
         raise UsageError("--from is beyond --to")
-    click.echo(script(settings.ledger, migrations, chosen, say, down=backward), nl=False)
+    click.echo(script(settings.ledger, migrations, chosen, output.say, down=backward), nl=False)
 
 
 @_command("sqlmig stamp 7")
-@click.argument("version", type=click.IntRange(0), metavar="V")
+@click.argument("version", type=options.number, metavar="V")
 @click.pass_obj
 def stamp(settings: Settings, version: int) -> None:
     """Record everything up to V as applied without running it."""
-    from sqlmig.run import stamp
-
     with settings.session() as session:
-        recorded = stamp(session, version)
-    for label in recorded:
-        click.echo(f"recorded {label}")
-    if not recorded:
-        click.echo("nothing to do")
+        from sqlmig.run import stamp
+
+        for line in [f"recorded {label}" for label in stamp(session, version)] or ["nothing to do"]:
+            click.echo(line)
 
 
 @_command("sqlmig docs > schema.md")
-@_option(
-    "--schema", metavar="NAME", callback=_schema_name, show_default="the first on the search path", help="The schema."
+@options.option(
+    "--schema",
+    metavar="NAME",
+    callback=options.schema_name,
+    show_default="the first on the search path",
+    help="The schema.",
 )
 @click.pass_obj
 def docs(settings: Settings, schema: str | None) -> None:
@@ -385,11 +272,12 @@ def docs(settings: Settings, schema: str | None) -> None:
 
     Its tables, views and functions, with a Mermaid diagram, which GitHub draws, from the catalog and its comments.
     """
-    from sqlmig.database import connected, located
+    from sqlmig.database import connected
     from sqlmig.docs import page
+    from sqlmig.session import located
 
     named = settings.ledger.schema if settings.ledger.named else None
-    with located(settings.url) as url, connected(url, say) as connection:
+    with located(settings.url) as url, connected(url, output.say) as connection:
         click.echo(page(connection, schema or named), nl=False)
 
 
@@ -401,13 +289,13 @@ def command(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
-        say(str(abort.__cause__ or "") or "interrupted")
+        output.say(str(abort.__cause__ or "") or "interrupted")
         return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
     except OSError as error:  # a full disk behind standard output, say
-        say(f"{_coloured('error')}: {error.strerror}")
+        output.say_error(error.strerror)
         return 1
     except SqlmigError as error:
-        say(f"{_coloured('error')}: {error}")
+        output.say_error(error)
         return error.exit_code
 
 

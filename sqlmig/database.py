@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import re
-import sys
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import generators, pq
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq.abc import PGresult
 
 from sqlmig.errors import SqlmigError, UsageError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from sqlmig.envelope import Part, Piece
 
 Connection = psycopg.Connection[tuple[object, ...]]
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
 class Refused(SqlmigError):
-    """The server's error to a message, in words; and how many statements had been done before."""
+    """The server's error, in words with its place in the file; what was open is rolled back.
 
-    def __init__(self, message: str, error: psycopg.Error, done: int) -> None:
+    part: of an envelope, in which it happened. done: how many statements of the message had been done before.
+    """
+
+    def __init__(self, error: psycopg.Error, done: int, part: Part = "other", words: str = "") -> None:
         """Keep what decides how it goes on."""
-        super().__init__(message)
-        self.error, self.done = error, done
+        super().__init__(words or said(error.diag))
+        self.error, self.done, self.part = error, done, part
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -58,20 +61,6 @@ def in_environment(url: str) -> dict[str, str]:
     """Return the environment variables that make libpq's own programs connect as the URL says."""
     names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
     return {name.decode(): value for key, value in parameters(url).items() if (name := names[key])}
-
-
-@contextmanager
-def located(url: str) -> Iterator[str]:
-    """Yield the URL to connect to: ``embedded:PATH`` starts a server for the time being."""
-    if not url.startswith("embedded:"):
-        yield url
-        return
-    if sys.platform == "win32":
-        raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
-    from sqlmig import embedded  # it cannot be imported on Windows
-
-    with embedded.server(Path(url.removeprefix("embedded:"))) as real:
-        yield real
 
 
 @contextmanager
@@ -106,15 +95,56 @@ def without_password(text: str, given: dict[str, str]) -> str:
     return text.replace(password, "***") if password else text
 
 
-def send(connection: Connection, message: bytes) -> list[pq.abc.PGresult]:
+def send(connection: Connection, message: bytes) -> list[PGresult]:
     """Send statements as one simple-protocol message and return a result for each.
 
     Raises Refused for the server's error, psycopg.OperationalError when the connection is lost.
     """
     connection.pgconn.send_query(message)
-    results: list[pq.abc.PGresult] = connection.wait(generators.execute(connection.pgconn))
+    results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
     for done, result in enumerate(results):
         if result.status not in _FINE:
-            error = psycopg.errors.error_from_result(result)
-            raise Refused(said(error.diag), error, done)
+            rollback(connection)
+            raise Refused(psycopg.errors.error_from_result(result), done)
     return results
+
+
+def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
+    """Send the pieces of one transaction, in one message where they fit, and return the last message's results.
+
+    Raises Refused, with the place in the file; psycopg.OperationalError when the connection is lost.
+    """
+    from sqlmig.envelope import LARGEST, explained, joined, messages  # here, as a question needs no lexer
+
+    file = next((piece.script for piece in pieces if piece.part == "file"), None)
+    left = len(pieces)
+    for message in messages(pieces):
+        try:
+            results = send(connection, joined(message))
+        except Refused as refused:
+            part, words = explained(refused.error.diag, refused.done, message, file)
+            raise Refused(refused.error, refused.done, part, words) from None
+        file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
+        left -= len(message)
+        for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
+            if left and file and connection.info.parameter_status(name) != needed:
+                rollback(connection)
+                raise SqlmigError(f"{file.path}: a file of more than {LARGEST:,} bytes must not change {name}")
+    return results
+
+
+def rollback(connection: Connection) -> None:
+    """End what is open, where there is still a connection."""
+    with suppress(psycopg.OperationalError):
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+
+
+def rows_of(results: Sequence[PGresult]) -> tuple[list[int], list[list[str]]]:
+    """Return the types (their OIDs) and the rows, as text, of the first result that has rows; an SQL null is ''."""
+    result = next(result for result in results if result.status == pq.ExecStatus.TUPLES_OK)
+    columns = range(result.nfields)
+    types = [result.ftype(column) for column in columns]
+    return types, [
+        [(result.get_value(row, column) or b"").decode() for column in columns] for row in range(result.ntuples)
+    ]

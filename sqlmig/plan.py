@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.files import Migration
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from sqlmig.files import Migration
+State = Literal["applied", "pending", "changed", "missing", "out-of-order"]
+Verb = Literal["applied", "reverted"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Applied:
 
 @dataclass(frozen=True)
 class Row:
-    """A version and its state: applied, pending, changed, missing or out-of-order."""
+    """A version and its state."""
 
     version: int
     label: str
     name: str
-    state: str
+    state: State
     applied_at: str | None
 
 
@@ -42,6 +42,7 @@ def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksum
     ledger = {row.version: row for row in applied}
     newest = max(ledger, default=-1)
     rows = []
+    state: State
     for migration in migrations:
         row = ledger.pop(migration.version, None)
         if row is None:
@@ -56,33 +57,33 @@ def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksum
 
 
 def up(
-    rows: Sequence[Row], to: int | None = None, steps: int | None = None, *, allow_out_of_order: bool = False
+    rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False
 ) -> list[int]:
     """Return the versions to apply, oldest first.
 
-    to: the last of them. steps: how many at most.
+    to: the last of them. steps: how many at most, of which some are done. out_of_order: what is so may be applied, too.
     Raises UsageError for a version that does not exist, SqlmigError for a directory and a ledger that disagree.
     """
     check_version(rows, to)
-    remedies = {
+    remedies: dict[State, str] = {
         "changed": "changed since it was applied: restore the file, and write the change as a new migration",
         "missing": "applied, but its file is gone: restore the file",
         "out-of-order": "pending, but older than the newest applied: renumber it, or use --allow-out-of-order",
     }
-    if allow_out_of_order:
+    if out_of_order:
         del remedies["out-of-order"]
     problems = [f"{row.label}: {remedies[row.state]}" for row in rows if row.state in remedies]
     if problems:
         message = "\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems])
         raise SqlmigError(message)
     wanted = [row.version for row in rows if row.applied_at is None and (to is None or row.version <= to)]
-    return wanted[:steps]
+    return wanted if steps is None else wanted[: steps - done]
 
 
-def down(rows: Sequence[Row], to: int | None = None, steps: int | None = 1) -> list[int]:
+def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[int]:
     """Return the versions to revert, newest first.
 
-    to: all above it (0 stands for the start where no version is 0). steps: how many; None for all.
+    to: all above it (0 stands for the start where no version is 0). steps: how many (of which some are done), else all.
     Raises UsageError for a version that does not exist, and for more steps than there are.
     """
     applied = [row.version for row in rows if row.applied_at is not None][::-1]
@@ -91,9 +92,21 @@ def down(rows: Sequence[Row], to: int | None = None, steps: int | None = 1) -> l
             check_version(rows, to)
         start = -1 if to == 0 and not any(row.version == 0 for row in rows) else to
         return [version for version in applied if version > start]
-    if steps is not None and steps > max(1, len(applied)):
+    if steps is not None and not done and steps > max(1, len(applied)):
         raise UsageError(f"{steps} steps go beyond the start: {len(applied)} applied; use --all to revert all")
-    return applied[:steps]
+    return applied if steps is None else applied[: steps - done]
+
+
+def stamp(rows: Sequence[Row], version: int) -> list[int]:
+    """Return the versions to record, up to one.
+
+    Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
+    """
+    check_version(rows, version)
+    wrong = [row for row in rows if row.version <= version and row.state in ("changed", "missing")]
+    if strange := [f"{row.label} is {row.state}" for row in wrong]:
+        raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
+    return [row.version for row in rows if row.version <= version and row.applied_at is None]
 
 
 def check_version(rows: Sequence[Row], version: int | None) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sqlmig.errors import SqlmigError, width
-from sqlmig.session import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,5 +69,7 @@ def _watch(session: Session, label: str, done: threading.Event, write: Callable[
             write(line)
             with suppress(SqlmigError, psycopg.Error):  # where no second connection can be had
                 connection = connection or stack.enter_context(session.connect("sqlmig: progress"))
-                for (index,) in connection.execute(_INDEX, [session.connection.info.backend_pid, WORKER]):
+                for (index,) in connection.execute(
+                    _INDEX, [session.connection.info.backend_pid, session.ledger.worker]
+                ):
                     write(f"{line}: {index}")

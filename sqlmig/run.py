@@ -1,34 +1,46 @@
-"""Running steps: each in turn, beside any number of other runners."""
+"""Running steps: each in turn with its row in the ledger, beside any number of other runners."""
 
 from __future__ import annotations
 
 import random
+import re
+import select
 import time
-from collections import deque
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
 
 import psycopg
+from psycopg import generators
 
 from sqlmig import files, plan
-from sqlmig.database import Refused, send
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import TABLE, literal, quoted
-from sqlmig.message import GUARD, Piece, parts
-from sqlmig.scan import load
-from sqlmig.session import WORKER, create, holders, read
-from sqlmig.transaction import Busy, Frame, Moved, rollback, run_each, run_whole, send_pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from sqlmig.files import Migration
-    from sqlmig.scan import Script
-    from sqlmig.session import Session
+from sqlmig.database import Connection, Refused, rollback, send, transmit
+from sqlmig.envelope import Piece, each, envelope, ours
+from sqlmig.errors import SqlmigError, place
+from sqlmig.files import Migration
+from sqlmig.ledger import TABLE, Ledger, literal, newest_of, quoted
+from sqlmig.plan import Applied, Verb
+from sqlmig.scan import Script, load
+from sqlmig.session import Busy, LedgerChanged, Session
 
 _LONGEST_PAUSE = 5.0
-_TRY_AGAIN = ("55P03", "40P01")  # a lock timeout, a deadlock
+_TRY_AGAIN = ("55P03", "40P01", "40001")  # a lock timeout, a deadlock, a serialization failure
+# What a pooler that shares its sessions would hand to other clients.
+_SESSION_STATE = re.compile(
+    rb"(?:set\s+(?!local\b|transaction\b|constraints\b)|listen\b|load\b|prepare\b|create\s+(?:local\s+)?temp)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Locks:
+    """How long a statement may queue for a lock (PostgreSQL's own format), and how often to try again after that."""
+
+    timeout: str
+    retries: int
 
 
 @dataclass(frozen=True)
@@ -37,69 +49,67 @@ class Step:
 
     migration: Migration
     script: Script
-    verb: str
+    verb: Verb
+
+    def record(self, ledger: Ledger) -> Piece:
+        """Return the statement that writes the step in the ledger."""
+        migration = self.migration
+        if self.verb == "reverted":
+            return ours("record", ledger.delete(migration.version))
+        return ours("record", ledger.insert(migration.version, migration.name, files.checksum(self.script.text)))
 
 
-def steps_up(session: Session, versions: Sequence[int]) -> list[Step]:
-    """Return the steps that apply the versions. All files are read first: one that must not run stops everything."""
+def steps_of(session: Session, verb: Verb, versions: Sequence[int]) -> list[Step]:
+    """Return the steps that apply or revert the versions. All files are read first: one that must not run stops all.
+
+    Raises SqlmigError for such a one, and where a down file is wanted that there is not, or that refuses.
+    """
     by_version = {migration.version: migration for migration in session.migrations}
-    return [Step(by_version[v], load(by_version[v].up), "applied") for v in versions]
-
-
-def steps_down(session: Session, rows: Sequence[plan.Row], versions: Sequence[int]) -> list[Step]:
-    """Return the steps that revert the versions. Raises SqlmigError where one has no down file."""
-    by_version = {migration.version: migration for migration in session.migrations}
+    if verb == "applied":
+        return [Step(by_version[v], load(by_version[v].up), verb) for v in versions]
     downs = {version: migration.down for version, migration in by_version.items() if migration.down}
-    bare = set(versions) - set(downs)
-    if without := [row.label for row in rows if row.version in bare]:
-        raise SqlmigError(f"nothing was reverted: there is no down file for {', '.join(without)}")
-    steps = [Step(by_version[v], load(downs[v]), "reverted") for v in versions]
+    if bare := set(versions) - set(downs):
+        names = ", ".join(row.label for row in session.rows(checked=False) if row.version in bare)
+        raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
+    steps = [Step(by_version[v], load(downs[v]), verb) for v in versions]
     for step in steps:
-        if step.script.scan.irreversible is not None:
-            raise SqlmigError(
-                f"nothing was reverted: {step.migration.label} is irreversible: {step.script.scan.irreversible}"
-            )
+        if (why := step.script.scan.irreversible) is not None:
+            raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
     return steps
 
 
 def run(
     session: Session,
-    steps: Sequence[Step],
+    verb: Verb,
+    versions: Sequence[int],
+    again: Callable[[int], list[int]],
     watch: Callable[[str], AbstractContextManager[None]],
-    lock_timeout: str,
-    retries: int,
+    locks: Locks,
 ) -> Iterator[tuple[Step, float]]:
-    """Run the steps, and yield each, and the seconds that it took, when it is committed.
+    """Apply or revert the versions, and yield each step, and the seconds that it took, when it is committed.
 
-    watch: entered with each one's label. What another runner does of the steps meanwhile is left out.
-    Raises SqlmigError when it does anything else.
+    again: says what is to be done by the session's ledger, after so many steps; asked when that has changed.
+    watch: entered with each one's label. Raises SqlmigError for what fails.
     """
-    if session.applied is None:
-        create(session)
-    recorded = {row.version for row in session.applied or ()}
-    todo, tries = deque(steps), 0
-    path = _search_path(session)
+    done = tries = 0
+    todo = steps_of(session, verb, versions)[::-1]
     while todo:
-        step = todo[0]
-        begun = time.monotonic()
+        step, begun = todo[-1], time.monotonic()
         try:
             with watch(step.migration.label):
-                _run(session, step, recorded, path, lock_timeout)
-        except (Busy, Moved) as other:
-            if isinstance(other, Busy):
-                _wait(session)
-            now = _versions(session)
-            todo, recorded = _left(todo, now ^ recorded, now), now
+                _apply(session, step, locks.timeout)
+        except Busy:
+            session.wait()
+            continue
+        except LedgerChanged:
+            session.read()
+            todo = steps_of(session, verb, again(done))[::-1]
             continue
         except Refused as refused:
-            if refused.error.sqlstate not in _TRY_AGAIN or tries == retries:
+            if refused.error.sqlstate not in _TRY_AGAIN or tries >= locks.retries:
                 raise
             tries += 1
-            pause = min(_LONGEST_PAUSE, 0.1 * 2**tries) * random.uniform(0.5, 1)
-            # What it was told once it need not be told again.
-            problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"
-            session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
-            time.sleep(pause)
+            _pause(session, step, refused, tries, locks.retries)
             continue
         except psycopg.OperationalError as error:
             raise SqlmigError(
@@ -107,67 +117,186 @@ def run(
                 f" `sqlmig status` tells\n{str(error).strip()}"
             ) from None
         except KeyboardInterrupt as error:
-            raise type(error)(_after_interrupt(session, step, str(error))) from None
-        recorded ^= {step.migration.version}
-        todo.popleft()
-        tries = 0
+            raise type(error)(str(error) or _after_interrupt(session, step)) from None
+        todo.pop()
+        done, tries = done + 1, 0
         yield step, time.monotonic() - begun
 
 
-def rehearse(
-    session: Session, steps: Sequence[Step], watch: Callable[[str], AbstractContextManager[None]], lock_timeout: str
-) -> tuple[list[tuple[Step, float | None]], list[str]]:
-    """Run the steps in one transaction and roll it back.
+def _pause(session: Session, step: Step, refused: Refused, tries: int, retries: int) -> None:
+    pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
+    # What it was told once it need not be told again.
+    problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"
+    session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
+    time.sleep(pause)
 
-    Returns the seconds of each (None where it cannot be rehearsed), and the tables and columns that would vanish with
-    the rows that they hold. Raises SqlmigError for a file that fails.
+
+def _apply(session: Session, step: Step, lock_timeout: str) -> None:
+    """Run a step and record it, where the ledger still says what it said.
+
+    Raises Busy and LedgerChanged before it ran; Refused when it is rolled back; what else happens as it happens.
     """
-    connection, took = session.connection, list[tuple[Step, float | None]]()
-    before = _columns(session)
-    path = _search_path(session)
-    connection.execute("BEGIN")
+    if session.applied is None:
+        refuse_sqlx(session)
+        create(session)
+    applied = session.applied = session.applied or []
+    ledger, version, script = session.ledger, step.migration.version, step.script
+    guard = ours("guard", ledger.guard(applied[-1].version if applied else None, version))
+    if script.scan.in_transaction:
+        around = envelope(script)
+        before = [*around.opening, lock(ledger, script), settings(ledger, lock_timeout), guard]
+        guarded(session.connection, [*before, *around.body, *around.reset, step.record(ledger), *around.closing])
+    else:
+        with session.connect(ledger.worker) as worker:
+            _apply_each(session, worker, step, guard)
+    if step.verb == "applied":
+        insort(applied, Applied(version, step.migration.name, "", ""), key=attrgetter("version"))
+    else:
+        del applied[bisect_left(applied, version, key=attrgetter("version"))]
+
+
+def create(session: Session) -> None:
+    """Create the ledger. Raises Busy, LedgerChanged where there is one by now, SqlmigError when the role may not."""
+    ledger = session.ledger
     try:
-        if session.applied is None:
-            create(session, within=True)
-        for step in steps:
-            begun = time.monotonic()
-            if not step.script.scan.in_transaction:
-                took.append((step, None))
-                continue
-            settings = [f"lock_timeout = {literal(lock_timeout)};", *([path] if path else [])]
-            first = Piece("".join(f"SET LOCAL {setting}" for setting in settings).encode(), len(settings))
-            try:
-                pieces = [first, *parts(step.script)[1], Piece(_record(session, step), 1)]
-                with watch(step.migration.label):
-                    send_pieces(connection, pieces, step.script)
-            except Refused as refused:
-                remedy = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
-                if refused.error.sqlstate == "55P04":  # a new enum value that is used
-                    raise SqlmigError(f"{refused}\n{remedy}") from None
-                raise
-            took.append((step, time.monotonic() - begun))
-        after = _columns(session)
-    finally:
-        rollback(connection)
-    lost = []
-    for table, columns in before.items():
-        if gone := [column for column in columns if column not in after.get(table, ())]:
-            ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
-            what = f"{', '.join(gone)} of {table}" if table in after else table
-            lost.append(f"{what} ({rows} row{'' if rows == 1 else 's'})")
-    return took, lost
+        _write(session, ours("guard", ledger.missing()), ours("other", ledger.definition()))
+    except Refused as refused:
+        problem = refused.error.diag.message_primary
+        raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
 
 
-def _columns(session: Session) -> dict[str, list[str]]:
-    """Return the columns of each table, both as one writes them in SQL."""
-    query = f"""
-        SELECT attrelid::regclass::text, array_agg(pg_catalog.quote_ident(attname::text) ORDER BY attnum)
-        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-        WHERE relkind IN ('r', 'p', 'm') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-            AND attnum > 0 AND NOT attisdropped AND relname <> {literal(TABLE)}
-        GROUP BY 1 ORDER BY 1
+def refuse_sqlx(session: Session) -> None:
+    """Raise SqlmigError in a database that is kept by sqlx, whose ledger has another name."""
+    table = f"{quoted(session.ledger.schema)}._sqlx_migrations"
+    ((there,),) = session.connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchall()
+    if there:
+        newest = newest_of(session.connection, table)
+        raise SqlmigError(f"this database is kept by sqlx ({table}); to take over: sqlmig stamp {newest}")
+
+
+def lock(ledger: Ledger, script: Script | None = None) -> Piece:
+    """Return what takes the runners' lock.
+
+    A script's own isolation level may take its snapshot with the lock's own query, before it is had; the ledger's
+    table is then locked first, by a statement that needs no snapshot, so that nothing was written in between.
     """
-    return dict(session.connection.execute(query.encode()).fetchall())  # type: ignore[arg-type]
+    still = f"LOCK TABLE {ledger.table} IN SHARE MODE NOWAIT;" if script and script.scan.own_kind else ""
+    return ours("lock", still + ledger.lock())
+
+
+def settings(ledger: Ledger, lock_timeout: str) -> Piece:
+    """Return what a file runs under."""
+    path = ledger.path_first(local=True) if ledger.named else ""
+    return ours("settings", f"SET LOCAL lock_timeout = {literal(lock_timeout)};{path}")
+
+
+def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Send the pieces of one transaction. Raises Busy and LedgerChanged in place of our own statements' errors."""
+    try:
+        transmit(connection, pieces)
+    except Refused as refused:
+        if refused.part == "lock" and refused.error.sqlstate in ("22P02", "55P03"):
+            raise Busy from None
+        if (refused.part, refused.error.sqlstate) in (("guard", "22P02"), ("record", "23505")):
+            raise LedgerChanged from None
+        raise
+
+
+def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) -> None:
+    """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it.
+
+    Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
+    CREATE INDEX CONCURRENTLY would wait for. Raises Busy and LedgerChanged before it ran; SqlmigError, or what
+    interrupted it, with words for what stays.
+    """
+    script, ledger, holder = step.script, session.ledger, session.connection
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
+    guarded(holder, [ours("begin", begin), lock(ledger)])
+    try:
+        _prepare(worker, script, ledger)
+        guarded(worker, [ours("lock", ledger.unlocked()), guard])
+        send_each(worker, script)
+        if _invalid_indexes(holder, script):  # by now nothing waits for it
+            raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
+        try:
+            transmit(holder, [step.record(ledger), ours("commit", "COMMIT")])
+        except (Refused, psycopg.OperationalError) as error:
+            raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
+    except (SqlmigError, KeyboardInterrupt) as error:
+        rollback(holder)
+        words = "\n".join([str(error), *_invalid_indexes(holder, script)])
+        raise (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+    finally:
+        rollback(holder)
+
+
+def send_each(worker: Connection, script: Script) -> None:
+    """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
+    pieces = each(script)
+    for done, piece in enumerate(pieces):
+        stays = (
+            f"{done} of {len(pieces)} statements ran and stay, this one failed, {len(pieces) - done - 1} did not run"
+        )
+        try:
+            transmit(worker, [piece])
+        except Refused as refused:
+            raise SqlmigError(f"{refused}\n{stays}") from None
+        except (psycopg.OperationalError, KeyboardInterrupt) as error:
+            where = place(script.path, script.text, piece.begin)
+            words = f"{where}: {str(error).strip() or 'interrupted'}\n{stays}"
+            raise (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+    if worker.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        raise SqlmigError(f"{script.path}: it leaves a transaction open, which was rolled back; end it with COMMIT")
+
+
+def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
+    """Make a session ready for a script of its own, or refuse where a pooler shares the session with other clients."""
+    worker.pgconn.send_query(b"SELECT pg_backend_pid()")
+    if not select.select([worker], [], [], 10)[0]:
+        worker.close()
+        raise SqlmigError(
+            f"{script.path}: no second connection within 10 s; a no-transaction file needs two of a pooler"
+        )
+    pid = worker.wait(generators.fetch_many(worker.pgconn))[0].get_value(0, 0)
+    if pid == b"%d" % worker.info.backend_pid:
+        send(worker, f"SET lock_timeout = 0;{ledger.path_first(local=False) if ledger.named else ''}".encode())
+        return
+    remedy = "connect to the server itself for this file"
+    if ledger.named:
+        raise SqlmigError(f"{script.path}: --schema cannot be kept for a no-transaction file by a pooler; {remedy}")
+    for start in script.scan.starts:
+        if _SESSION_STATE.match(script.text, start):
+            where = place(script.path, script.text, start)
+            raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")
+
+
+def _invalid_indexes(connection: Connection, script: Script) -> list[str]:
+    """Return a line for each index that the script names and that is INVALID, with the remedy."""
+    query = """
+        SELECT indexrelid::pg_catalog.regclass::text, relname
+        FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+        WHERE NOT indisvalid AND relkind = 'i'
+        ORDER BY 1
+    """
+    with suppress(psycopg.OperationalError):
+        return [
+            f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
+            for name, bare in connection.execute(query)
+            if re.sub(r"_cc(new|old)\d*$", "", str(bare)).encode() in script.text
+        ]
+    return []
+
+
+def _after_interrupt(session: Session, step: Step) -> str:
+    """Say what became of the step that was interrupted."""
+    label, version = step.migration.label, step.migration.version
+    rollback(session.connection)
+    try:
+        session.read()
+    except (SqlmigError, psycopg.Error):
+        return f"interrupted while {label} ran; `sqlmig status` tells whether it was {step.verb}"
+    done = any(row.version == version for row in session.applied or ()) == (step.verb == "applied")
+    return f"interrupted; {label} was {'' if done else 'not '}{step.verb}"
 
 
 def stamp(session: Session, version: int) -> list[str]:
@@ -175,89 +304,22 @@ def stamp(session: Session, version: int) -> list[str]:
 
     Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
     """
-    rows = session.rows()
-    plan.check_version(rows, version)
-    wrong = [row for row in rows if row.version <= version and row.state in ("changed", "missing")]
-    if strange := [f"{row.label} is {row.state}" for row in wrong]:
-        raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
-    recorded = {row.version for row in session.applied or ()}
-    todo = [m for m in session.migrations if m.version <= version and m.version not in recorded]
+    return session.alone(partial(_stamp, session, version))
+
+
+def _stamp(session: Session, version: int) -> list[str]:
+    versions = plan.stamp(session.rows(), version)
     if session.applied is None:
-        create(session, taking_over=True)
-    records = [session.ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
-    send(session.connection, ";".join(records).encode())
+        create(session)
+        session.read()
+    todo = [migration for migration in session.migrations if migration.version in versions]
+    ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
+    records = [ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
+    _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
     return [migration.label for migration in todo]
 
 
-def _run(session: Session, step: Step, recorded: set[int], path: str, lock_timeout: str) -> None:
-    """Run a step, where the ledger still says what is recorded."""
-    table, version, newest = session.ledger.table, step.migration.version, max(recorded, default=None)
-    # The newest version tells whether this one is recorded, unless this one is older.
-    older = newest is not None and version < newest
-    also = f" AND NOT EXISTS (SELECT FROM {table} WHERE version = {version})" if older else ""
-    guard = GUARD.format(
-        table=table, newest="NULL" if newest is None else newest, also=also, lock_timeout=literal(lock_timeout)
-    )
-    frame = Frame(session.ledger, guard.encode(), path.encode(), _record(session, step))
-    if step.script.scan.in_transaction:
-        run_whole(session.connection, step.script, frame)
-    else:
-        with session.connect(WORKER) as worker:
-            run_each(session.connection, worker, step.script, frame)
-
-
-def _wait(session: Session) -> None:
-    """Wait until no other runner is at work, with nothing held meanwhile; say whom for."""
-    told: set[str] = set()
-    pause = 0.02
-    while others := set(holders(session.connection, session.ledger)):
-        for other in sorted(others - told):
-            session.say(f"waiting for {other}")
-        told |= others
-        time.sleep(pause * random.uniform(0.5, 1))
-        pause = min(0.5, pause * 1.5)
-
-
-def _versions(session: Session) -> set[int]:
-    return {row.version for row in read(session.connection, session.ledger) or ()}
-
-
-def _is_done(step: Step, recorded: set[int]) -> bool:
-    return (step.migration.version in recorded) == (step.verb == "applied")
-
-
-def _left(todo: Iterable[Step], changed: set[int], recorded: set[int]) -> deque[Step]:
-    """Return the steps still to be done. Raises SqlmigError where others changed what these steps rest on."""
-    if strange := changed - {step.migration.version for step in todo}:
-        what = ", ".join(f"{'applied' if v in recorded else 'reverted'} {v}" for v in sorted(strange))
-        raise SqlmigError(f"another runner {what} meanwhile; look at `sqlmig status` and run again")
-    return deque(step for step in todo if not _is_done(step, recorded))
-
-
-def _after_interrupt(session: Session, step: Step, message: str) -> str:
-    """Say what became of the step that was interrupted."""
-    if message:
-        return message
-    rollback(session.connection)
-    try:
-        done = _is_done(step, _versions(session))
-    except (SqlmigError, psycopg.Error):
-        return f"interrupted while {step.migration.label} ran; `sqlmig status` tells whether it was {step.verb}"
-    return f"interrupted; {step.migration.label} was {'' if done else 'not '}{step.verb}"
-
-
-def _search_path(session: Session) -> str:
-    """Return the setting that puts the ledger's schema first on the search path, where it was named."""
-    if not session.ledger.named:
-        return ""
-    ((path,),) = session.connection.execute("SHOW search_path").fetchall()
-    return f"search_path = {quoted(session.ledger.schema)}{path and f', {path}'};"
-
-
-def _record(session: Session, step: Step) -> bytes:
-    """Return the statement that writes the step in the ledger."""
-    migration = step.migration
-    if step.verb == "reverted":
-        return session.ledger.delete(migration.version).encode() + b";"
-    insert = session.ledger.insert(migration.version, migration.name, files.checksum(step.script.text))
-    return insert.encode() + b";"
+def _write(session: Session, *pieces: Piece) -> None:
+    """Send statements of our own in a transaction that holds the lock."""
+    around = ours("begin", "BEGIN"), ours("commit", "COMMIT")
+    guarded(session.connection, [around[0], lock(session.ledger), *pieces, around[1]])

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlmig import files
+from sqlmig.envelope import envelope, joined
 from sqlmig.errors import SqlmigError, place
-from sqlmig.ledger import literal, quoted
-from sqlmig.message import AFTER, parts
-from sqlmig.scan import load, words_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from sqlmig.files import Migration
-    from sqlmig.ledger import Ledger
+from sqlmig.files import Migration
+from sqlmig.ledger import Ledger, dollar, literal
+from sqlmig.scan import Script, load, select_into
 
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _CREATES = re.compile(r'\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w."]+)', re.IGNORECASE)
@@ -40,19 +35,28 @@ def script(
 
     Raises SqlmigError for a file that cannot be in it; says what the editor would stumble over.
     """
-    fields = {"table": ledger.table, "first": chosen[0].version, "last": chosen[-1].version}
+    scripts = [_script(migration, alone=len(chosen) == 1, down=down) for migration in chosen]
+    steps = [_step(ledger, *step, down=down) for step in zip(chosen, scripts, strict=True)]
     known = [(m.version, literal(m.label), literal(files.checksum(files.read(m.up)))) for m in migrations]
-    schema = f"CREATE SCHEMA IF NOT EXISTS {quoted(ledger.schema)};\n" if ledger.named else ""
+    rows = ",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known)
+    opening = joined(envelope(scripts[0]).opening).decode().strip() if scripts[0].scan.own_kind else "BEGIN"
+    names = ", ".join(f"({m.version}::bigint, {literal(m.name)})" for m in chosen)
+    fields = {
+        "table": ledger.table,
+        "key": ledger.key,
+        "first": chosen[0].version,
+        "last": chosen[-1].version,
+        "quote": dollar("sqlmig", ledger.table + rows),
+    }
     head = _HEAD.format(
         **fields,
         does="reverts" if down else "applies",
-        ledger=schema + ledger.definition(),
-        files=",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known),
+        begin=opening.removesuffix(";"),
+        ledger=ledger.definition(),
+        files=rows,
         order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields).rstrip(),
     )
-    steps = [_step(ledger, migration, down=down) for migration in (reversed(chosen) if down else chosen)]
-    names = ", ".join(f"({m.version}::bigint, {literal(m.name)})" for m in chosen)
-    whole = head + "".join(steps) + _TAIL.format(table=ledger.table, names=names)
+    whole = head + "".join(steps[::-1] if down else steps) + _TAIL.format(table=ledger.table, names=names)
     if (size := len(whole.encode())) > _LARGEST:
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
     for name in sorted(set(_CREATES.findall(whole)) - set(_SECURES.findall(whole))):
@@ -61,7 +65,8 @@ def script(
     return whole
 
 
-def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
+def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
+    """Return a migration's script, where it can be printed."""
     path = migration.down if down else migration.up
     if path is None:
         raise SqlmigError(f"there is no down file for {migration.label}")
@@ -73,33 +78,30 @@ def _step(ledger: Ledger, migration: Migration, *, down: bool) -> str:
         raise SqlmigError(
             f"{path}: runs outside a transaction, which no script can do. Print up to it with --to, {how}"
         )
+    if file.scan.own_kind and not alone:
+        how = f"print it alone, with --from {migration.version} --to {migration.version}, and what is around it apart"
+        raise SqlmigError(f"{path}: begins a transaction of its own kind, which others cannot be in; {how}")
     for start in file.scan.starts:
-        words = words_of(file.text, start)[0]
-        if words[:1] == [b"select"] and b"into" in words:
+        if select_into(file.text, start):
             where = place(path, file.text, start)
             raise SqlmigError(f"{where}: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT")
+    return file
+
+
+def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -> str:
     table, version = ledger.table, migration.version
-    insert = f"{ledger.insert(version, migration.name, files.checksum(file.text))} ON CONFLICT (version) DO NOTHING"
-    schema = literal(quoted(ledger.schema))
-    path_first = f"SELECT set_config('search_path', {schema} || ', ' || current_setting('search_path'), true);\n"
-    text = b"".join(piece.text for piece in parts(file)[1] if piece.script).decode().strip("\n")
+    insert = f"{ledger.insert(version, migration.name, files.checksum(script.text))} ON CONFLICT (version) DO NOTHING"
+    around = envelope(script)
+    text = b"".join(piece.text for piece in around.body).decode().strip("\n")
     return _STEP.format(
-        label=migration.label,
-        settings=path_first if ledger.named else "",
-        outer=_tag("sqlmig", text),
-        inner=_tag("file", text),
+        label=" ".join(migration.label.split()),
+        settings=f"{ledger.path_first(local=True)};\n" if ledger.named else "",
+        outer=dollar("sqlmig", text + table),
+        inner=dollar("file", text),
         condition="EXISTS" if down else "NOT EXISTS",
         table=table,
         version=version,
         text=text or "SELECT",
-        after=AFTER,
+        after=joined(around.reset).decode(),
         record=ledger.delete(version) if down else insert,
     )
-
-
-def _tag(word: str, text: str) -> str:
-    """Return a dollar quote that the text does not contain."""
-    number = 0
-    while f"${word}{number or ''}$" in text:
-        number += 1
-    return f"${word}{number or ''}$"

@@ -1,13 +1,18 @@
 -- Made by sqlmig. Paste it into the Supabase SQL editor, or run it with psql. It {does} versions {first} to {last}, in one
 -- transaction, and leaves out what the ledger says is done: pasting it twice does nothing the second time.
 
-BEGIN;
+{begin};
+DO {quote}
+BEGIN
+    IF NOT pg_try_advisory_xact_lock({key}) THEN
+        RAISE EXCEPTION 'nothing was done, because sqlmig is at work in this database; run this again when it has ended';
+    END IF;
+END
+{quote};
 
 {ledger}
-LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
-
 -- The ledger must agree with the files that this script was made from.
-DO $sqlmig$
+DO {quote}
 DECLARE
     problems text := (
         WITH file (version, label, checksum) AS (
@@ -32,7 +37,7 @@ BEGIN
         RAISE EXCEPTION E'nothing was done, because the files and the ledger disagree:\n%', problems;
     END IF;
 END
-$sqlmig$;
+{quote};
 -- %%
 SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
                 ELSE ': pending, but older than the newest applied' END
@@ -55,8 +60,8 @@ BEGIN
     END IF;
 END
 {outer};
-SET CONSTRAINTS ALL IMMEDIATE;
-{after}{record};
+{after};
+{record};
 -- %%
 
 SELECT set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);

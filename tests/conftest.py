@@ -8,10 +8,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -24,14 +26,14 @@ from pytest_postgresql.executors import NoopExecutor
 
 from sqlmig import embedded
 from sqlmig.cli import command, main
+from sqlmig.ledger import Ledger
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator
 
 SQL = Path(__file__).parent.parent / "sql"
-# Names that two checkouts, or two runs, on one server do not share.
-RUN = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid()))
+# Names that two checkouts, two runs, or two workers of one, on one server do not share.
+RUN = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid())) + os.environ.get("PYTEST_XDIST_WORKER", "")
 EXISTING_SERVER = os.environ.pop("TEST_DATABASE_URL", None)
 for name in [*os.environ]:
     if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
@@ -113,6 +115,7 @@ class Output:
         return json.loads(self.out)
 
 
+LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', named=False).key})"  # the runners' own
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.conftest"])
 NUMBERS = itertools.count()
@@ -120,6 +123,7 @@ NUMBERS = itertools.count()
 
 def _forked(output: Path, arguments: list[str]) -> None:
     """Be a sqlmig process: standard output and error in one file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background of a script
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -200,6 +204,7 @@ class Project:
         environment = os.environ | {"DATABASE_URL": self.url, "SQLMIG_DIR": str(self.directory)}
         line = [sys.executable, "-m", "sqlmig", *arguments]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+        pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         return subprocess.Popen(line, **pipes | options)
 
     def fork(self, *arguments: str) -> Forked:

@@ -265,6 +265,16 @@ def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
     ]
 
 
+def test_without_a_command_it_says_how_before_it_starts_anything(private: Project) -> None:
+    line = [sys.executable, "-m", "sqlmig.embedded"]
+    ran = subprocess.run(
+        line, env=os.environ | {"DATABASE_URL": private.url}, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]\n"
+    assert not data(private).exists()
+
+
 def test_a_failing_command_is_the_exit_code() -> None:
     line = [sys.executable, "-m", "sqlmig.embedded", sys.executable, "-c", "raise SystemExit(7)"]
     assert subprocess.run(line, env=os.environ | {"DATABASE_URL": "dbname=x"}, check=False).returncode == 7

@@ -27,6 +27,7 @@ BASE = """
     CREATE TABLE child (a int) INHERITS (first); CREATE TABLE refers (id int REFERENCES t); CREATE TABLE typed OF pair;
     CREATE TEXT SEARCH CONFIGURATION words (COPY = english);
     CREATE TEXT SEARCH DICTIONARY dull (TEMPLATE = simple);
+    CREATE FOREIGN DATA WRAPPER wrap; CREATE SERVER far FOREIGN DATA WRAPPER wrap;
     CREATE POLICY y ON t USING (true); COMMENT ON TABLE t IS 'base';
 """
 
@@ -147,6 +148,18 @@ LEFT = {
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = %L', current_database(), '64kB'); END $$",
         "left: settings of all roles",
     ),
+    "user mapping": (
+        "CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (a 'b')",
+        "left: user mapping postgres on far",
+    ),
+    "owned sequence": (
+        "ALTER SEQUENCE s OWNED BY t.n",
+        'changed: sequence settings of public.s: owned by was null, is "t.3"',
+    ),
+    "column options": (
+        "ALTER TABLE t ALTER COLUMN n SET (n_distinct = 5)",
+        'changed: column public.t.n: options was null, is ["n_distinct=5"]',
+    ),
     "partition": (
         "CREATE TABLE x (a int) PARTITION BY LIST (a); CREATE TABLE x1 PARTITION OF x DEFAULT",
         "left: table public.x1",
@@ -215,6 +228,36 @@ def test_down_refuses_what_is_irreversible_with_its_words(project: Project) -> N
     error = project.run("down", code=1).err
     assert "nothing was reverted: 1_a is irreversible: the letters are burnt" in error
     assert project.states() == {1: "applied"}
+
+
+def test_what_an_up_adds_is_there_once_for_those_that_follow(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t (name text)", down_1_t="DROP TABLE t")
+    project.write(up_2_seed="INSERT INTO t VALUES ('a')", down_2_seed="SELECT 1")
+    project.write(up_3_key="ALTER TABLE t ADD CONSTRAINT k UNIQUE (name)", down_3_key="ALTER TABLE t DROP CONSTRAINT k")
+    project.write(up_4_f="CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", down_4_f="DROP FUNCTION f")
+    replaced = "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {}'; DELETE FROM t; INSERT INTO t VALUES ('b')"
+    project.write(up_5_f=replaced.format(2), down_5_f=replaced.format(1))
+    project.write(
+        up_6_one="ALTER TABLE t ADD CHECK (name = 'b')", down_6_one="ALTER TABLE t DROP CONSTRAINT t_name_check"
+    )
+    project.run("check")
+
+
+def test_a_view_altered_and_restored_is_no_difference(project: Project) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (a int, b int); CREATE VIEW v AS SELECT a FROM t", down_1_t="DROP VIEW v; DROP TABLE t"
+    )
+    view = "DROP VIEW v; CREATE VIEW v AS SELECT {} FROM t"
+    project.write(up_2_v=view.format("a, b"), down_2_v=view.format("a"))
+    project.write(up_3_c="ALTER TABLE t ALTER a SET DEFAULT 1", down_3_c="ALTER TABLE t ALTER a DROP DEFAULT")
+    project.run("check")
+
+
+@pytest.mark.parametrize("length", [1_034_000, 1_038_000, 1_042_000, 1_048_576, 2_200_000])
+def test_a_file_of_about_a_message_is_checked(project: Project, length: int) -> None:
+    rows = "INSERT INTO t VALUES ('a row of some length');\n" * (length // 47)
+    project.write(up_1_t=f"CREATE TABLE t (v text);\n{rows}", down_1_t="DROP TABLE t")
+    project.run("check")
 
 
 def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:

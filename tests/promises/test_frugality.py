@@ -81,5 +81,5 @@ def test_who_does_not_connect_loads_no_driver(project: Project, arguments: list[
 
 def test_with_nothing_to_do_nothing_is_loaded_to_do_it(project: Project) -> None:
     tables(project, 2)
-    assert {"sqlmig.run", "sqlmig.scan", "sqlmig.transaction"} <= loaded(project, "up")
-    assert not {"sqlmig.run", "sqlmig.scan", "sqlmig.transaction", "sqlmig.check"} & loaded(project, "up")
+    assert {"sqlmig.run", "sqlmig.scan", "sqlmig.envelope"} <= loaded(project, "up")
+    assert not {"sqlmig.run", "sqlmig.scan", "sqlmig.envelope", "sqlmig.check"} & loaded(project, "up")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.conftest import until
+from tests.conftest import LOCK, until
 from tests.promises.conftest import tables
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_an_interrupted_runner_cancels_its_statement_and_says_what_became_of_it(
 def test_an_interrupted_wait_for_others_ends_at_once(sleeping: Project) -> None:
     sleeping.run("up", "--to", "1")
     with psycopg.connect(sleeping.url) as other:
-        other.execute("LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE")
+        other.execute(LOCK)
         runner = sleeping.fork("up")
         runner.said("waiting for process")
         runner.send(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -78,6 +79,54 @@ def test_the_named_schema_is_first_on_the_search_path_here_too(project: Project)
     project.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();")
     project.run("--schema", "tenant", "up")
     assert project.query("SELECT schemaname FROM pg_tables WHERE tablename = 'a'") == [("tenant",)]
+
+
+@pytest.mark.parametrize("statement", ["VACUUM", "VACUUM FULL", "ANALYZE", "REINDEX DATABASE {}", "REINDEX SYSTEM {}"])
+def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(project: Project, statement: str) -> None:
+    name = project.query("SELECT quote_ident(current_database())")[0][0]
+    for direction in ("up", "down"):
+        project.file(f"1_x.{direction}.sql", f"{DIRECTIVE}{statement.format(name)};")
+    project.run("up")
+    project.run("down")
+    project.file("0_x.up.sql", "SELECT 1")
+    project.run("up")
+    assert project.states() == {0: "applied", 1: "applied"}
+
+
+def test_a_file_without_a_statement_is_applied_and_recorded(either: Project) -> None:
+    either.file("1_x.up.sql", DIRECTIVE)
+    either.run("up")
+    assert either.states() == {1: "applied"}
+
+
+def test_a_lock_timeout_of_the_role_leaves_no_invalid_index(project: Project) -> None:
+    project.file("1_t.up.sql", "CREATE TABLE t (id int)")
+    project.run("up")
+    project.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t (id)")
+    impatient = replace(project, url=f"{project.url}&options=-c%20lock_timeout%3D10ms")
+    with psycopg.connect(project.url) as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+        runner = impatient.fork("up")
+        until(lambda: project.query(BUILDING))
+        writer.execute("SELECT pg_sleep(0.2)")
+    runner.ended()
+    assert project.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") == [(True,)]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
+    project: Project, sent: signal.Signals, code: int
+) -> None:
+    project.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\nSELECT pg_sleep(60);\nCREATE TABLE b ();")
+    runner = project.fork("up")
+    until(
+        lambda: project.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        )
+    )
+    runner.send(sent)
+    assert "1 of 3 statements ran and stay, this one failed, 1 did not run" in runner.ended(code)
+    assert project.tables() == {"a"}
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,21 @@ THEIRS = {
         ),
         ["this database is kept by sqlx", "sqlmig stamp 3"],
     ),
+    "ecto": (
+        (
+            "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, inserted_at timestamp(0));"
+            "INSERT INTO schema_migrations VALUES (20240102000000, now())"
+        ),
+        ["the ledger of Ecto", "sqlmig stamp 20240102000000"],
+    ),
+    "a time without a zone": (
+        "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, name text, checksum text, applied_at timestamp)",
+        ["public.schema_migrations is not sqlmig's ledger", "RENAME TO", "sqlmig stamp 0", "--schema"],
+    ),
+    "versions of several lengths": (
+        "CREATE TABLE schema_migrations (version text); INSERT INTO schema_migrations VALUES ('9'), ('10'), ('x')",
+        ["the ledger of dbmate or Rails", "sqlmig stamp 10"],
+    ),
     "an unknown tool": (
         "CREATE TABLE schema_migrations (version bigint, name text, checksum bytea, applied_at timestamptz)",
         ["public.schema_migrations is not sqlmig's ledger", "--schema", "left untouched"],
@@ -64,6 +79,7 @@ def test_another_tools_ledger_is_refused_untouched(project: Project, made: str, 
     error = project.run("up", code=1).err
     for word in words:
         assert word in error
+    assert "WARNING" not in error
     assert project.query(content) == before
     assert project.query("SELECT to_regclass('a')") == [(None,)]
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sqlmig.cli import command
-from tests.conftest import RUN, SQL, Project
+from tests.conftest import LOCK, RUN, SQL, Project
 from tests.promises.conftest import tables
 
 if TYPE_CHECKING:
@@ -157,17 +157,75 @@ def test_any_text_survives(project: Project) -> None:
 
 
 def test_a_select_into_cannot_be_in_it(project: Project) -> None:
-    project.file("1_x.up.sql", "INSERT INTO t SELECT 1;\nSELECT 1 AS x INTO made;")
+    project.file("1_x.up.sql", "INSERT INTO t SELECT 1;\nWITH a AS (SELECT 1 AS x) SELECT x INTO made FROM a;")
     error = project.run("script", code=1).err
     assert "1_x.up.sql:2:1: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT" in error
 
 
-@pytest.mark.parametrize("schema", ["{x}", "{table}", "a\"b'c %s $$"])
+@pytest.mark.parametrize("schema", ["{x}", "{table}", "a\"b'c %s $$", "$sqlmig$; CREATE TABLE evil (); --"])
 def test_any_schema_survives(project: Project, schema: str) -> None:
     tables(project, 1)
     for _ in range(2):
         paste(project, project.run("--schema", schema, "script").out)
     assert project.run("--schema", schema, "up").out == "nothing to do\n"
+    assert project.tables() == {"t1"}
+
+
+def test_a_file_name_stays_a_name(project: Project) -> None:
+    project.file("1_$sqlmig$; CREATE TABLE evil (); --.up.sql", "CREATE TABLE t1 ()")
+    project.file("2_$file$ \u0085 it's {x}.up.sql".replace(" \u0085", ""), "CREATE TABLE t2 ()")
+    for _ in range(2):
+        paste(project, printed(project))
+    assert project.tables() == {"t1", "t2"}
+    assert project.run("up").out == "nothing to do\n"
+
+
+ISOLATION = "CREATE TABLE seen AS SELECT current_setting('transaction_isolation') AS v"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"BEGIN ISOLATION LEVEL SERIALIZABLE; {ISOLATION}; COMMIT",
+        f"-- why\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE; -- c\n{ISOLATION}",
+        f"BEGIN; -- b\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\n{ISOLATION};\nCOMMIT",
+    ],
+)
+def test_a_file_that_runs_serializable_does_so_when_pasted_and_rehearsed(project: Project, text: str) -> None:
+    project.file("1_x.up.sql", text)
+    project.file("1_x.down.sql", "DROP TABLE seen")
+    check = "DO $$ BEGIN IF current_setting('transaction_isolation') <> 'serializable' THEN RAISE 'it is not'; END IF; END $$"
+    project.file("2_x.up.sql", f"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; {check}")
+    project.file("2_x.down.sql", f"BEGIN ISOLATION LEVEL SERIALIZABLE; {check}; COMMIT")
+    assert {line.split()[0] for line in project.run("check").out.splitlines()} == {"ok"}
+    refused = project.run("script", code=1).err
+    assert (
+        "1_x.up.sql: begins a transaction of its own kind, which others cannot be in; print it alone, with --from 1"
+        in refused
+    )
+    for _ in range(2):
+        paste(project, printed(project, "--from", "1", "--to", "1"))
+    assert project.query("SELECT v FROM seen") == [("serializable",)]
+    assert project.run("up", "--dry-run").out.startswith("would apply 2_x")
+    for _ in range(2):
+        paste(project, printed(project, "--from", "2"))
+    assert project.run("up").out == "nothing to do\n"
+    assert project.run("down", "--all", "--dry-run").out.startswith("would revert 2_x")
+
+
+def test_what_cannot_begin_its_own_transaction_is_not_rehearsed(project: Project) -> None:
+    tables(project, 1)
+    project.file("0002_x.up.sql", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1")
+    assert "not rehearsed 0002_x: it begins a transaction of its own kind" in project.run("up", "--dry-run").out
+
+
+def test_a_script_beside_a_runner_stops_with_a_word(project: Project) -> None:
+    tables(project, 1)
+    with psycopg.connect(project.url) as other:
+        other.execute(LOCK)
+        with pytest.raises(psycopg.errors.RaiseException, match="nothing was done, because sqlmig is at work"):
+            paste(project, printed(project))
+    assert project.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
 def test_a_no_transaction_file_cannot_be_in_it_and_how_to_go_on_is_said(project: Project) -> None:

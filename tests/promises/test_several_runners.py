@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from tests.conftest import until
+from tests.conftest import LOCK, until
 from tests.promises.conftest import tables
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def test_a_prepared_transaction_is_waited_for_with_a_word(project: Project) -> N
     project.run("up")
     ((name,),) = project.query("SELECT current_database()")
     with psycopg.connect(project.url, autocommit=True) as other:
-        held = f"BEGIN; LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE; PREPARE TRANSACTION '{name}'"
-        other.execute(held)
+        other.execute(f"BEGIN; {LOCK}; PREPARE TRANSACTION '{name}'")
         runner = project.fork("down")
         try:
             runner.said("waiting for a prepared transaction (pg_prepared_xacts)")
@@ -91,38 +91,100 @@ def test_up_beside_down_is_safe(either: Project) -> None:
     for _ in range(6):
         runners = [either.fork(*words) for words in (("up",), ("down", "--all"), ("up",), ("down",))]
         for runner in runners:
-            runner.process.join(60)
-            assert runner.process.exitcode in (0, 1), runner.text()
-            assert runner.process.exitcode == 0 or "another runner" in runner.text()
+            runner.ended()
         recorded = {f"t{version}" for (version,) in either.query("SELECT version FROM schema_migrations")}
         assert recorded == either.tables()
         assert recorded == {f"t{n}" for n in range(1, len(recorded) + 1)}
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("INSERT INTO schema_migrations VALUES (9, 'theirs', 'x')", "another runner applied 9 meanwhile"),
-        ("DELETE FROM schema_migrations WHERE version = 1", "another runner reverted 1 meanwhile"),
-    ],
-)
-def test_a_runner_stops_when_another_changes_what_its_plan_rests_on(project: Project, change: str, words: str) -> None:
-    assert words in waits_while(project, change).ended(code=1)
-    assert project.tables() == {"t1"}
-
-
-def test_a_version_that_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
-    runner = waits_while(project, "INSERT INTO schema_migrations VALUES (2, 't', 'x')")
-    assert runner.ended().endswith("nothing to do\n")
-
-
-def waits_while(project: Project, change: str) -> Forked:
+def waits_while(project: Project, change: str, *words: str) -> Forked:
     """Return a runner that has one of two migrations left and waits while another changes the ledger."""
     tables(project, 2)
     project.run("up", "--to", "1")
     with psycopg.connect(project.url) as other:
-        other.execute("LOCK TABLE schema_migrations IN SHARE ROW EXCLUSIVE MODE")
-        runner = project.fork("up")
+        other.execute(LOCK)
+        runner = project.fork(*(words or ("up",)))
         runner.said("waiting for process")
         other.execute(change)
     return runner
+
+
+CHECKSUM = hashlib.sha256(b"CREATE TABLE t2 (id int);").hexdigest()
+RECORDED = f"INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 't', '{CHECKSUM}')"
+
+
+def test_what_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
+    runner = waits_while(project, RECORDED)
+    assert runner.ended().endswith("nothing to do\n")
+
+
+def test_what_another_runner_reverted_meanwhile_is_done_again(project: Project) -> None:
+    runner = waits_while(project, "DELETE FROM schema_migrations WHERE version = 1; DROP TABLE t1")
+    assert re.findall("applied 000(.)_t", runner.ended()) == ["1", "2"]
+    assert project.tables() == {"t1", "t2"}
+
+
+def test_the_new_plan_refuses_what_the_first_would_have_refused(project: Project) -> None:
+    said = waits_while(project, RECORDED.replace("(2, 't'", "(9, 'theirs'")).ended(code=1)
+    assert "9_theirs: applied, but its file is gone" in said
+    assert project.tables() == {"t1"}
+
+
+def test_down_plans_again_too(project: Project) -> None:
+    runner = waits_while(project, f"CREATE TABLE t2 (); {RECORDED}", "down", "--all")
+    assert re.findall("reverted 000(.)_t", runner.ended()) == ["2", "1"]
+    assert project.tables() == set()
+
+
+def test_a_rehearsal_and_a_stamp_wait_with_a_word_and_plan_again(project: Project) -> None:
+    assert (
+        "would apply 0001_t"
+        in waits_while(project, "DELETE FROM schema_migrations; DROP TABLE t1", "up", "--dry-run").ended()
+    )
+    project.query("DROP TABLE schema_migrations")
+    assert waits_while(project, RECORDED, "stamp", "2").ended().endswith("nothing to do\n")
+
+
+def test_a_plan_that_begins_serializable_sees_what_others_did_before_it_had_the_lock(project: Project) -> None:
+    project.file("3_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT")
+    runner = waits_while(project, f"CREATE TABLE t2 (); {RECORDED}")
+    assert re.findall("applied (.*) ", runner.ended()) == ["3_x"]
+
+
+@pytest.mark.parametrize("first", ["CREATE TABLE t1 (id int)", "CREATE INDEX CONCURRENTLY i ON there (id)"])
+def test_first_runners_that_race_make_one_ledger_and_end_well(project: Project, either: Project, first: str) -> None:
+    project.query("CREATE TABLE there (id int)")
+    either.file("1_x.up.sql", first)
+    either.file("2_x.up.sql", "CREATE TABLE t2 ()")
+    runners = [either.fork("up") for _ in range(8)]
+    said = "".join(runner.ended() for runner in runners)
+    assert said.count("applied 1_x") == said.count("applied 2_x") == 1
+    assert either.states() == {1: "applied", 2: "applied"}
+
+
+def test_rehearsals_beside_first_runners_leave_nothing(either: Project) -> None:
+    tables(either, 2, body="SELECT pg_sleep(0.01);")
+    for runner in [either.fork("up", "--dry-run") for _ in range(6)]:
+        assert "would apply 0002_t" in runner.ended()
+    assert either.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    runners = [either.fork("up", *words) for words in [(), ("--dry-run",)] * 4]
+    assert "".join(runner.ended() for runner in runners).count("\napplied") + 1 >= 2
+    assert either.states() == {1: "applied", 2: "applied"}
+    assert either.tables() == {"t1", "t2"}
+
+
+def test_status_answers_while_a_first_runner_is_at_work(project: Project) -> None:
+    project.file("1_t.up.sql", "DO $$ BEGIN RAISE NOTICE 'here'; PERFORM pg_sleep(30); END $$")
+    runners = [project.fork("up"), project.fork("up")]
+    until(lambda: any("waiting for" in runner.text() for runner in runners))
+    assert project.states() == {1: "pending"}
+    for runner in runners:
+        runner.process.terminate()
+        runner.process.join()
+
+
+def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
+    tables(project, 1)
+    with psycopg.connect(project.url) as other:
+        other.execute(LOCK)
+        assert "applied 0001_t" in project.run("--schema", "other", "up").out

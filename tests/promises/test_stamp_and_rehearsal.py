@@ -41,7 +41,7 @@ def test_a_version_that_does_not_exist_is_a_usage_error(project: Project, versio
     assert project.states() == {1: "pending"}
 
 
-@pytest.mark.parametrize("tool", ["golang-migrate", "dbmate", "sqlx"])
+@pytest.mark.parametrize("tool", ["golang-migrate", "dbmate", "sqlx", "ecto"])
 def test_the_commands_that_an_error_names_take_over_from_another_tool(project: Project, tool: str) -> None:
     project.query(THEIRS[tool][0])
     for version in ("3", "7", "20240102000000", "20250101000000"):

@@ -48,7 +48,7 @@ def test_a_place_is_right_whatever_the_line_holds(
 def test_a_very_long_line_is_cut_around_the_place(project: Project) -> None:
     project.file("1_x.up.sql", f"SELECT {'1, ' * 5000} x, {'1, ' * 5000} 1;")
     error = project.run("up", code=1).err
-    assert max(map(len, error.splitlines())) < 200
+    assert max(map(len, error.splitlines()[1:])) < 200
     shown, caret = error.splitlines()[1:3]
     assert shown[caret.index("^")] == "x"
 

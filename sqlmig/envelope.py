@@ -1,0 +1,144 @@
+"""One script as messages to the server: what stands around it, and where in its file an error is. No connection."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sqlmig.errors import excerpt, place, said
+from sqlmig.scan import Scan, Script, statements
+
+if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
+
+# What undoes a script's settings, and what undoes its prepared statements.
+RESET, _DEALLOCATE = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
+SETTLE = "SET CONSTRAINTS ALL IMMEDIATE"
+# A longer file is sent in several messages, still in one transaction: less memory here, and far less on the server.
+LARGEST = 1 << 20
+_BETWEEN = b"\n;"  # a file need not end with a semicolon, and may end with a comment
+
+Part = Literal["file", "begin", "lock", "guard", "settings", "settle", "reset", "record", "commit", "other"]
+_WHEN: dict[Part, str] = {
+    "settle": "at its end, when deferred constraints are checked: ",
+    "record": "when it was to be recorded: ",
+    "commit": "at COMMIT: ",
+}
+
+
+class Piece(NamedTuple):
+    """Statements that are sent together: those of a script from one number up to another, and the part they play."""
+
+    part: Part
+    script: Script
+    first: int
+    last: int
+
+    @property
+    def begin(self) -> int:
+        """The byte of the script's text where it begins."""
+        return self.script.scan.starts[self.first] if self.first else 0
+
+    @property
+    def text(self) -> memoryview:
+        """What is sent."""
+        starts = self.script.scan.starts
+        return memoryview(self.script.text)[self.begin : starts[self.last] if self.last < len(starts) else None]
+
+
+class Envelope(NamedTuple):
+    """A script in a transaction: what opens it, the script, what then undoes its settings, and COMMIT."""
+
+    opening: list[Piece]
+    body: list[Piece]
+    reset: list[Piece]
+    closing: list[Piece]
+
+
+@lru_cache(64)
+def ours(part: Part, sql: str) -> Piece:
+    """Return statements of our own, and the part they play."""
+    text = sql.encode()
+    starts = array("q", (start for start, _ in statements(text)))
+    return Piece(part, Script(None, text, Scan(starts)), 0, len(starts))
+
+
+def envelope(script: Script) -> Envelope:
+    """Return a script in its own BEGIN and COMMIT where it has them, else in ours."""
+    found, count = script.scan, len(script.scan.starts)
+    opening = [] if found.bracketed else [ours("begin", "BEGIN")]
+    if found.opening:
+        opening.append(Piece("file", script, 0, found.opening))
+    prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
+    reset = [ours("settle", SETTLE), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
+    closing = Piece("file", script, count - 1, count) if found.bracketed else ours("commit", "COMMIT")
+    return Envelope(opening, list(_cut(script, found.opening, count - found.bracketed)), reset, [closing])
+
+
+def _cut(script: Script, first: int, last: int) -> Iterator[Piece]:
+    """Cut statements into pieces that fit into a message, where they can be cut."""
+    starts = script.scan.starts
+    for after in range(first + 1, last):
+        if starts[after] - starts[first] >= LARGEST:
+            yield Piece("file", script, first, after)
+            first = after
+    yield Piece("file", script, first, last)
+
+
+def each(script: Script) -> list[Piece]:
+    """Return the statements of a script, a piece each."""
+    return [Piece("file", script, n, n + 1) for n in range(len(script.scan.starts))]
+
+
+def messages(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Join pieces to messages."""
+    message: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if message and size + len(piece.text) > LARGEST:
+            yield message
+            message, size = [], 0
+        message.append(piece)
+        size += len(piece.text)
+    yield message
+
+
+def joined(message: Iterable[Piece]) -> bytes:
+    """Return the text of a message."""
+    return _BETWEEN.join(piece.text for piece in message)
+
+
+def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
+    """Return the part of a message at which the server stopped, and its words with the place in the file.
+
+    done: how many statements of the message had been done. file: the one at work where the message begins.
+    The place is the server's own, else where the statement begins; a rule that adds results to one shows a later one.
+    """
+    position = diag.statement_position
+    at = len(joined(message).decode()[: int(position) - 1].encode()) if position else 0
+    for piece in message:
+        file = piece.script if piece.part == "file" else file
+        length, count = len(piece.text) + len(_BETWEEN), piece.last - piece.first
+        if at < length if position else done < count:
+            break
+        at, done = at - length, done - count
+    first, *more = said(diag).splitlines()
+    path, text = (file.path, file.text) if file else (None, b"")
+    if piece.part != "file":
+        lines = [f"{path}: {_WHEN.get(piece.part, '')}{first}" if path else first]
+    else:
+        starts = piece.script.scan.starts
+        offset = piece.begin + at if position else starts[min(piece.first + done, len(starts) - 1)]
+        offset = min(offset, len(text.rstrip()))  # a statement that has no end is refused behind it
+        lines = [f"{place(path, text, offset)}: {first}", excerpt(text, offset)]
+    if diag.internal_query and diag.internal_position:
+        inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())
+        lines += ["in the query that it ran:", excerpt(diag.internal_query.encode(), inside)]
+    lines += more
+    if diag.sqlstate == "25001" and file and file.scan.in_transaction:
+        lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
+    return piece.part, "\n".join(lines)

@@ -1,0 +1,13 @@
+-- What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
+RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
+CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
+-- %%
+DO $sqlmig$
+DECLARE
+    prepared text;
+BEGIN
+    FOR prepared IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql LOOP
+        EXECUTE pg_catalog.format('DEALLOCATE %I', prepared);
+    END LOOP;
+END
+$sqlmig$;

@@ -1,0 +1,142 @@
+"""What is to be done, from a ledger and a directory in a few letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sqlmig import plan
+from sqlmig.cli import command
+from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.files import Migration
+from sqlmig.plan import Applied, Row
+
+
+def rows(words: str) -> list[Row]:
+    """Return the rows of ``1 2+ 3* -4+``: + is applied, * applied and changed since, - has no file any more."""
+    migrations, applied, checksums = [], [], {}
+    for word in words.split():
+        version = int(word.strip("-+*"))
+        if not word.startswith("-"):
+            migrations.append(Migration(version, "x", f"{version}_x", Path(), None))
+            checksums[version] = "new" if word.endswith("*") else "old"
+        if word.endswith(("+", "*")):
+            applied.append(Applied(version, "x", "old", "2026-01-01T00:00:00Z"))
+    return plan.states(migrations, applied, checksums)
+
+
+@pytest.mark.parametrize(
+    ("words", "states"),
+    [
+        ("1 2", ["pending", "pending"]),
+        ("1+ 2+ 3", ["applied", "applied", "pending"]),
+        ("1* 2+", ["changed", "applied"]),
+        ("1+ -2+ 3", ["applied", "missing", "pending"]),
+        ("1 2+", ["out-of-order", "applied"]),
+        ("0 1+ -9+", ["out-of-order", "applied", "missing"]),
+        ("", []),
+    ],
+)
+def test_a_state_a_version(words: str, states: list[str]) -> None:
+    assert [row.state for row in rows(words)] == states
+
+
+@pytest.mark.parametrize(
+    ("words", "to", "steps", "done", "versions"),
+    [
+        ("1 2 3", None, None, 0, [1, 2, 3]),
+        ("1+ 2 3", None, None, 0, [2, 3]),
+        ("1 2 3", 2, None, 0, [1, 2]),
+        ("0 1 2", 0, None, 0, [0]),
+        ("1 2 3", None, 0, 0, []),
+        ("1 2 3", None, 2, 0, [1, 2]),
+        ("1 2 3", None, 9, 0, [1, 2, 3]),
+        ("1+ 2 3", None, 2, 1, [2]),
+        ("1+ 2+ 3", None, 2, 2, []),
+        ("1+ 2+", None, None, 0, []),
+        ("1+ 2+", 1, None, 0, []),
+    ],
+)
+def test_up(words: str, to: int | None, steps: int | None, done: int, versions: list[int]) -> None:
+    assert plan.up(rows(words), to, steps, done=done) == versions
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("1* 2", "1_x: changed since it was applied"),
+        ("-1+ 2", "1_x: applied, but its file is gone"),
+        ("1 2+", "1_x: pending, but older than the newest applied"),
+    ],
+)
+def test_up_refuses_a_directory_and_a_ledger_that_disagree(words: str, said: str) -> None:
+    with pytest.raises(SqlmigError, match="nothing was applied") as refused:
+        plan.up(rows(words), None, None)
+    assert said in str(refused.value)
+
+
+def test_what_is_out_of_order_may_be_let_through() -> None:
+    assert plan.up(rows("1 2+ 3"), None, None, out_of_order=True) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "to", "steps", "done", "versions"),
+    [
+        ("1+ 2+ 3+", None, 1, 0, [3]),
+        ("1+ 2+ 3", None, 1, 0, [2]),
+        ("1+ 2+ 3+", None, None, 0, [3, 2, 1]),
+        ("1+ 2+ 3+", 1, None, 0, [3, 2]),
+        ("1+ 2+ 3+", 0, None, 0, [3, 2, 1]),
+        ("0+ 1+ 2+", 0, None, 0, [2, 1]),
+        ("0+ 1+", None, None, 0, [1, 0]),
+        ("1+ 2+", None, 0, 0, []),
+        ("1+ -2+ 3*", None, 2, 0, [3, 2]),
+        ("1 2", None, 1, 0, []),
+        ("1 2", None, None, 0, []),
+        ("1+ 2", None, 2, 1, [1]),
+        ("1 2", None, 3, 2, []),
+    ],
+)
+def test_down(words: str, to: int | None, steps: int | None, done: int, versions: list[int]) -> None:
+    assert plan.down(rows(words), to, steps, done=done) == versions
+
+
+def test_more_steps_down_than_there_are_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="3 steps go beyond the start: 2 applied"):
+        plan.down(rows("1+ 2+"), None, 3)
+
+
+@pytest.mark.parametrize("version", [0, 4])
+def test_a_version_that_does_not_exist_is_a_usage_error(version: int) -> None:
+    with pytest.raises(UsageError, match=f"there is no version {version}"):
+        plan.up(rows("1 2"), version, None)
+    with pytest.raises(UsageError, match=f"there is no version {version}"):
+        plan.stamp(rows("1 2"), version)
+
+
+def test_so_it_is_for_down_but_for_0() -> None:
+    with pytest.raises(UsageError, match="there is no version 4"):
+        plan.down(rows("1+ 2"), 4, None)
+
+
+def test_stamp_records_what_is_not_yet_up_to_a_version() -> None:
+    assert plan.stamp(rows("1+ 2 3"), 2) == [2]
+    assert plan.stamp(rows("1 2+ 3"), 3) == [1, 3]
+    with pytest.raises(SqlmigError, match="nothing was recorded: 1_x is changed, 2_x is missing"):
+        plan.stamp(rows("1* -2+ 3"), 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("down", "--to", "0", "--steps", "1"),
+        ("down", "--to", "0", "--all"),
+        ("down", "--steps", "0", "--all"),
+        ("up", "--to", "0", "--steps", "1"),
+        ("up", "--to", "1", "--steps", "0"),
+    ],
+)
+def test_a_zero_counts_as_given(line: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["-d", "postgresql://nowhere.invalid/x", *line]) == 2
+    assert "exclude each other; give one" in capsys.readouterr().err
