@@ -135,11 +135,10 @@ def _run(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_
     """Run what is wanted, and print a line for each migration as it is done."""
     nothing = True
     if versions := wanted(0):
-        from sqlmig.run import Locks, run
+        from sqlmig.run import run
 
-        locks = Locks(lock_timeout, retries)
-        for step, seconds in run(session, verb, versions, wanted, output.watch(session), locks):
-            output.print_step(step, seconds)
+        for step, took in run(session, verb, versions, wanted, output.watch(session), lock_timeout, retries):
+            click.echo(f"{output.coloured(verb)} {step.migration.label} ({output.duration(took)})")
             nothing = False
     if nothing:
         click.echo("nothing to do")
@@ -292,10 +291,10 @@ def command(arguments: list[str] | None = None) -> int:
         output.say(str(abort.__cause__ or "") or "interrupted")
         return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
     except OSError as error:  # a full disk behind standard output, say
-        output.say_error(error.strerror)
+        output.say(f"{output.coloured('error')}: {error.strerror}")
         return 1
     except SqlmigError as error:
-        output.say_error(error)
+        output.say(f"{output.coloured('error')}: {error}")
         return error.exit_code
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from sqlmig.database import Connection
 from sqlmig.errors import UsageError
 from sqlmig.ledger import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlmig.database import Connection
 
 # What the server writes must not depend on who asks.
 _SETTINGS = """\

