@@ -37,8 +37,7 @@ docs: $(READY) ## Write sql/README.md, the page about the schema
 	@rm -rf .cache/docs && mkdir -p .cache
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
 	@{ echo '<!-- Written by make docs. -->'; echo; \
-	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs; echo; \
-	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs --schema private; } > .cache/page.md
+	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs; } > .cache/page.md
 	@mv .cache/page.md sql/README.md
 
 mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)

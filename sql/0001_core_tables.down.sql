@@ -1,4 +1,4 @@
--- Undoes 0001: drops the nine core tables and every row in them.
+-- Undoes 0001, in reverse order.
 
 DROP TABLE audit_logs;
 DROP TABLE consent_records;
@@ -9,3 +9,4 @@ DROP TABLE sessions;
 DROP TABLE patients;
 DROP TABLE therapists;
 DROP TABLE organizations;
+DROP FUNCTION current_org_id();

@@ -1,4 +1,18 @@
--- The nine core tables, each closed by row level security from the start. Their keys to one another follow in 0002.
+-- The nine core tables, each closed from the start: by row level security, and by taking back what the project grants to
+-- the API's roles by default. Every row says whose it is (org_id); the keys to one another follow in 0002.
+
+-- The tenant: app_metadata.org_id of the token, which only the server can set (users can edit user_metadata). Null where
+-- it is missing or no uuid. It comes with the tables, as it is the default of their org_id.
+CREATE FUNCTION current_org_id() RETURNS uuid
+LANGUAGE sql
+STABLE
+SET search_path = ''
+AS $$
+    SELECT CASE WHEN claim ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN claim::uuid END
+    FROM (
+        SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'app_metadata' ->> 'org_id'
+    ) AS token (claim)
+$$;
 
 CREATE TABLE organizations (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -11,22 +25,24 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
 
+-- The unique key (org_id, id), here and below, is what composite keys refer to.
 CREATE TABLE therapists (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
-    org_id uuid NOT NULL,
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     email text,
     full_name text NOT NULL,
     license_number text,
     specialization text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT therapists_pkey PRIMARY KEY (id)
+    CONSTRAINT therapists_pkey PRIMARY KEY (id),
+    CONSTRAINT therapists_org_id_id_key UNIQUE (org_id, id)
 );
 ALTER TABLE therapists ENABLE ROW LEVEL SECURITY;
 
 CREATE TABLE patients (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
-    org_id uuid NOT NULL,
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     assigned_therapist_id uuid,
     full_name text NOT NULL,
     phone text,
@@ -34,12 +50,14 @@ CREATE TABLE patients (
     demographics jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT patients_pkey PRIMARY KEY (id)
+    CONSTRAINT patients_pkey PRIMARY KEY (id),
+    CONSTRAINT patients_org_id_id_key UNIQUE (org_id, id)
 );
 ALTER TABLE patients ENABLE ROW LEVEL SECURITY;
 
 CREATE TABLE sessions (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     therapist_id uuid NOT NULL,
     patient_id uuid NOT NULL,
     scheduled_at timestamptz NOT NULL,
@@ -47,12 +65,14 @@ CREATE TABLE sessions (
     duration_minutes integer,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT sessions_pkey PRIMARY KEY (id)
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_org_id_id_key UNIQUE (org_id, id)
 );
 ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
 
 CREATE TABLE clinical_notes (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     session_id uuid NOT NULL,
     note_type text NOT NULL,
     content jsonb NOT NULL DEFAULT '{}',
@@ -67,6 +87,7 @@ ALTER TABLE clinical_notes ENABLE ROW LEVEL SECURITY;
 -- A path in a private bucket, never a URL; null until the upload is done. deleted_at: the object is erased, the row stays.
 CREATE TABLE session_recordings (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     session_id uuid NOT NULL,
     consent_record_id uuid,
     storage_path text,
@@ -85,6 +106,7 @@ ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
 -- Only ever added to, so it has no updated_at; the device says when it measured.
 CREATE TABLE wearable_data (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     patient_id uuid NOT NULL,
     data_type text NOT NULL,
     metrics jsonb NOT NULL DEFAULT '{}',
@@ -96,6 +118,7 @@ ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
 -- Whether a consent is active follows from the three times; a column of its own could disagree with them.
 CREATE TABLE consent_records (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    org_id uuid NOT NULL DEFAULT current_org_id(),
     patient_id uuid NOT NULL,
     purpose text NOT NULL,
     notice_version text,
@@ -106,14 +129,16 @@ CREATE TABLE consent_records (
     document_path text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT consent_records_pkey PRIMARY KEY (id)
+    CONSTRAINT consent_records_pkey PRIMARY KEY (id),
+    CONSTRAINT consent_records_org_id_id_key UNIQUE (org_id, id)
 );
 ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
 
--- It outlives what it speaks of: the organization's name is copied in, and actor_id has no foreign key.
+-- It outlives what it speaks of: the organization's id and name are copied in, and actor_id has no foreign key.
 CREATE TABLE audit_logs (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
-    org_id uuid,
+    org_id uuid DEFAULT current_org_id(),
+    organization_id uuid,
     organization_name text,
     actor_id uuid,
     action text NOT NULL,
@@ -126,3 +151,20 @@ CREATE TABLE audit_logs (
     CONSTRAINT audit_logs_pkey PRIMARY KEY (id)
 );
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
+
+-- Nothing is open before 0010 opens it; policies would not stop TRUNCATE, nor a trigger that somebody hangs on a table.
+REVOKE EXECUTE ON FUNCTION current_org_id() FROM PUBLIC;
+DO $$
+DECLARE
+    api_role text;
+BEGIN
+    FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
+        EXECUTE format(
+            'REVOKE ALL ON organizations, therapists, patients, sessions, clinical_notes, session_recordings,
+                wearable_data, consent_records, audit_logs FROM %I',
+            api_role
+        );
+        EXECUTE format('REVOKE ALL ON FUNCTION current_org_id() FROM %I', api_role);
+    END LOOP;
+END;
+$$;

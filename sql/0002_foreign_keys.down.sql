@@ -1,4 +1,4 @@
--- Undoes 0002: the tables no longer refer to one another.
+-- Undoes 0002, in reverse order.
 
 ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_org_id_fkey;
 ALTER TABLE consent_records DROP CONSTRAINT consent_records_patient_id_fkey;

@@ -1,11 +1,23 @@
--- Undoes 0003: any value may be written again.
+-- Undoes 0003, in reverse order.
 
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_revoked_after_granted;
+ALTER TABLE consent_records DROP CONSTRAINT check_consent_expires_after_granted;
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_purpose;
+ALTER TABLE consent_records DROP CONSTRAINT check_consent_document_path;
+ALTER TABLE session_recordings DROP CONSTRAINT check_recording_storage_path;
 ALTER TABLE session_recordings DROP CONSTRAINT check_recording_size;
 ALTER TABLE session_recordings DROP CONSTRAINT check_recording_duration;
-ALTER TABLE session_recordings DROP CONSTRAINT check_recording_storage_path;
 ALTER TABLE sessions DROP CONSTRAINT check_session_duration;
+ALTER TABLE sessions DROP CONSTRAINT check_session_scheduled_at;
+ALTER TABLE audit_logs DROP CONSTRAINT check_audit_details;
+ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_metrics;
+ALTER TABLE clinical_notes DROP CONSTRAINT check_note_content;
+ALTER TABLE patients DROP CONSTRAINT check_patient_demographics;
+ALTER TABLE organizations DROP CONSTRAINT check_organization_settings;
+ALTER TABLE patients DROP CONSTRAINT check_patient_abha_id;
+ALTER TABLE patients DROP CONSTRAINT check_patient_name;
+ALTER TABLE therapists DROP CONSTRAINT check_therapist_name;
+ALTER TABLE organizations DROP CONSTRAINT check_organization_name;
 ALTER TABLE clinical_notes DROP CONSTRAINT check_note_type;
 ALTER TABLE sessions DROP CONSTRAINT check_session_status;
 ALTER TABLE organizations DROP CONSTRAINT check_subscription_tier;

@@ -12,20 +12,48 @@ ALTER TABLE sessions ADD CONSTRAINT check_session_status
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_type 
   CHECK (note_type IN ('soap', 'dap', 'progress'));
 
+-- Names and identifiers say something.
+ALTER TABLE organizations ADD CONSTRAINT check_organization_name
+    CHECK (name ~ '\S');
+ALTER TABLE therapists ADD CONSTRAINT check_therapist_name
+    CHECK (full_name ~ '\S');
+ALTER TABLE patients ADD CONSTRAINT check_patient_name
+    CHECK (full_name ~ '\S');
+ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
+    CHECK (abha_id ~ '\S');
+
+-- JSON columns hold objects.
+ALTER TABLE organizations ADD CONSTRAINT check_organization_settings
+    CHECK (jsonb_typeof(settings) = 'object');
+ALTER TABLE patients ADD CONSTRAINT check_patient_demographics
+    CHECK (jsonb_typeof(demographics) = 'object');
+ALTER TABLE clinical_notes ADD CONSTRAINT check_note_content
+    CHECK (jsonb_typeof(content) = 'object');
+ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
+    CHECK (jsonb_typeof(metrics) = 'object');
+ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
+    CHECK (jsonb_typeof(details) = 'object');
+
+ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
+    CHECK (isfinite(scheduled_at));
 ALTER TABLE sessions ADD CONSTRAINT check_session_duration
     CHECK (duration_minutes > 0);
 
-ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
-    CHECK (storage_path NOT LIKE '%://%');
-
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_duration
     CHECK (duration_seconds >= 0);
-
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
     CHECK (size_bytes >= 0);
 
+-- A path is one in the organization's own folder: else its unique key tells one tenant what another has, and lets it take
+-- the name first. No empty step and none that leads up or nowhere.
+ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
+    CHECK (starts_with(storage_path, org_id || '/') AND storage_path !~ '/(/|\.{1,2}(/|$)|$)');
+ALTER TABLE consent_records ADD CONSTRAINT check_consent_document_path
+    CHECK (starts_with(document_path, org_id || '/') AND document_path !~ '/(/|\.{1,2}(/|$)|$)');
+
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_purpose
     CHECK (purpose IN ('treatment', 'recording', 'ai_processing', 'wearable_data', 'data_sharing'));
-
+ALTER TABLE consent_records ADD CONSTRAINT check_consent_expires_after_granted
+    CHECK (expires_at > granted_at);
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_revoked_after_granted
     CHECK (revoked_at >= granted_at);

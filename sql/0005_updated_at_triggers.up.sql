@@ -38,3 +38,15 @@ CREATE TRIGGER set_updated_at
 CREATE TRIGGER set_updated_at
     BEFORE UPDATE ON consent_records
     FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+
+-- Nobody calls it but the triggers.
+REVOKE EXECUTE ON FUNCTION update_updated_at_column() FROM PUBLIC;
+DO $$
+DECLARE
+    api_role text;
+BEGIN
+    FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION update_updated_at_column() FROM %I', api_role);
+    END LOOP;
+END;
+$$;

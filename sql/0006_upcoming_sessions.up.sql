@@ -10,3 +10,14 @@ WHERE s.scheduled_at > now() AND s.status = 'scheduled';
 
 -- Else it reads with its owner's rights and shows every tenant's sessions.
 ALTER VIEW upcoming_sessions SET (security_invoker = true);
+
+-- 0010 opens it.
+DO $$
+DECLARE
+    api_role text;
+BEGIN
+    FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
+        EXECUTE format('REVOKE ALL ON upcoming_sessions FROM %I', api_role);
+    END LOOP;
+END;
+$$;

@@ -1,17 +1,15 @@
--- Undoes 0007: nothing but the policies keeps organizations apart.
+-- Undoes 0007, in reverse order.
 
-DROP TRIGGER check_session_organization ON sessions;
-DROP TRIGGER refuse_id_again ON patients;
-DROP TRIGGER refuse_id_again ON therapists;
-DROP TRIGGER keep_organization ON patients;
-DROP TRIGGER keep_organization ON therapists;
-DROP FUNCTION private.check_session_organization();
-DROP FUNCTION private.refuse_id_again();
-DROP FUNCTION private.keep_organization();
-DROP INDEX idx_patients_org_therapist;
-ALTER TABLE patients DROP CONSTRAINT patients_assigned_therapist_id_fkey;
-ALTER TABLE patients ADD CONSTRAINT patients_assigned_therapist_id_fkey
-    FOREIGN KEY (assigned_therapist_id) REFERENCES therapists (id)
-    ON DELETE SET NULL;
-ALTER TABLE therapists DROP CONSTRAINT therapists_org_id_id_key;
-DROP SCHEMA private;
+DROP TRIGGER keep_revoked ON consent_records;
+DROP TRIGGER keep_patient_and_purpose ON consent_records;
+DROP TRIGGER keep_patient ON sessions;
+DROP TRIGGER check_consent ON session_recordings;
+DROP TRIGGER take_org_id ON session_recordings;
+DROP TRIGGER take_org_id ON clinical_notes;
+DROP TRIGGER take_org_id ON consent_records;
+DROP TRIGGER take_org_id ON wearable_data;
+DROP TRIGGER take_org_id ON sessions;
+DROP FUNCTION refuse_change();
+DROP FUNCTION check_recording_consent();
+DROP FUNCTION take_org_id_of_session();
+DROP FUNCTION take_org_id_of_patient();

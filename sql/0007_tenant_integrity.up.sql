@@ -1,90 +1,146 @@
--- What belongs together belongs to one organization, for every role: policies can be bypassed, this cannot.
+-- What the keys cannot say: a row without org_id takes its parent's, and a recording rests on a consent that covers it.
 
--- Nothing here is for the API; Supabase exposes no schema of this name.
-CREATE SCHEMA private;
-
-ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_id_key
-    UNIQUE (org_id, id);
-
--- The same name and one key only: a second one would tell by its name whether a foreign id exists.
-ALTER TABLE patients DROP CONSTRAINT patients_assigned_therapist_id_fkey;
-ALTER TABLE patients ADD CONSTRAINT patients_assigned_therapist_id_fkey
-    FOREIGN KEY (org_id, assigned_therapist_id) REFERENCES therapists (org_id, id)
-    ON DELETE SET NULL (assigned_therapist_id);
-
-CREATE INDEX idx_patients_org_therapist ON patients (org_id, assigned_therapist_id);
-
--- Therapists and patients keep their id and their organization, and an id is not used again within the transaction
--- that removes it: sessions are checked when they are written, and must stay right.
-CREATE FUNCTION private.keep_organization() RETURNS trigger
+-- For whoever has no token (the owner, service_role). With the caller's rights: a foreign parent and a missing one are the
+-- same error.
+CREATE FUNCTION take_org_id_of_patient() RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = ''
 AS $$
 BEGIN
-    IF NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id THEN
-        RAISE EXCEPTION 'a row of % keeps its id and its organization', TG_TABLE_NAME
-            USING ERRCODE = 'integrity_constraint_violation';
+    NEW.org_id := (SELECT org_id FROM patients WHERE id = NEW.patient_id);
+    IF NEW.org_id IS NULL THEN
+        RAISE EXCEPTION 'there is no patient %', coalesce(NEW.patient_id::text, 'without an id')
+            USING ERRCODE = 'foreign_key_violation';
     END IF;
     RETURN NEW;
 END;
 $$;
 
-CREATE FUNCTION private.refuse_id_again() RETURNS trigger
+CREATE FUNCTION take_org_id_of_session() RETURNS trigger
 LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = ''
 AS $$
 BEGIN
-    IF (TG_TABLE_NAME = 'therapists' AND EXISTS (SELECT FROM public.therapists WHERE id = OLD.id))
-        OR (TG_TABLE_NAME = 'patients' AND EXISTS (SELECT FROM public.patients WHERE id = OLD.id))
-    THEN
-        RAISE EXCEPTION 'an id of % that was deleted cannot be used again at once', TG_TABLE_NAME
-            USING ERRCODE = 'integrity_constraint_violation';
+    NEW.org_id := (SELECT org_id FROM sessions WHERE id = NEW.session_id);
+    IF NEW.org_id IS NULL THEN
+        RAISE EXCEPTION 'there is no session %', coalesce(NEW.session_id::text, 'without an id')
+            USING ERRCODE = 'foreign_key_violation';
     END IF;
-    RETURN NULL;
+    RETURN NEW;
 END;
 $$;
 
--- With its owner's rights, as it locks both people against being deleted meanwhile.
-CREATE FUNCTION private.check_session_organization() RETURNS trigger
+-- It locks what it reads, so that neither is removed meanwhile and its id used again. With the caller's rights, too.
+CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = ''
 AS $$
 DECLARE
-    therapist_org uuid := (SELECT org_id FROM public.therapists WHERE id = NEW.therapist_id FOR KEY SHARE);
-    patient_org uuid := (SELECT org_id FROM public.patients WHERE id = NEW.patient_id FOR KEY SHARE);
+    attending uuid := (SELECT patient_id FROM sessions WHERE id = NEW.session_id FOR KEY SHARE);
+    covered boolean := (
+        SELECT patient_id = attending
+            AND purpose = 'recording'
+            AND granted_at <= NEW.recorded_at
+            AND (expires_at > NEW.recorded_at) IS NOT FALSE
+            AND (revoked_at > NEW.recorded_at) IS NOT FALSE
+        FROM consent_records
+        WHERE id = NEW.consent_record_id
+            AND org_id = NEW.org_id
+        FOR KEY SHARE
+    );
 BEGIN
-    IF therapist_org IS DISTINCT FROM patient_org OR therapist_org IS NULL THEN
-        RAISE EXCEPTION 'the therapist and the patient of a session belong to one organization'
+    IF covered IS NOT TRUE THEN
+        RAISE EXCEPTION 'a recording rests on a consent of the session''s patient, for recording, in force when it was recorded'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NULL;
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION private.keep_organization() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION private.refuse_id_again() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION private.check_session_organization() FROM PUBLIC;
+CREATE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = ''
+AS $$
+BEGIN
+    RAISE EXCEPTION '%', TG_ARGV[0]
+        USING ERRCODE = 'integrity_constraint_violation';
+END;
+$$;
 
-CREATE TRIGGER keep_organization
-    BEFORE UPDATE ON therapists
-    FOR EACH ROW EXECUTE FUNCTION private.keep_organization();
+CREATE TRIGGER take_org_id
+    BEFORE INSERT ON sessions
+    FOR EACH ROW WHEN (NEW.org_id IS NULL) EXECUTE FUNCTION take_org_id_of_patient();
 
-CREATE TRIGGER keep_organization
-    BEFORE UPDATE ON patients
-    FOR EACH ROW EXECUTE FUNCTION private.keep_organization();
+CREATE TRIGGER take_org_id
+    BEFORE INSERT ON wearable_data
+    FOR EACH ROW WHEN (NEW.org_id IS NULL) EXECUTE FUNCTION take_org_id_of_patient();
 
-CREATE CONSTRAINT TRIGGER refuse_id_again
-    AFTER DELETE ON therapists
-    DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION private.refuse_id_again();
+CREATE TRIGGER take_org_id
+    BEFORE INSERT ON consent_records
+    FOR EACH ROW WHEN (NEW.org_id IS NULL) EXECUTE FUNCTION take_org_id_of_patient();
 
-CREATE CONSTRAINT TRIGGER refuse_id_again
-    AFTER DELETE ON patients
-    DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION private.refuse_id_again();
+CREATE TRIGGER take_org_id
+    BEFORE INSERT ON clinical_notes
+    FOR EACH ROW WHEN (NEW.org_id IS NULL) EXECUTE FUNCTION take_org_id_of_session();
 
-CREATE CONSTRAINT TRIGGER check_session_organization
-    AFTER INSERT OR UPDATE OF therapist_id, patient_id ON sessions
-    FOR EACH ROW EXECUTE FUNCTION private.check_session_organization();
+CREATE TRIGGER take_org_id
+    BEFORE INSERT ON session_recordings
+    FOR EACH ROW WHEN (NEW.org_id IS NULL) EXECUTE FUNCTION take_org_id_of_session();
+
+CREATE TRIGGER check_consent
+    AFTER INSERT OR UPDATE OF session_id, consent_record_id, recorded_at ON session_recordings
+    FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
+
+-- Else the other side is changed under the recording.
+CREATE TRIGGER keep_patient
+    BEFORE UPDATE ON sessions
+    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION refuse_change('a session keeps its patient');
+
+CREATE TRIGGER keep_patient_and_purpose
+    BEFORE UPDATE ON consent_records
+    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id OR NEW.purpose <> OLD.purpose)
+    EXECUTE FUNCTION refuse_change('a consent keeps its patient and its purpose');
+
+CREATE TRIGGER keep_revoked
+    BEFORE UPDATE ON consent_records
+    FOR EACH ROW WHEN (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at)
+    EXECUTE FUNCTION refuse_change('a consent that was revoked stays so');
+
+-- A trigger looks at what is written from now on; this looks at what is there.
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT
+        FROM session_recordings
+        JOIN sessions ON sessions.id = session_id
+        JOIN consent_records AS consent ON consent.id = consent_record_id
+        WHERE consent.patient_id <> sessions.patient_id
+            OR purpose <> 'recording'
+            OR granted_at > recorded_at
+            OR consent.expires_at <= recorded_at
+            OR revoked_at <= recorded_at
+    ) THEN
+        RAISE EXCEPTION 'there are recordings whose consent does not cover them; mend them first'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+END;
+$$;
+
+-- Where the functions find their tables: in the schema that they were made in, whatever the caller's path and temporary
+-- tables are. Nobody calls them but the triggers.
+REVOKE EXECUTE ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(), refuse_change()
+    FROM PUBLIC;
+DO $$
+DECLARE
+    api_role text;
+BEGIN
+    EXECUTE format('ALTER FUNCTION take_org_id_of_patient() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION take_org_id_of_session() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION check_recording_consent() SET search_path = %I, pg_temp', current_schema());
+    FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
+        EXECUTE format(
+            'REVOKE ALL ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
+                refuse_change() FROM %I',
+            api_role
+        );
+    END LOOP;
+END;
+$$;

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.schema.rows import Database
 
 ID = ("id", "uuid", "NOT NULL", "gen_random_uuid()")
+ORG = ("org_id", "uuid", "NOT NULL", "current_org_id()")
 CREATED = ("created_at", "timestamp with time zone", "NOT NULL", "now()")
 UPDATED = ("updated_at", "timestamp with time zone", "NOT NULL", "now()")
 
@@ -26,7 +27,7 @@ COLUMNS = {
     ],
     "therapists": [
         ID,
-        ("org_id", "uuid", "NOT NULL", None),
+        ORG,
         ("email", "text", "NULL", None),
         ("full_name", "text", "NOT NULL", None),
         ("license_number", "text", "NULL", None),
@@ -36,7 +37,7 @@ COLUMNS = {
     ],
     "patients": [
         ID,
-        ("org_id", "uuid", "NOT NULL", None),
+        ORG,
         ("assigned_therapist_id", "uuid", "NULL", None),
         ("full_name", "text", "NOT NULL", None),
         ("phone", "text", "NULL", None),
@@ -47,6 +48,7 @@ COLUMNS = {
     ],
     "sessions": [
         ID,
+        ORG,
         ("therapist_id", "uuid", "NOT NULL", None),
         ("patient_id", "uuid", "NOT NULL", None),
         ("scheduled_at", "timestamp with time zone", "NOT NULL", None),
@@ -57,6 +59,7 @@ COLUMNS = {
     ],
     "clinical_notes": [
         ID,
+        ORG,
         ("session_id", "uuid", "NOT NULL", None),
         ("note_type", "text", "NOT NULL", None),
         ("content", "jsonb", "NOT NULL", "'{}'::jsonb"),
@@ -67,6 +70,7 @@ COLUMNS = {
     ],
     "session_recordings": [
         ID,
+        ORG,
         ("session_id", "uuid", "NOT NULL", None),
         ("consent_record_id", "uuid", "NULL", None),
         ("storage_path", "text", "NULL", None),
@@ -81,6 +85,7 @@ COLUMNS = {
     ],
     "wearable_data": [
         ID,
+        ORG,
         ("patient_id", "uuid", "NOT NULL", None),
         ("data_type", "text", "NOT NULL", None),
         ("metrics", "jsonb", "NOT NULL", "'{}'::jsonb"),
@@ -88,6 +93,7 @@ COLUMNS = {
     ],
     "consent_records": [
         ID,
+        ORG,
         ("patient_id", "uuid", "NOT NULL", None),
         ("purpose", "text", "NOT NULL", None),
         ("notice_version", "text", "NULL", None),
@@ -101,7 +107,8 @@ COLUMNS = {
     ],
     "audit_logs": [
         ID,
-        ("org_id", "uuid", "NULL", None),
+        ("org_id", "uuid", "NULL", "current_org_id()"),
+        ("organization_id", "uuid", "NULL", None),
         ("organization_name", "text", "NULL", None),
         ("actor_id", "uuid", "NULL", None),
         ("action", "text", "NOT NULL", None),

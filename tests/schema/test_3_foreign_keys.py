@@ -56,6 +56,8 @@ def test_a_foreign_key_refuses_what_does_not_exist(database: Database, table: st
             t, jsonb_build_object('id', gen_random_uuid(), '{column}', %s::uuid, 'abha_id', NULL, 'email', NULL)
         )).* FROM {table} t WHERE id = %s
     """
+    if (table, column) == ("patients", "org_id"):
+        copy = copy.replace("'abha_id', NULL", "'abha_id', NULL, 'assigned_therapist_id', NULL")
     with pytest.raises(psycopg.errors.ForeignKeyViolation) as error:
         database.execute(copy, [uuid4(), ids[table]])
     assert error.value.diag.constraint_name == f"{table}_{column}_fkey"
@@ -67,7 +69,8 @@ def test_deleting_an_organization_removes_all_but_its_audit_trail(database: Data
     remove(database, "organizations", ids["organizations"])
     for table in TABLES:
         expected = {other[table]} | ({ids[table]} if table == "audit_logs" else set())
-        assert {row[0] for row in database.execute(f"SELECT id FROM {table}")} == expected
+        words = "WHERE action = 'login'" if table == "audit_logs" else ""
+        assert {row[0] for row in database.execute(f"SELECT id FROM {table} {words}")} == expected
     assert database.execute("SELECT org_id FROM audit_logs WHERE id = %s", [ids["audit_logs"]]).fetchone() == (None,)
 
 

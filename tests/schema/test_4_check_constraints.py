@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.schema.rows import add, organization
 
 if TYPE_CHECKING:
     from tests.schema.rows import Database
 
-CHECKS = [
+BAD_PATHS: list[object] = [
+    "https://bucket.example.org/1.opus",
+    "s3://bucket/1.opus",
+    "//evil.com/../x",
+    "1.opus",
+    "/{org}/1.opus",
+    "{org}",
+    "{org}/",
+    "{org}x/1.opus",
+    "{org}//1.opus",
+    "{org}/../other/1.opus",
+    "{org}/a/..",
+    "{org}/./1.opus",
+    "{org}/a/",
+    "",
+    "00000000-0000-4000-8000-000000000000/1.opus",
+]
+NO_OBJECTS: list[object] = [Jsonb([]), Jsonb("x"), Jsonb(1), Jsonb(None)]
+
+CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
     ("check_subscription_tier", "organizations", "subscription_tier", ["free", "pro", "biosync"], ["gold", "Free", ""]),
     (
         "check_session_status",
@@ -27,16 +47,32 @@ CHECKS = [
         "check_recording_storage_path",
         "session_recordings",
         "storage_path",
-        ["org/session/1.opus", None],
-        ["https://bucket.example.org/1.opus", "s3://bucket/1.opus"],
+        ["{org}/session/1.opus", "{org}/a b..c", None],
+        [*BAD_PATHS],
     ),
+    ("check_consent_document_path", "consent_records", "document_path", ["{org}/consent.pdf", None], BAD_PATHS),
+    ("check_organization_name", "organizations", "name", ["Asha", " é "], ["", "  ", "\n\t"]),
+    ("check_therapist_name", "therapists", "full_name", ["Dr. Rao"], ["", " "]),
+    ("check_patient_name", "patients", "full_name", ["Meera"], ["", " "]),
+    ("check_patient_abha_id", "patients", "abha_id", ["91-1", None], ["", " "]),
+    ("check_session_scheduled_at", "sessions", "scheduled_at", ["2030-01-01"], ["infinity", "-infinity"]),
+    *(
+        (name, table, column, [{}, {"a": [1]}], NO_OBJECTS)
+        for name, table, column in (
+            ("check_organization_settings", "organizations", "settings"),
+            ("check_patient_demographics", "patients", "demographics"),
+            ("check_note_content", "clinical_notes", "content"),
+            ("check_wearable_metrics", "wearable_data", "metrics"),
+        )
+    ),
+    ("check_consent_expires_after_granted", "consent_records", "expires_at", ["2999-01-01", None], ["2001-01-01"]),
     ("check_recording_duration", "session_recordings", "duration_seconds", [0, 3600, None], [-1]),
     ("check_recording_size", "session_recordings", "size_bytes", [0, 5_000_000_000, None], [-1]),
     (
         "check_consent_purpose",
         "consent_records",
         "purpose",
-        ["treatment", "recording", "ai_processing", "wearable_data", "data_sharing"],
+        ["treatment", "recording", "ai_processing", "wearable_data", "data_sharing", "recording"],
         ["marketing"],
     ),
     ("check_consent_revoked_after_granted", "consent_records", "revoked_at", ["2999-01-01", None], ["2001-01-01"]),
@@ -47,18 +83,39 @@ CHECKS = [
 def test_a_check_lets_good_values_through_and_refuses_bad_ones(
     database: Database, constraint: str, table: str, column: str, good: list[object], bad: list[object]
 ) -> None:
-    organization(database)
+    org = str(organization(database)["organizations"])
+    database.execute(
+        "DROP TRIGGER keep_patient_and_purpose ON consent_records; DROP TRIGGER keep_revoked ON consent_records"
+    )
+
+    def written(value: object) -> object:
+        return (
+            value.replace("{org}", org)
+            if isinstance(value, str)
+            else Jsonb(value)
+            if isinstance(value, dict)
+            else value
+        )
+
     for value in good:
-        database.execute(f"UPDATE {table} SET {column} = %s", [value])
+        database.execute(f"UPDATE {table} SET {column} = %s", [written(value)])
     for value in bad:
         with pytest.raises(psycopg.errors.CheckViolation) as error:
-            database.execute(f"UPDATE {table} SET {column} = %s", [value])
+            database.execute(f"UPDATE {table} SET {column} = %s", [written(value)])
         assert error.value.diag.constraint_name == constraint
 
 
 def test_there_are_these_checks_and_no_other(database: Database) -> None:
     query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
-    assert sorted(name for (name,) in database.execute(query)) == sorted(check[0] for check in CHECKS)
+    names = [check[0] for check in CHECKS] + ["check_audit_details"]
+    assert sorted(name for (name,) in database.execute(query)) == sorted(names)
+
+
+def test_the_details_of_an_audit_row_are_an_object(database: Database) -> None:
+    for value in NO_OBJECTS:
+        with pytest.raises(psycopg.errors.CheckViolation) as error:
+            add(database, "audit_logs", action="x", details=value)
+        assert error.value.diag.constraint_name == "check_audit_details"
 
 
 def refused(database: Database, index: str, table: str, **values: object) -> None:
@@ -82,16 +139,19 @@ def test_an_organization_has_one_patient_per_abha_id(database: Database) -> None
 
 
 def test_a_recordings_path_is_one_recordings_only(database: Database) -> None:
-    session = organization(database)["sessions"]
-    add(database, "session_recordings", session_id=session, storage_path="a/1")
-    refused(database, "idx_session_recordings_path", "session_recordings", session_id=session, storage_path="a/1")
+    ids = organization(database)
+    session, path = ids["sessions"], f"{ids['organizations']}/1"
+    add(database, "session_recordings", session_id=session, storage_path=path)
+    refused(database, "idx_session_recordings_path", "session_recordings", session_id=session, storage_path=path)
     for _ in range(2):
         add(database, "session_recordings", session_id=session, storage_path=None)
 
 
-def test_a_patient_has_one_open_consent_per_purpose(database: Database) -> None:
+def test_a_patient_has_one_consent_without_an_end_per_purpose(database: Database) -> None:
     patient = organization(database)["patients"]
+    for end in ("2029-01-01", "2031-01-01"):  # one that has expired, or will, does not block its renewal
+        add(database, "consent_records", patient_id=patient, purpose="recording", expires_at=end)
     refused(database, "idx_consent_records_open", "consent_records", patient_id=patient, purpose="recording")
     add(database, "consent_records", patient_id=patient, purpose="treatment")
-    database.execute("UPDATE consent_records SET revoked_at = now()")
+    database.execute("UPDATE consent_records SET revoked_at = '2999-01-01' WHERE expires_at IS NULL")
     add(database, "consent_records", patient_id=patient, purpose="recording")

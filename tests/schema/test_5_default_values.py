@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_created_at_defaults_to_now(database: Database, table: str) -> None:
     with database.transaction():
         organization(database)
-        assert database.execute(f"SELECT created_at = now() FROM {table}").fetchall() == [(True,)]
+        assert database.execute(f"SELECT DISTINCT created_at = now() FROM {table}").fetchall() == [(True,)]
 
 
 @pytest.mark.parametrize("table", TABLES)

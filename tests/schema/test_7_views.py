@@ -49,7 +49,7 @@ def test_the_view_reads_with_its_callers_rights(database: Database) -> None:
     # Row level security lets a role without a policy see nothing; the view must not show it more.
     nosy = f"nosy_{RUN}"
     database.execute(f"CREATE ROLE {nosy}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {nosy}")
-    database.execute(f"GRANT EXECUTE ON FUNCTION private.current_org_id() TO {nosy}")
+    database.execute(f"GRANT EXECUTE ON FUNCTION current_org_id() TO {nosy}")
     try:
         organization(database)
         database.execute(f"SET ROLE {nosy}")

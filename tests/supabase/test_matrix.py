@@ -18,6 +18,43 @@ COMMANDS = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 CALLERS = ["own tenant", "other tenant", "no claim", "malformed claim", "user_metadata", "anon", "service_role"]
 
 WRITTEN = {"patients", "sessions", "clinical_notes", "session_recordings", "consent_records"}
+# A column that an UPDATE may name.
+EDITABLE = {
+    "organizations": "settings",
+    "therapists": "specialization",
+    "patients": "phone",
+    "sessions": "status",
+    "clinical_notes": "content",
+    "session_recordings": "media_type",
+    "wearable_data": "metrics",
+    "consent_records": "document_path",
+    "audit_logs": "action",
+    "upcoming_sessions": "status",
+}
+# What a signed-in user may name in an INSERT, and in an UPDATE: nothing that is evidence.
+COLUMNS = {
+    "patients": (
+        "id org_id assigned_therapist_id full_name phone abha_id demographics",
+        "assigned_therapist_id full_name phone abha_id demographics",
+    ),
+    "sessions": (
+        "id org_id therapist_id patient_id scheduled_at status duration_minutes",
+        "therapist_id scheduled_at status duration_minutes",
+    ),
+    "clinical_notes": (
+        "id org_id session_id note_type content ai_generated_summary approved_by_therapist",
+        "note_type content ai_generated_summary approved_by_therapist",
+    ),
+    "session_recordings": (
+        "id org_id session_id consent_record_id storage_path media_type duration_seconds size_bytes recorded_at expires_at deleted_at",
+        "storage_path media_type duration_seconds size_bytes recorded_at expires_at deleted_at",
+    ),
+    "consent_records": (
+        "id org_id patient_id purpose notice_version granted_at expires_at granted_by document_path",
+        "expires_at revoked_at document_path",
+    ),
+    "wearable_data": ("id org_id patient_id data_type metrics recorded_at", ""),
+}
 GRANTED = {
     "authenticated": {
         "SELECT": set(RELATIONS),
@@ -31,7 +68,7 @@ GRANTED = {
         "INSERT": set(TABLES),
         "UPDATE": set(TABLES) - {"audit_logs"},
         "DELETE": set(TABLES) - {"audit_logs"},
-        "TRUNCATE": set(TABLES) - {"audit_logs", "organizations"},  # its CASCADE reaches the audit log
+        "TRUNCATE": set[str](),
     },
     "anon": {command: set[str]() for command in COMMANDS},
 }
@@ -81,10 +118,10 @@ def attempt(platform: Platform, database: psycopg.Connection[Any], relation: str
         return database.execute(query, [*values.values()]).rowcount
     query = {
         "SELECT": sql.SQL("SELECT * FROM {} WHERE id = %s"),
-        "UPDATE": sql.SQL("UPDATE {} SET id = id WHERE id = %s"),
+        "UPDATE": sql.SQL("UPDATE {} SET {column} = {column} WHERE id = %s"),
         "DELETE": sql.SQL("DELETE FROM {} WHERE id = %s"),
         "TRUNCATE": sql.SQL("TRUNCATE {} CASCADE"),
-    }[command].format(name)
+    }[command].format(name, column=sql.Identifier(EDITABLE[relation]))
     result = database.execute(query, None if command == "TRUNCATE" else [row])
     return 1 if command == "TRUNCATE" else result.rowcount
 
@@ -103,8 +140,8 @@ def test_the_answer_is_the_one_expected(platform: Platform, relation: str, comma
                 attempt(platform, database, relation, command)
         elif caller in ("own tenant", "service_role"):
             assert attempt(platform, database, relation, command) == 1
-        elif command == "INSERT":
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security policy"):
+        elif command == "INSERT":  # the parent is not to be seen, else the policy says no
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation)):
                 attempt(platform, database, relation, command)
         else:
             assert attempt(platform, database, relation, command) == 0
@@ -113,8 +150,12 @@ def test_the_answer_is_the_one_expected(platform: Platform, relation: str, comma
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_a_tenant_sees_its_own_rows_and_no_others(platform: Platform, relation: str) -> None:
     table = "sessions" if relation == "upcoming_sessions" else relation
+    words = "WHERE action = 'login'" if table == "audit_logs" else ""
     with platform.request(claims=platform.own()) as database:
-        assert database.execute(f"SELECT id FROM {relation}").fetchall() == [(platform.ours[table],)]
+        assert database.execute(f"SELECT id FROM {relation} {words}").fetchall() == [(platform.ours[table],)]
+        of = "id" if table == "organizations" else "org_id"
+        organizations = database.execute(f"SELECT DISTINCT {of} FROM {relation}").fetchall()
+        assert organizations == [(platform.ours["organizations"],)]
     for claimed in (
         "",
         "null",
@@ -143,13 +184,124 @@ def test_nobody_but_its_owner_reaches_the_ledger(platform: Platform) -> None:
 def test_no_function_can_be_called_over_the_api(platform: Platform) -> None:
     query = """
         SELECT proname, rolname FROM pg_proc, pg_roles
-        WHERE pronamespace IN ('public'::regnamespace, 'private'::regnamespace) AND rolname IN ('anon', 'authenticated')
+        WHERE pronamespace = 'public'::regnamespace AND rolname IN ('anon', 'authenticated', 'service_role')
             AND has_function_privilege(rolname, pg_proc.oid, 'EXECUTE')
+        ORDER BY rolname
     """
-    assert platform.owner.execute(query).fetchall() == [("current_org_id", "authenticated")]
-    assert platform.owner.execute("SELECT has_schema_privilege('authenticated', 'private', 'USAGE')").fetchone() == (
-        False,
-    )
+    assert platform.owner.execute(query).fetchall() == [
+        ("current_org_id", "authenticated"),
+        ("current_org_id", "service_role"),
+    ]
+
+
+def test_the_privileges_are_these_and_no_other(platform: Platform) -> None:
+    query = """
+        SELECT grantee::regrole::text, relname, array_agg(privilege_type ORDER BY privilege_type)
+        FROM pg_class, aclexplode(relacl)
+        WHERE relnamespace = 'public'::regnamespace AND grantee <> relowner GROUP BY 1, 2
+    """
+    found = {(role, name): privileges for role, name, privileges in platform.owner.execute(query)}
+    expected: dict[tuple[str, str], list[str]] = {}
+    for relation in RELATIONS:
+        expected["authenticated", relation] = ["INSERT", "SELECT"] if relation == "wearable_data" else ["SELECT"]
+        everything = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+        expected["service_role", relation] = {"audit_logs": ["INSERT", "SELECT"], "upcoming_sessions": ["SELECT"]}.get(
+            relation, everything
+        )
+    assert found == expected
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_signed_in_user_names_these_columns_and_no_other(platform: Platform, table: str) -> None:
+    columns = [
+        name
+        for (name,) in platform.owner.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+            [table],
+        )
+    ]
+    for command, allowed in zip(("INSERT", "UPDATE"), COLUMNS[table], strict=True):
+        query = "SELECT has_column_privilege('authenticated', %s, %s, %s)"
+        may = [name for name in columns if platform.owner.execute(query, [table, name, command]).fetchone() == (True,)]
+        assert sorted(may) == sorted(allowed.split())
+
+
+@pytest.mark.parametrize("given", ["right", "wrong", "not"])
+@pytest.mark.parametrize("role", ["authenticated", "service_role"])
+@pytest.mark.parametrize("table", sorted(WRITTEN | {"wearable_data"}))
+def test_org_id_given_right_wrong_and_not(platform: Platform, table: str, role: str, given: str) -> None:
+    ids, theirs = platform.ours, platform.theirs
+    values: dict[str, object] = {
+        "patients": {"full_name": "x", "assigned_therapist_id": ids["therapists"]},
+        "sessions": {"therapist_id": ids["therapists"], "patient_id": ids["patients"], "scheduled_at": "2999-01-01"},
+        "clinical_notes": {"session_id": ids["sessions"], "note_type": "dap"},
+        "session_recordings": {"session_id": ids["sessions"]},
+        "wearable_data": {"patient_id": ids["patients"], "data_type": "hrv", "recorded_at": "2030-01-01"},
+        "consent_records": {"patient_id": ids["patients"], "purpose": "treatment"},
+    }[table]  # type: ignore[assignment]
+    if given != "not":
+        values["org_id"] = (ids if given == "right" else theirs)["organizations"]
+    claims = platform.own() if role == "authenticated" else None
+    with platform.request(role, claims) as database:
+        if given == "wrong" or (given == "not" and table == "patients" and role == "service_role"):
+            refusals = (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
+            with pytest.raises(refusals):
+                add(database, table, **values)
+        else:
+            new = add(database, table, **values)
+            database.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            found = database.execute(f"SELECT org_id FROM {table} WHERE id = %s", [new]).fetchone()
+            assert found == (ids["organizations"],)
+
+
+@pytest.mark.parametrize("role", ["service_role", "authenticated"])
+def test_nobody_hangs_a_function_on_a_table(platform: Platform, role: str) -> None:
+    with platform.request(role, platform.own()) as database:
+        assert database.execute(
+            "SELECT bool_or(has_table_privilege(oid, 'TRIGGER, REFERENCES, TRUNCATE')) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
+        ).fetchone() == (False,)
+        database.execute("CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.execute("CREATE TRIGGER t AFTER DELETE ON therapists FOR EACH ROW EXECUTE FUNCTION pg_temp.f()")
+
+
+EVIDENCE = {
+    "un-revoke a consent": "UPDATE consent_records SET revoked_at = NULL",
+    "revoke it at another time": "UPDATE consent_records SET revoked_at = '2999-01-01'",
+    "date a consent back": "UPDATE consent_records SET granted_at = '2001-01-01'",
+    "move a consent": "UPDATE consent_records SET patient_id = %(patient)s",
+    "change its purpose": "UPDATE consent_records SET purpose = 'treatment'",
+    "move a session": "UPDATE sessions SET patient_id = %(patient)s",
+    "move a note": "UPDATE clinical_notes SET session_id = %(session)s",
+    "move a recording": "UPDATE session_recordings SET session_id = %(session)s",
+    "forge created_at": "UPDATE clinical_notes SET created_at = '2001-01-01'",
+    "forge updated_at": "INSERT INTO patients (full_name, updated_at) VALUES ('x', '2001-01-01')",
+    "add a revoked consent": "INSERT INTO consent_records (patient_id, purpose, revoked_at) VALUES (%(patient)s, 'treatment', now())",
+}
+
+
+@pytest.mark.parametrize("what", EVIDENCE)
+def test_a_signed_in_user_does_not_rewrite_evidence(platform: Platform, what: str) -> None:
+    with platform.request(claims=platform.own()) as database:
+        patient = add(database, "patients", full_name="other")
+        session = add(
+            database,
+            "sessions",
+            patient_id=patient,
+            therapist_id=platform.ours["therapists"],
+            scheduled_at="2030-01-01",
+        )
+        database.execute("UPDATE consent_records SET revoked_at = now()")
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)):
+            database.execute(EVIDENCE[what], {"patient": patient, "session": session})
+
+
+def test_what_a_person_edits_can_be_edited(platform: Platform) -> None:
+    with platform.request(claims=platform.own()) as database:
+        for table in sorted(WRITTEN):
+            columns = COLUMNS[table][1].split()
+            changes = ", ".join(f"{column} = {column}" for column in columns)
+            assert database.execute(f"UPDATE {table} SET {changes} WHERE id = %s", [platform.ours[table]]).rowcount == 1
 
 
 def test_a_row_cannot_be_moved_to_another_tenant(platform: Platform) -> None:
@@ -197,6 +349,7 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
             holders = sql.SQL(", ").join([sql.SQL("%s")] * len(values))
             query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), columns, holders)
             database.execute(query, [*values.values()])
+            database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the request's end
 
 
 @pytest.mark.parametrize(
@@ -234,6 +387,7 @@ def test_no_error_tells_whether_a_foreign_id_exists(platform: Platform, column: 
             database.execute(
                 f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))})", [*row.values()]
             )
+            database.execute("SET CONSTRAINTS ALL IMMEDIATE")
         diag = error.value.diag
         fields = (diag.sqlstate, diag.message_primary, diag.constraint_name, diag.message_detail)
         said.append(str(fields).replace(identifier, "ID"))

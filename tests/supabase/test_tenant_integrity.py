@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CROSSED = """
     SELECT count(*) FROM sessions s JOIN therapists t ON t.id = s.therapist_id JOIN patients p ON p.id = s.patient_id
-    WHERE t.org_id <> p.org_id
+    WHERE t.org_id <> s.org_id OR p.org_id <> s.org_id
 """
 
 
@@ -42,6 +42,17 @@ def test_no_role_can_cross_tenants(own_platform: Platform, role: str, query: str
     with pytest.raises(psycopg.IntegrityError), database.transaction():
         database.execute(f"SET LOCAL ROLE {role}")
         database.execute(query, ids)
+    assert database.execute(CROSSED).fetchone() == (0,)
+
+
+def test_a_deferred_key_that_is_checked_early_lets_no_id_move(database: Database) -> None:
+    ours, theirs = organization(database, "ours"), organization(database, "theirs")
+    free = add(database, "therapists", org_id=ours["organizations"], full_name="free")
+    with pytest.raises(psycopg.IntegrityError), database.transaction():
+        database.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        database.execute("UPDATE sessions SET therapist_id = %s WHERE id = %s", [free, ours["sessions"]])
+        database.execute("SET CONSTRAINTS ALL DEFERRED")
+        again(database, {"therapists": free}, theirs)
     assert database.execute(CROSSED).fetchone() == (0,)
 
 

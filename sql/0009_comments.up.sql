@@ -1,8 +1,6 @@
 -- What everything means, in which unit and format, and what is personal: the dashboard, the API's documentation and other
 -- tools show it.
 
-COMMENT ON SCHEMA private IS 'Helpers of policies and triggers; not exposed by the API.';
-
 COMMENT ON TABLE organizations IS 'A clinic or practice: the tenant to which everything else belongs.';
 COMMENT ON COLUMN organizations.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN organizations.name IS 'The name under which it works.';
@@ -13,7 +11,7 @@ COMMENT ON COLUMN organizations.updated_at IS 'When the row was last changed; ke
 
 COMMENT ON TABLE therapists IS 'A person who treats patients for one organization. Personal data.';
 COMMENT ON COLUMN therapists.id IS 'Primary key, a random UUID.';
-COMMENT ON COLUMN therapists.org_id IS 'The organization, for ever.';
+COMMENT ON COLUMN therapists.org_id IS 'The organization. When not given it is the token''s.';
 COMMENT ON COLUMN therapists.email IS 'Work e-mail address, unique in the organization, case aside. Personal data.';
 COMMENT ON COLUMN therapists.full_name IS 'Name as patients see it. Personal data.';
 COMMENT ON COLUMN therapists.license_number IS 'Number of the licence to practise, as the register writes it. Personal data.';
@@ -23,7 +21,7 @@ COMMENT ON COLUMN therapists.updated_at IS 'When the row was last changed; kept 
 
 COMMENT ON TABLE patients IS 'A person in treatment with one organization. Personal health data.';
 COMMENT ON COLUMN patients.id IS 'Primary key, a random UUID.';
-COMMENT ON COLUMN patients.org_id IS 'The organization, for ever.';
+COMMENT ON COLUMN patients.org_id IS 'The organization. When not given it is the token''s.';
 COMMENT ON COLUMN patients.assigned_therapist_id IS 'The therapist in charge, of the same organization; null when there is none. Personal health data.';
 COMMENT ON COLUMN patients.full_name IS 'Legal name. Personal data.';
 COMMENT ON COLUMN patients.phone IS 'Phone number, E.164 (+919876543210). Personal data.';
@@ -34,6 +32,7 @@ COMMENT ON COLUMN patients.updated_at IS 'When the row was last changed; kept by
 
 COMMENT ON TABLE sessions IS 'A therapy session of one patient with one therapist, both of one organization. Personal health data.';
 COMMENT ON COLUMN sessions.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN sessions.org_id IS 'The organization, its patient''s. When not given it is the token''s, else the patient''s.';
 COMMENT ON COLUMN sessions.therapist_id IS 'Who conducts it.';
 COMMENT ON COLUMN sessions.patient_id IS 'Who attends it. Personal health data.';
 COMMENT ON COLUMN sessions.scheduled_at IS 'When it begins (UTC instant). Personal health data.';
@@ -44,6 +43,7 @@ COMMENT ON COLUMN sessions.updated_at IS 'When the row was last changed; kept by
 
 COMMENT ON TABLE clinical_notes IS 'What is written down about a session. Personal health data.';
 COMMENT ON COLUMN clinical_notes.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN clinical_notes.org_id IS 'The organization, its session''s. When not given it is the token''s, else the session''s.';
 COMMENT ON COLUMN clinical_notes.session_id IS 'The session; the note goes when it goes.';
 COMMENT ON COLUMN clinical_notes.note_type IS 'The form: soap, dap or progress.';
 COMMENT ON COLUMN clinical_notes.content IS 'The note, a JSON object with the parts of its form. Personal health data.';
@@ -54,9 +54,10 @@ COMMENT ON COLUMN clinical_notes.updated_at IS 'When the row was last changed; k
 
 COMMENT ON TABLE session_recordings IS 'A recording of a session: where its file is, and on which consent it rests. Personal health data.';
 COMMENT ON COLUMN session_recordings.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN session_recordings.org_id IS 'The organization, its session''s. When not given it is the token''s, else the session''s.';
 COMMENT ON COLUMN session_recordings.session_id IS 'The session; the row goes when it goes, the file in Storage does not.';
-COMMENT ON COLUMN session_recordings.consent_record_id IS 'The consent that it rests on; null when that was deleted. Personal health data.';
-COMMENT ON COLUMN session_recordings.storage_path IS 'Path in a private bucket, never a URL; null until the upload is done.';
+COMMENT ON COLUMN session_recordings.consent_record_id IS 'The consent that it rests on: the same patient''s, for recording, in force at recorded_at; null when that was deleted. Personal health data.';
+COMMENT ON COLUMN session_recordings.storage_path IS 'Where the file is in a private bucket, ORG_ID/…, never a URL; null until the upload is done. Personal health data.';
 COMMENT ON COLUMN session_recordings.media_type IS 'MIME type, as audio/ogg.';
 COMMENT ON COLUMN session_recordings.duration_seconds IS 'Length in seconds.';
 COMMENT ON COLUMN session_recordings.size_bytes IS 'Size of the file in bytes.';
@@ -68,6 +69,7 @@ COMMENT ON COLUMN session_recordings.updated_at IS 'When the row was last change
 
 COMMENT ON TABLE wearable_data IS 'A measurement by a patient''s wearable device; only ever added to. Personal health data.';
 COMMENT ON COLUMN wearable_data.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN wearable_data.org_id IS 'The organization, its patient''s. When not given it is the token''s, else the patient''s.';
 COMMENT ON COLUMN wearable_data.patient_id IS 'Whose measurement it is. Personal health data.';
 COMMENT ON COLUMN wearable_data.data_type IS 'What was measured, as heart_rate, hrv, sleep or steps. Personal health data.';
 COMMENT ON COLUMN wearable_data.metrics IS 'The values with their units, a JSON object. Personal health data.';
@@ -75,32 +77,35 @@ COMMENT ON COLUMN wearable_data.recorded_at IS 'When the device measured (UTC in
 
 COMMENT ON TABLE consent_records IS 'A consent that a patient, or a guardian, gave. Active from granted_at until expires_at or revoked_at. Personal health data.';
 COMMENT ON COLUMN consent_records.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN consent_records.org_id IS 'The organization, its patient''s. When not given it is the token''s, else the patient''s.';
 COMMENT ON COLUMN consent_records.patient_id IS 'Whose consent it is. Personal health data.';
 COMMENT ON COLUMN consent_records.purpose IS 'What for: treatment, recording, ai_processing, wearable_data or data_sharing. One open consent for each.';
 COMMENT ON COLUMN consent_records.notice_version IS 'Version of the privacy notice that was shown.';
 COMMENT ON COLUMN consent_records.granted_at IS 'When it was given (UTC instant).';
-COMMENT ON COLUMN consent_records.expires_at IS 'When it ends by itself; null for no date.';
-COMMENT ON COLUMN consent_records.revoked_at IS 'When it was taken back, not before granted_at; null while it stands.';
+COMMENT ON COLUMN consent_records.expires_at IS 'When it ends by itself, after granted_at; null for no date.';
+COMMENT ON COLUMN consent_records.revoked_at IS 'When it was taken back, not before granted_at; null while it stands. Once set it stays.';
 COMMENT ON COLUMN consent_records.granted_by IS 'The guardian who gave it; null when the patient did. Personal data.';
-COMMENT ON COLUMN consent_records.document_path IS 'Path of the signed document in a private bucket, never a URL.';
+COMMENT ON COLUMN consent_records.document_path IS 'Where the signed form is in a private bucket, ORG_ID/…, never a URL; null for none. Personal health data.';
 COMMENT ON COLUMN consent_records.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN consent_records.updated_at IS 'When the row was last changed; kept by a trigger.';
 
 COMMENT ON TABLE audit_logs IS 'Who did what, when: only ever added to, and kept when the organization is deleted. Personal data.';
 COMMENT ON COLUMN audit_logs.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN audit_logs.org_id IS 'The organization; null when it was deleted or for the platform''s own acts.';
+COMMENT ON COLUMN audit_logs.organization_id IS 'The organization, also when it was deleted; filled by a trigger.';
 COMMENT ON COLUMN audit_logs.organization_name IS 'Its name when the row was written; filled by a trigger.';
 COMMENT ON COLUMN audit_logs.actor_id IS 'Who acted, the id in the token; no foreign key, so that it stays. Personal data.';
-COMMENT ON COLUMN audit_logs.action IS 'What was done, as login, read, insert, update, delete or export.';
+COMMENT ON COLUMN audit_logs.action IS 'INSERT, UPDATE or DELETE as triggers write it; login, read, export and the like as the server adds it.';
 COMMENT ON COLUMN audit_logs.table_name IS 'The table that it was done to; null for none.';
 COMMENT ON COLUMN audit_logs.record_id IS 'The id of the row that it was done to; null for none.';
-COMMENT ON COLUMN audit_logs.details IS 'The names of the fields that changed, a JSON object; never clinical text.';
+COMMENT ON COLUMN audit_logs.details IS 'Of an UPDATE the names of the columns that changed (changed, a list), but for updated_at; a JSON object, never clinical text.';
 COMMENT ON COLUMN audit_logs.ip_address IS 'Where from. Personal data.';
 COMMENT ON COLUMN audit_logs.user_agent IS 'With which program, as the browser says. Personal data.';
-COMMENT ON COLUMN audit_logs.created_at IS 'When the row was written (UTC instant).';
+COMMENT ON COLUMN audit_logs.created_at IS 'When the row was written (UTC instant); the server''s, whatever the writer says.';
 
 COMMENT ON VIEW upcoming_sessions IS 'The sessions to come that are scheduled, with both names; each caller sees what the policies let through. Personal health data.';
 COMMENT ON COLUMN upcoming_sessions.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN upcoming_sessions.org_id IS 'The organization.';
 COMMENT ON COLUMN upcoming_sessions.therapist_id IS 'Who conducts it.';
 COMMENT ON COLUMN upcoming_sessions.patient_id IS 'Who attends it. Personal health data.';
 COMMENT ON COLUMN upcoming_sessions.scheduled_at IS 'When it begins (UTC instant). Personal health data.';
@@ -111,10 +116,12 @@ COMMENT ON COLUMN upcoming_sessions.updated_at IS 'When the row was last changed
 COMMENT ON COLUMN upcoming_sessions.therapist_name IS 'Full name of the therapist. Personal data.';
 COMMENT ON COLUMN upcoming_sessions.patient_name IS 'Full name of the patient. Personal data.';
 
+COMMENT ON FUNCTION current_org_id() IS 'The tenant of the request: app_metadata.org_id of the token, null where it is missing or no uuid.';
 COMMENT ON FUNCTION update_updated_at_column() IS 'Trigger: sets updated_at to the time of the transaction.';
-COMMENT ON FUNCTION private.keep_organization() IS 'Trigger: a therapist or patient keeps id and organization.';
-COMMENT ON FUNCTION private.refuse_id_again() IS 'Trigger: an id that was deleted is not used again in the same transaction.';
-COMMENT ON FUNCTION private.check_session_organization() IS 'Trigger: a session''s therapist and patient belong to one organization.';
-COMMENT ON FUNCTION private.current_org_id() IS 'The tenant of the request: app_metadata.org_id of the token, null where it is missing or no uuid.';
-COMMENT ON FUNCTION private.name_organization() IS 'Trigger: copies the organization''s name into the audit log.';
-COMMENT ON FUNCTION private.keep_audit_log() IS 'Trigger: refuses to change or remove rows of the audit log.';
+COMMENT ON FUNCTION take_org_id_of_patient() IS 'Trigger: a row without org_id takes its patient''s.';
+COMMENT ON FUNCTION take_org_id_of_session() IS 'Trigger: a row without org_id takes its session''s.';
+COMMENT ON FUNCTION check_recording_consent() IS 'Trigger: a recording''s consent is its patient''s, for recording, and was in force.';
+COMMENT ON FUNCTION refuse_change() IS 'Trigger: refuses a change, with the words of its argument.';
+COMMENT ON FUNCTION stamp_audit_log() IS 'Trigger: what is added by hand gets the server''s time and its organization''s name.';
+COMMENT ON FUNCTION keep_audit_log() IS 'Trigger: refuses to change or remove rows of the audit log.';
+COMMENT ON FUNCTION write_audit_log() IS 'Trigger: adds a row to the audit log for each row that a statement wrote.';

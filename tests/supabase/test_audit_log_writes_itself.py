@@ -1,0 +1,163 @@
+"""Every change leaves a row in the audit log: whose, who, what, and which columns, never a value."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.schema.rows import EDITED, TABLES, add, count, organization, remove
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.schema.rows import Database
+    from tests.supabase.conftest import Platform
+
+ACTOR = "11111111-1111-4111-8111-111111111111"
+HEADERS = {"x-forwarded-for": "203.0.113.7, 10.0.0.1", "user-agent": "Mozilla/5.0"}
+
+
+def entries(database: Database, table: str, record: UUID) -> list[tuple[Any, ...]]:
+    """Return what the log says of a row."""
+    query = (
+        "SELECT action, details FROM audit_logs WHERE table_name = %s AND record_id = %s ORDER BY created_at, action"
+    )
+    return database.execute(query, [table, record]).fetchall()
+
+
+@pytest.mark.parametrize("table", EDITED)
+def test_each_command_on_each_table_leaves_a_row(database: Database, table: str) -> None:
+    ids = organization(database)
+    column = {"organizations": "settings", "therapists": "specialization", "patients": "phone", "sessions": "status"}
+    column |= {"clinical_notes": "content", "session_recordings": "media_type", "consent_records": "granted_by"}
+    value = {"settings": '{"a": 1}', "content": '{"a": 1}', "status": "completed"}.get(column[table], "secret")
+    database.execute(f"UPDATE {table} SET {column[table]} = %s WHERE id = %s", [value, ids[table]])
+    database.execute(f"UPDATE {table} SET {column[table]} = {column[table]}")  # which changes nothing
+    if table == "therapists":
+        remove(database, "sessions", ids["sessions"])
+    remove(database, table, ids[table])
+    assert entries(database, table, ids[table]) == [
+        ("INSERT", {}),
+        ("UPDATE", {"changed": [column[table]]}),
+        ("DELETE", {}),
+    ]
+    whose = "SELECT DISTINCT organization_id, organization_name FROM audit_logs WHERE record_id = %s"
+    assert database.execute(whose, [ids[table]]).fetchall() == [(ids["organizations"], "Asha Clinic")]
+
+
+@pytest.mark.parametrize("table", ["wearable_data", "audit_logs"])
+def test_what_is_only_added_to_is_not_audited(database: Database, table: str) -> None:
+    organization(database)
+    assert database.execute("SELECT count(*) FROM audit_logs WHERE table_name = %s", [table]).fetchall() == [(0,)]
+
+
+def test_the_log_says_who_from_where_and_with_what(platform: Platform) -> None:
+    claims = platform.own() | {"sub": ACTOR}
+    with platform.request(claims=claims) as database:
+        database.execute("SELECT set_config('request.headers', %s, true)", [json.dumps(HEADERS)])
+        patient = add(database, "patients", full_name="new")
+        database.execute("UPDATE patients SET phone = '1', full_name = 'newer' WHERE id = %s", [patient])
+        query = "SELECT action, details, actor_id::text, host(ip_address), user_agent, org_id FROM audit_logs WHERE record_id = %s ORDER BY action"
+        who = (ACTOR, "203.0.113.7", "Mozilla/5.0", platform.ours["organizations"])
+        assert database.execute(query, [patient]).fetchall() == [
+            ("INSERT", {}, *who),
+            ("UPDATE", {"changed": ["full_name", "phone"]}, *who),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("request.jwt.claims", {"sub": "nobody"}),
+        ("request.jwt.claims", {"sub": 7}),
+        ("request.headers", "no json"),
+        ("request.headers", {"x-forwarded-for": "unknown"}),
+        ("request.headers", {"x-forwarded-for": ""}),
+        ("request.headers", []),
+        ("request.headers", {"user-agent": None}),
+    ],
+)
+def test_what_a_token_or_a_header_holds_keeps_nobody_from_writing(
+    platform: Platform, setting: str, value: object
+) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    with platform.request("service_role") as database:
+        database.execute("SELECT set_config(%s, %s, true)", [setting, text])
+        patient = add(database, "patients", org_id=platform.ours["organizations"], full_name="x")
+        query = "SELECT actor_id, ip_address, user_agent FROM audit_logs WHERE record_id = %s"
+        assert database.execute(query, [patient]).fetchall() == [(None, None, None)]
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_an_organization_that_is_deleted_is_in_the_log_with_all_that_went(database: Database, isolation: str) -> None:
+    ids, other = organization(database, "Asha Clinic"), organization(database, "Asha Clinic")
+    with database.transaction():
+        database.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+        remove(database, "organizations", ids["organizations"])
+    for table in EDITED:
+        assert entries(database, table, ids[table])[-1:] == [("DELETE", {})] or ("DELETE", {}) in entries(
+            database, table, ids[table]
+        )
+        assert ("DELETE", {}) not in entries(database, table, other[table])
+    rows = "SELECT DISTINCT org_id, organization_name FROM audit_logs WHERE organization_id = %s"
+    assert database.execute(rows, [ids["organizations"]]).fetchall() == [(None, "Asha Clinic")]
+    assert database.execute(rows, [other["organizations"]]).fetchall() == [(other["organizations"], "Asha Clinic")]
+    assert {table for table in TABLES if count(database, table)} == set(TABLES)
+
+
+def test_a_statement_over_several_organizations_is_in_the_log_of_each(database: Database) -> None:
+    ours, theirs = organization(database, "ours"), organization(database, "theirs")
+    database.execute("UPDATE patients SET phone = '7'")
+    for ids, name in ((ours, "ours"), (theirs, "theirs")):
+        query = "SELECT record_id, organization_name FROM audit_logs WHERE action = 'UPDATE' AND org_id = %s"
+        assert database.execute(query, [ids["organizations"]]).fetchall() == [(ids["patients"], name)]
+
+
+def test_a_new_column_is_audited_too_and_a_new_id_told(database: Database) -> None:
+    ids = organization(database)
+    database.execute('ALTER TABLE patients ADD COLUMN "Shoe size" int; UPDATE patients SET "Shoe size" = 7')
+    assert ("UPDATE", {"changed": ["Shoe size"]}) in entries(database, "patients", ids["patients"])
+    free = add(database, "therapists", org_id=ids["organizations"], full_name="free")
+    database.execute("UPDATE therapists SET id = %s WHERE id = %s", [ACTOR, free])
+    for identifier in (free, ACTOR):
+        assert "id" in entries(database, "therapists", identifier)[-1][1]["changed"]  # type: ignore[arg-type]
+
+
+def test_a_temporary_table_takes_no_tables_place(platform: Platform) -> None:
+    with platform.request("service_role") as database:
+        database.execute(
+            "CREATE TEMP TABLE audit_logs (LIKE public.audit_logs); CREATE TEMP TABLE organizations (id uuid, name text)"
+        )
+        patient = add(database, "patients", org_id=platform.ours["organizations"], full_name="x")
+        log = "SELECT organization_name FROM public.audit_logs WHERE record_id = %s"
+        assert database.execute(log, [patient]).fetchall() == [("ours",)]
+
+
+FORGED = "organization_id, organization_name, created_at, action, table_name) VALUES (%s, 'forged', '2001-01-01', 'DELETE', 'organizations')"
+
+
+def test_not_even_from_a_trigger_of_its_own_does_service_role_forge_a_row(platform: Platform) -> None:
+    with platform.request("service_role") as database:
+        database.execute(f"INSERT INTO audit_logs ({FORGED}", [ACTOR])
+        database.execute("CREATE TEMP TABLE t (id uuid)")
+        body = f"BEGIN INSERT INTO public.audit_logs ({FORGED.replace('%s', 'NEW.id')}; RETURN NULL; END"
+        database.execute(f"CREATE FUNCTION pg_temp.forge() RETURNS trigger LANGUAGE plpgsql AS $f${body}$f$")
+        database.execute("CREATE TRIGGER f AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION pg_temp.forge()")
+        database.execute("INSERT INTO t VALUES (%s)", [ACTOR])
+        query = "SELECT organization_id, organization_name FROM audit_logs WHERE created_at < now() - interval '1 day' OR organization_name = 'forged'"
+        assert database.execute(query).fetchall() == []
+        assert database.execute(
+            "SELECT count(*) FROM audit_logs WHERE table_name = 'organizations' AND action = 'DELETE'"
+        ).fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    "query", ["UPDATE audit_logs SET action = 'x'", "DELETE FROM audit_logs", "TRUNCATE audit_logs"]
+)
+@pytest.mark.parametrize("role", ["authenticated", "service_role"])
+def test_nobody_changes_or_removes_a_row(platform: Platform, role: str, query: str) -> None:
+    with platform.request(role, platform.own()) as database, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        database.execute(query)

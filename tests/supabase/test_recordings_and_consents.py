@@ -1,0 +1,117 @@
+"""A recording rests on a consent of its patient, for recording, in force when it was recorded: for every role."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.conftest import SQL
+from tests.schema.rows import add, organization
+
+if TYPE_CHECKING:
+    from tests.schema.rows import Database
+    from tests.supabase.conftest import Platform
+
+CONSENTS: dict[str, dict[str, object]] = {
+    "another patient's": {"patient": True},
+    "for another purpose": {"purpose": "treatment"},
+    "revoked": {"granted_at": "2029-01-01", "revoked_at": "2029-06-01"},
+    "expired": {"granted_at": "2029-01-01", "expires_at": "2029-06-01"},
+    "given later": {"granted_at": "2031-01-01"},
+    "ended at that moment": {"granted_at": "2029-01-01", "expires_at": "2030-01-01"},
+}
+WHEN = "2030-01-01 00:00+00"
+
+
+@pytest.mark.parametrize("kind", [*CONSENTS, "another tenant's", "none there"])
+@pytest.mark.parametrize("role", ["service_role", "supabase_postgres", "authenticated"])
+def test_a_consent_that_does_not_cover_it_is_refused(platform: Platform, role: str, kind: str) -> None:
+    ids = platform.ours
+    with platform.request("service_role") as database:
+        values: dict[str, object] = {"patient_id": ids["patients"], "purpose": "recording", "granted_at": "2029-01-01"}
+        values |= {key: value for key, value in CONSENTS.get(kind, {}).items() if key != "patient"}
+        if kind == "another patient's":
+            values["patient_id"] = add(database, "patients", org_id=ids["organizations"], full_name="other")
+        if not {"expires_at", "revoked_at"} & set(values):
+            values["expires_at"] = "2999-01-01"
+        consent = add(database, "consent_records", **values)
+        if kind == "another tenant's":
+            consent = platform.theirs["consent_records"]
+        elif kind == "none there":
+            consent = ids["patients"]
+        database.execute("RESET ROLE")
+        if role != "supabase_postgres":
+            database.execute(f"SET LOCAL ROLE {role}")
+            database.execute("SELECT set_config('request.jwt.claims', %s, true)", [json.dumps(platform.own())])
+        else:
+            database.execute("SET LOCAL ROLE service_role")
+        with pytest.raises(psycopg.IntegrityError):
+            add(database, "session_recordings", session_id=ids["sessions"], consent_record_id=consent, recorded_at=WHEN)
+
+
+def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(database: Database) -> None:
+    ids = organization(database)
+    until = {"patient_id": ids["patients"], "purpose": "recording", "granted_at": WHEN}
+    for end in ({"expires_at": "2030-06-01"}, {"revoked_at": "2030-06-01"}):
+        consent = add(database, "consent_records", **until, **end)
+        add(database, "session_recordings", session_id=ids["sessions"], consent_record_id=consent, recorded_at=WHEN)
+    database.execute("UPDATE consent_records SET revoked_at = '2999-01-01' WHERE revoked_at IS NULL")
+    add(database, "session_recordings", session_id=ids["sessions"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "UPDATE session_recordings SET recorded_at = '2001-01-01'",
+        "UPDATE session_recordings SET session_id = %(session)s",
+        "UPDATE consent_records SET patient_id = %(patient)s",
+        "UPDATE consent_records SET purpose = 'treatment'",
+        "UPDATE sessions SET patient_id = %(patient)s",
+    ],
+)
+def test_neither_side_is_changed_under_a_recording(database: Database, query: str) -> None:
+    ids = organization(database)
+    patient = add(database, "patients", org_id=ids["organizations"], full_name="other")
+    session = add(database, "sessions", therapist_id=ids["therapists"], patient_id=patient, scheduled_at="2030-01-01")
+    with pytest.raises(psycopg.IntegrityError):
+        database.execute(query, {"patient": patient, "session": session})
+
+
+def test_a_revoked_consent_stays_revoked(database: Database) -> None:
+    organization(database)
+    database.execute("UPDATE consent_records SET revoked_at = granted_at")
+    for value in ("NULL", "now() + interval '1 day'"):
+        with pytest.raises(psycopg.IntegrityError, match="a consent that was revoked stays so"):
+            database.execute(f"UPDATE consent_records SET revoked_at = {value}")
+    database.execute("UPDATE consent_records SET document_path = NULL, revoked_at = revoked_at")
+
+
+def test_rows_that_are_there_already_are_looked_at(database: Database) -> None:
+    organization(database)
+    database.execute("ALTER TABLE session_recordings DISABLE TRIGGER check_consent")
+    database.execute("UPDATE session_recordings SET recorded_at = '2001-01-01'")
+    text = (SQL / "0007_tenant_integrity.up.sql").read_text()
+    check = text[text.index("-- A trigger looks at what is written from now on") :].partition("$$;")[0] + "$$;"
+    with pytest.raises(psycopg.IntegrityError, match="there are recordings whose consent does not cover them"):
+        database.execute(check)
+    database.execute("UPDATE session_recordings SET consent_record_id = NULL")
+    database.execute(check)
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_a_consent_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
+    own_platform: Platform, isolation: str
+) -> None:
+    ids = own_platform.ours
+    other = add(own_platform.owner, "patients", org_id=ids["organizations"], full_name="other")
+    with psycopg.connect(own_platform.url) as a, psycopg.connect(own_platform.url) as b:
+        a.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+        a.execute("SELECT count(*) FROM consent_records")  # it has its snapshot
+        b.execute("DELETE FROM consent_records WHERE id = %s", [ids["consent_records"]])
+        add(b, "consent_records", id=ids["consent_records"], patient_id=other, purpose="recording")
+        b.commit()
+        with pytest.raises(psycopg.Error):
+            add(a, "session_recordings", session_id=ids["sessions"], consent_record_id=ids["consent_records"])
