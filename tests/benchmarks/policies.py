@@ -1,4 +1,4 @@
-"""What the policies cost: the four queries that the specification indexes for, as a tenant's user and as the owner.
+"""What the policies, the indexes and the audit log cost: every list, count and look-up, as a tenant and as the owner.
 
 Run by ``make bench``. Both sides are measured in turn, in one run, over the same connection; the ratio is of the medians.
 """
@@ -19,84 +19,206 @@ from sqlmig.cli import command
 
 SQL = Path(__file__).parents[2] / "sql"
 DATA = Path(".cache/bench")
-ROUNDS = 400
+ROUNDS = 200
 SETTINGS = {"fsync": "off", "synchronous_commit": "off", "shared_buffers": "1GB", "max_wal_size": "8GB"}
 
+# 1,000 sessions, notes and recordings and 5,000 rows of wearable data for each of the organizations.
 FILL = """
     SET session_replication_role = replica;
-    INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 200) n;
-    INSERT INTO therapists (org_id, full_name) SELECT id, 't' FROM organizations, generate_series(1, 10);
-    INSERT INTO patients (org_id, full_name, assigned_therapist_id)
-    SELECT org_id, 'p', id FROM therapists, generate_series(1, 10);
-    INSERT INTO sessions (therapist_id, patient_id, scheduled_at)
-    SELECT assigned_therapist_id, id, now() + (n - 40) * interval '1 day' FROM patients, generate_series(1, 50) n;
-    INSERT INTO wearable_data (patient_id, data_type, recorded_at)
-    SELECT id, 'heart_rate', now() - n * interval '1 hour' FROM patients, generate_series(1, 250) n;
+    INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, {organizations}) n;
+    INSERT INTO therapists (org_id, full_name, email) SELECT id, 't', n || '@x.org' FROM organizations, generate_series(1, 5) n;
+    INSERT INTO patients (org_id, full_name, assigned_therapist_id, abha_id)
+    SELECT org_id, 'p', id, row_number() OVER () FROM therapists, generate_series(1, 4);
+    INSERT INTO sessions (org_id, therapist_id, patient_id, scheduled_at)
+    SELECT org_id, assigned_therapist_id, id, now() + (n - 40) * interval '1 day' + random() * interval '8 hours'
+    FROM patients, generate_series(1, 50) n;
+    INSERT INTO clinical_notes (org_id, session_id, note_type, created_at) SELECT org_id, id, 'soap', scheduled_at FROM sessions;
+    INSERT INTO consent_records (org_id, patient_id, purpose) SELECT org_id, id, 'recording' FROM patients;
+    INSERT INTO session_recordings (org_id, session_id, recorded_at, storage_path)
+    SELECT org_id, id, scheduled_at, org_id || '/' || id FROM sessions;
+    INSERT INTO wearable_data (org_id, patient_id, data_type, recorded_at)
+    SELECT org_id, id, 'heart_rate', now() - n * interval '1 hour' FROM patients, generate_series(1, 250) n;
     INSERT INTO audit_logs (org_id, action, created_at)
-    SELECT id, 'read', now() - n * interval '1 minute' FROM organizations, generate_series(1, 1000) n;
+    SELECT id, 'read', now() - n * interval '1 minute' FROM organizations, generate_series(1, 200) n;
+    SET session_replication_role = origin;
 """
-ROLES = "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role BYPASSRLS"
+ROLES = """
+    DO $$ BEGIN
+        IF to_regrole('anon') IS NULL THEN
+            CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role BYPASSRLS;
+        END IF;
+    END $$
+"""
 
-# The query, and the tenant in words where no policy adds it.
+# {} is the tenant in words, where no policy adds it.
 QUERIES = {
-    "a therapist's upcoming sessions": (
-        "SELECT * FROM sessions WHERE therapist_id = %(therapist)s AND scheduled_at > now() {} ORDER BY scheduled_at",
-        "AND therapist_id IN (SELECT id FROM therapists WHERE org_id = %(org)s)",
+    "the organization": "SELECT * FROM organizations WHERE true {id}",
+    "its therapists": "SELECT * FROM therapists WHERE true {} ORDER BY full_name",
+    "its patients": "SELECT * FROM patients WHERE true {} ORDER BY full_name",
+    "a patient by id": "SELECT * FROM patients WHERE id = %(patient)s {}",
+    "a patient by ABHA id": "SELECT * FROM patients WHERE abha_id = %(abha)s {}",
+    "a therapist's patients": "SELECT * FROM patients WHERE assigned_therapist_id = %(therapist)s {}",
+    "newest 50 sessions": "SELECT * FROM sessions WHERE true {} ORDER BY scheduled_at DESC LIMIT 50",
+    "a calendar week": (
+        "SELECT * FROM sessions WHERE scheduled_at >= now() AND scheduled_at < now() + interval '7 days' {} ORDER BY scheduled_at"
     ),
-    "a patient's sessions": (
-        "SELECT * FROM sessions WHERE patient_id = %(patient)s {} ORDER BY scheduled_at DESC",
-        "AND patient_id IN (SELECT id FROM patients WHERE org_id = %(org)s)",
+    "a therapist's sessions to come": (
+        "SELECT * FROM sessions WHERE therapist_id = %(therapist)s AND scheduled_at > now() {} ORDER BY scheduled_at"
     ),
-    "a patient's wearable data of the last 24 hours": (
-        (
-            "SELECT * FROM wearable_data WHERE patient_id = %(patient)s AND recorded_at > now() - interval '24 hours' {}"
-            " ORDER BY recorded_at DESC"
-        ),
-        "AND patient_id IN (SELECT id FROM patients WHERE org_id = %(org)s)",
+    "a patient's sessions": "SELECT * FROM sessions WHERE patient_id = %(patient)s {} ORDER BY scheduled_at DESC",
+    "upcoming sessions": "SELECT * FROM upcoming_sessions WHERE true {} ORDER BY scheduled_at LIMIT 50",
+    "count of sessions": "SELECT count(*) FROM sessions WHERE true {}",
+    "newest 50 notes": "SELECT * FROM clinical_notes WHERE true {} ORDER BY created_at DESC LIMIT 50",
+    "a session's notes": "SELECT * FROM clinical_notes WHERE session_id = %(session)s {}",
+    "newest 50 recordings": "SELECT * FROM session_recordings WHERE true {} ORDER BY recorded_at DESC LIMIT 50",
+    "a session's recordings": "SELECT * FROM session_recordings WHERE session_id = %(session)s {}",
+    "newest 50 of wearable data": "SELECT * FROM wearable_data WHERE true {} ORDER BY recorded_at DESC LIMIT 50",
+    "count of wearable data": "SELECT count(*) FROM wearable_data WHERE true {}",
+    "a patient's wearable data of 24 hours": (
+        "SELECT * FROM wearable_data WHERE patient_id = %(patient)s AND recorded_at > now() - interval '24 hours' {}"
     ),
-    "an organization's audit log": (
-        "SELECT * FROM audit_logs WHERE true {} ORDER BY created_at DESC LIMIT 100",
-        "AND org_id = %(org)s",
-    ),
+    "a patient's consents": "SELECT * FROM consent_records WHERE patient_id = %(patient)s {}",
+    "newest 100 of the audit log": "SELECT * FROM audit_logs WHERE true {} ORDER BY created_at DESC LIMIT 100",
 }
+THOUSAND = """
+    INSERT INTO wearable_data ({}patient_id, data_type, recorded_at)
+    SELECT {}%(patient)s, 'hrv', now() - n * interval '1 minute' FROM generate_series(1, 1000) n
+"""
+AUDITED = (
+    "organizations",
+    "therapists",
+    "patients",
+    "sessions",
+    "clinical_notes",
+    "session_recordings",
+    "consent_records",
+)
 
 
-def measure(connection: psycopg.Connection[Any], query: str, values: dict[str, Any], *, tenant: bool) -> float:
-    """Return the milliseconds that a query takes, as a tenant's user or as the owner; it must find something."""
+def timed(connection: psycopg.Connection[Any], query: str, values: dict[str, Any], *, tenant: bool) -> float:
+    """Return the milliseconds that a query takes, as a tenant's user or as the owner; nothing of it stays."""
     with connection.transaction(force_rollback=True):
         claims = json.dumps({"app_metadata": {"org_id": str(values["org"])}})
         connection.execute("SELECT set_config('request.jwt.claims', %s, true)", [claims])
         if tenant:
             connection.execute("SET LOCAL ROLE authenticated")
         begun = time.perf_counter()
-        rows = connection.execute(query, values).fetchall()
-        took = time.perf_counter() - begun
-    assert rows, query
-    return took * 1000
+        cursor = connection.execute(query, values)
+        assert cursor.rowcount > 0, query
+        return (time.perf_counter() - begun) * 1000
+
+
+def compared(
+    connection: psycopg.Connection[Any], people: list[tuple[Any, ...]], ours: tuple[str, bool], other: tuple[str, bool]
+) -> tuple[float, float]:
+    """Return the medians of two queries, each as a tenant or as the owner, asked in turn for the same people."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS):
+        values = dict(zip(("org", "therapist", "patient", "session", "abha"), random.choice(people), strict=True))
+        for side in (0, 1) if number % 2 else (1, 0):
+            query, tenant = (ours, other)[side]
+            took[side].append(timed(connection, query, values, tenant=tenant))
+    return statistics.median(took[0]), statistics.median(took[1])
+
+
+def lists(connection: psycopg.Connection[Any], people: list[tuple[Any, ...]], organizations: int) -> None:
+    """Print what each question costs beside the owner's with the filter written out."""
+    print(f"\n| {organizations:,} organizations | tenant's user, ms | owner, ms | ratio | at most 1.5 times + 0.1 ms |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, query in QUERIES.items():
+        written = query.format("AND org_id = %(org)s", id="AND id = %(org)s")
+        tenants, owners = compared(connection, people, (query.format("", id=""), True), (written, False))
+        kept = "yes" if tenants <= 1.5 * owners + 0.1 else "**no**"
+        print(f"| {name} | {tenants:.3f} | {owners:.3f} | {tenants / owners:.2f} | {kept} |")
+
+
+def writes(connection: psycopg.Connection[Any], people: list[tuple[Any, ...]]) -> None:
+    """Print what it costs to add 1,000 rows of wearable data, with and without an index, and to be audited."""
+    named, bare = THOUSAND.format("org_id, ", "%(org)s, "), THOUSAND.format("", "")
+    print(
+        "\n| 1,000 rows of wearable data | ms | beside | ms | ratio | at most |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, query, at_most in (
+        ("a tenant, org_id named", named, 1.3),
+        ("a tenant, org_id from the token", bare, 2.2),
+    ):
+        tenants, owners = compared(connection, people, (query, True), (named, False))
+        print(f"| {name} | {tenants:.1f} | the owner | {owners:.1f} | {tenants / owners:.2f} | {at_most} |")
+    with connection.transaction(force_rollback=True):
+        with_index = compared(connection, people, (named, False), (named, False))[0]
+        connection.execute("DROP INDEX idx_wearable_org_time")
+        without = compared(connection, people, (named, False), (named, False))[0]
+        print(
+            f"| idx_wearable_org_time | {with_index:.1f} | without it | {without:.1f} | {with_index / without:.2f} | |"
+        )
+        for name in ("newest 50 of wearable data", "count of wearable data"):
+            query = QUERIES[name].format("AND org_id = %(org)s")
+            slow = timed(connection, query, {"org": people[0][0]}, tenant=False)
+            print(f"| {name}, without it | {slow:.1f} | | | | |")
+    print("\n| audited | ms | not audited, ms | ratio | at most |\n| --- | --- | --- | --- | --- |")
+    for name, query, limit in (
+        (
+            "2,000 rows changed",
+            "UPDATE patients SET phone = '1' WHERE id IN (SELECT id FROM patients LIMIT 2000)",
+            "2.5 times",
+        ),
+        ("one row changed", "UPDATE patients SET phone = '1' WHERE id = %(patient)s", "+ 0.5 ms"),
+        ("one row added", "INSERT INTO patients (org_id, full_name) VALUES (%(org)s, 'x')", "+ 0.5 ms"),
+    ):
+        audited = compared(connection, people[:20], (query, False), (query, False))[0]
+        switch(connection, "DISABLE")
+        bare_time = compared(connection, people[:20], (query, False), (query, False))[0]
+        switch(connection, "ENABLE")
+        print(f"| {name} | {audited:.2f} | {bare_time:.2f} | {audited / bare_time:.2f} | {limit} |")
+
+
+def switch(connection: psycopg.Connection[Any], how: str) -> None:
+    """Switch the triggers that write the audit log."""
+    for table in AUDITED:
+        for verb in ("insert", "update", "delete"):
+            connection.execute(f"ALTER TABLE {table} {how} TRIGGER audit_{verb}")
+
+
+def deletes(connection: psycopg.Connection[Any]) -> None:
+    """Print how long an organization takes to be deleted, with all that is its own."""
+    print("\n| an organization is deleted | seconds |\n| --- | --- |")
+    for sessions in (10_000, 100_000):
+        with connection.transaction(force_rollback=True):
+            connection.execute("INSERT INTO organizations (name) VALUES ('big')")
+            of = "(SELECT id FROM organizations WHERE name = 'big')"
+            connection.execute(f"""
+                INSERT INTO therapists (org_id, full_name) SELECT {of}, 't' FROM generate_series(1, 10);
+                INSERT INTO patients (org_id, full_name, assigned_therapist_id)
+                SELECT org_id, 'p', id FROM therapists, generate_series(1, {sessions // 500}) WHERE org_id = {of};
+                INSERT INTO sessions (therapist_id, patient_id, scheduled_at)
+                SELECT assigned_therapist_id, id, now() FROM patients, generate_series(1, 50) WHERE org_id = {of};
+                INSERT INTO clinical_notes (session_id, note_type) SELECT id, 'soap' FROM sessions WHERE org_id = {of};
+            """)
+            begun = time.perf_counter()
+            connection.execute("DELETE FROM organizations WHERE name = 'big'")
+            print(f"| with {sessions:,} sessions and as many notes | {time.perf_counter() - begun:.1f} |")
 
 
 def main() -> None:
-    """Fill a database where there is none yet, and print the table."""
-    fresh = not DATA.exists()
-    with embedded.server(DATA, SETTINGS) as url, psycopg.connect(url, autocommit=True) as connection:
-        if fresh:
-            connection.execute(ROLES)
-            assert command(["-d", url, "--dir", str(SQL), "up"]) == 0
-            connection.execute(FILL)
-        connection.execute("SET session_replication_role = origin")
-        connection.execute("VACUUM ANALYZE")
-        people = connection.execute("SELECT org_id, assigned_therapist_id, id FROM patients").fetchall()
-        print("| query | tenant's user, ms | owner, ms | ratio |\n| --- | --- | --- | --- |")
-        for name, (query, words) in QUERIES.items():
-            took: dict[bool, list[float]] = {True: [], False: []}
-            for number in range(ROUNDS):
-                values = dict(zip(("org", "therapist", "patient"), random.choice(people), strict=True))
-                for tenant in (True, False) if number % 2 else (False, True):
-                    took[tenant].append(
-                        measure(connection, query.format("" if tenant else words), values, tenant=tenant)
-                    )
-            tenants, owners = statistics.median(took[True]), statistics.median(took[False])
-            print(f"| {name} | {tenants:.3f} | {owners:.3f} | {tenants / owners:.2f} |")
+    """Fill a database for each size, and print the tables."""
+    with embedded.server(DATA, SETTINGS) as url, psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(ROLES)
+        for organizations in (200, 1000):
+            name = f"policies_{organizations}"
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            admin.execute(f"CREATE DATABASE {name}")
+            assert command(["-d", url.replace("/postgres?", f"/{name}?"), "--dir", str(SQL), "up"]) == 0
+            with psycopg.connect(url, dbname=name, autocommit=True) as connection:
+                connection.execute(FILL.format(organizations=organizations))
+                connection.execute("VACUUM ANALYZE")
+                people = connection.execute("""
+                    SELECT s.org_id, therapist_id, patient_id, s.id, abha_id
+                    FROM sessions AS s JOIN patients AS p ON p.id = patient_id ORDER BY random() LIMIT 500
+                """).fetchall()
+                lists(connection, people, organizations)
+                if organizations == 1000:
+                    writes(connection, people)
+                    deletes(connection)
 
 
 if __name__ == "__main__":

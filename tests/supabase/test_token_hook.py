@@ -6,23 +6,53 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import SQL
 
 if TYPE_CHECKING:
     from tests.schema.rows import Database
+    from tests.supabase.conftest import Platform
 
-HOOK = re.findall(r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", (SQL / "GUIDE.md").read_text(), re.DOTALL)[0]
+GUIDE = (SQL / "GUIDE.md").read_text()
+HOOK = re.findall(r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", GUIDE, re.DOTALL)[0]
 
 
-def test_the_hook_puts_the_organization_into_the_token(database: Database) -> None:
-    database.execute("CREATE TABLE members (user_id uuid PRIMARY KEY, org_id uuid NOT NULL)")
+USER, ORG, OTHER = (f"{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "123")
+
+
+@pytest.mark.parametrize(
+    ("memberships", "metadata", "expected"),
+    [
+        ([ORG], {"provider": "email"}, {"provider": "email", "org_id": ORG}),
+        ([ORG], "absent", {"org_id": ORG}),
+        ([ORG], None, {"org_id": ORG}),
+        ([ORG], [], {"org_id": ORG}),
+        ([ORG], {"org_id": OTHER}, {"org_id": ORG}),
+        ([], {"provider": "email", "org_id": ORG}, {"provider": "email"}),
+        ([], "absent", {}),
+        ([ORG, OTHER], {"org_id": OTHER}, {"org_id": OTHER}),
+        ([ORG, OTHER], {"org_id": USER}, {}),
+        ([ORG, OTHER], {}, {}),
+    ],
+)
+def test_the_hook_puts_the_organization_into_the_token(
+    database: Database, memberships: list[str], metadata: object, expected: object
+) -> None:
+    database.execute("CREATE TABLE members (user_id uuid, org_id uuid, PRIMARY KEY (user_id, org_id))")
     database.execute(re.sub(r"^(GRANT|REVOKE)[^;]*;", "", HOOK, flags=re.MULTILINE))
-    user, org = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-    database.execute("INSERT INTO members VALUES (%s, %s)", [user, org])
-    for metadata, expected in (({"provider": "email"}, {"provider": "email", "org_id": org}), (None, {"org_id": org})):
-        claims = {"role": "authenticated"} | ({"app_metadata": metadata} if metadata else {})
-        event = {"user_id": user, "claims": claims}
-        ((answer,),) = database.execute("SELECT add_org_id(%s::jsonb)", [json.dumps(event)]).fetchall()
-        assert answer["claims"]["app_metadata"] == expected
-    stranger = {"user_id": org, "claims": {"role": "authenticated"}}
-    assert database.execute("SELECT add_org_id(%s::jsonb)", [json.dumps(stranger)]).fetchall() == [(stranger,)]
+    for org in memberships:
+        database.execute("INSERT INTO members VALUES (%s, %s)", [USER, org])
+    database.execute("INSERT INTO members VALUES (%s, %s)", [OTHER, ORG])
+    claims = {"role": "authenticated"} | ({} if metadata == "absent" else {"app_metadata": metadata})
+    event = {"user_id": USER, "claims": claims}
+    ((answer,),) = database.execute("SELECT add_org_id(%s::jsonb)", [json.dumps(event)]).fetchall()
+    assert answer == {"user_id": USER, "claims": {"role": "authenticated", "app_metadata": expected}}
+
+
+def test_the_guides_audit_row_can_be_added_as_it_is_written(platform: Platform) -> None:
+    (example,) = re.findall(r"```sql\n(INSERT INTO audit_logs.*?)```", GUIDE, re.DOTALL)
+    for identifier in (platform.ours["organizations"], USER, platform.ours["clinical_notes"]):
+        example = example.replace("…", str(identifier), 1)
+    with platform.request("service_role") as database:
+        assert database.execute(example).rowcount == 1
