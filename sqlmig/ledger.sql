@@ -1,3 +1,46 @@
+-- The statements about the ledger, each under its name. Those that begin with CASE fail unless something is so: a DO block
+-- would say that more plainly, and take twice as long.
+
+-- %% lock
+-- For the transaction, or an error at once: nobody waits within a statement. So a pooler cannot leak it, a killed runner
+-- cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
+SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({key}) THEN '1' ELSE 'another runner is at work' END::int;
+
+-- %% lock_before_a_snapshot
+-- Behind a BEGIN with an isolation level of its own the snapshot is the next query's, from before the lock is had. This
+-- needs none, and sees to it that nothing is written in between.
+LOCK TABLE {table} IN SHARE MODE NOWAIT;
+
+-- %% no_orphan
+-- A killed runner's lock is gone at once; the statement of its no-transaction file is not.
+SELECT CASE WHEN NOT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE application_name = '{worker}' AND state = 'active' AND datname = current_database() AND pid <> pg_backend_pid()
+) THEN '1' ELSE 'another runner''s statement is at work' END::int;
+
+-- %% missing
+SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
+
+-- %% newest_is
+SELECT CASE WHEN (SELECT max(version) FROM {table}) IS NOT DISTINCT FROM {newest} THEN '1' ELSE 'the ledger has changed' END::int;
+
+-- %% lacks
+SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version}) THEN '1' ELSE 'the ledger has changed' END::int;
+
+-- %% insert
+INSERT INTO {table} (version, name, checksum) VALUES ({version}, {name}, {checksum})
+
+-- %% delete
+DELETE FROM {table} WHERE version = {version}
+
+-- %% path_first
+SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
+
+-- %% schema
+CREATE SCHEMA IF NOT EXISTS {schema};
+
+-- %% definition
+-- Closed to everyone but its owner from the first moment.
 CREATE TABLE IF NOT EXISTS {table} (
     version bigint NOT NULL,
     name text NOT NULL,
@@ -31,16 +74,43 @@ COMMENT ON COLUMN {table}.version IS 'The number that the file''s name begins wi
 COMMENT ON COLUMN {table}.name IS 'The rest of the file''s name.';
 COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
 COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
--- %%
-SELECT pid, coalesce(nullif(split_part(application_name, ' #', 1), ''), backend_type), to_char(xact_start, 'HH24:MI:SS')
+
+-- %% read
+-- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
+BEGIN READ ONLY;
+SET LOCAL row_security = off;
+SET LOCAL lock_timeout = '10s';
+SET LOCAL DateStyle = ISO;
+SELECT version, name, checksum, applied_at AT TIME ZONE 'UTC' FROM {table} ORDER BY version;
+COMMIT;
+
+-- %% holders
+-- Who holds the lock, or works on for a runner that is gone. Sent without parameters: with them the portal would stay
+-- open, and its snapshot stall CREATE INDEX CONCURRENTLY.
+SELECT coalesce(
+    CASE WHEN pid IS NOT NULL THEN format('process %s (%s, at work since %s)', pid, coalesce(nullif(split_part(application_name, ' #', 1), ''), backend_type),
+        coalesce(to_char(xact_start, 'HH24:MI:SS'), 'some time')) END,
+    'a prepared transaction (pg_prepared_xacts)'
+)
 FROM (
     SELECT pid
     FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND classid::bigint << 32 | objid::bigint = {key} AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     UNION
-    {workers}
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = '{worker}' AND state = 'active' AND datname = current_database()
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
-WHERE pid IS DISTINCT FROM pg_backend_pid()
--- %%
-SELECT pid FROM pg_stat_activity WHERE application_name = {} AND state = 'active' AND datname = current_database()
+WHERE pid IS DISTINCT FROM pg_backend_pid();
+
+-- %% columns
+SELECT attname FROM pg_attribute WHERE attrelid = {literal}::regclass AND attnum > 0 ORDER BY attnum;
+
+-- %% newest_of_another_tool
+SELECT coalesce(max(version::text::numeric) FILTER (WHERE version::text ~ '^[0-9]+$'), 0) FROM {other};
+
+-- %% is_there
+SELECT to_regclass('{other}') IS NOT NULL;
+
+-- %% is_dirty
+SELECT FROM {table} WHERE dirty;

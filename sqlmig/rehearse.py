@@ -77,7 +77,7 @@ def _ledger(session: Session, step: Step) -> list[Piece]:
     """Return what makes sure of the ledger, or makes it."""
     if session.applied is None:
         refuse_sqlx(session)
-        return [ours("guard", session.ledger.missing()), ours("other", session.ledger.definition())]
+        return [ours("guard", session.ledger.sql("missing")), ours("other", session.ledger.definition())]
     newest = session.applied[-1].version if session.applied else None
     return [ours("guard", session.ledger.guard(newest, step.migration.version))]
 

@@ -47,7 +47,7 @@ class Step:
         """Return the statement that writes the step in the ledger."""
         migration = self.migration
         if self.verb == "reverted":
-            return ours("record", ledger.delete(migration.version))
+            return ours("record", ledger.sql("delete", version=migration.version))
         return ours("record", ledger.insert(migration.version, migration.name, files.checksum(self.script.text)))
 
 
@@ -153,7 +153,7 @@ def create(session: Session) -> None:
     """Create the ledger. Raises Busy, LedgerChanged where there is one by now, SqlmigError when the role may not."""
     ledger = session.ledger
     try:
-        _write(session, ours("guard", ledger.missing()), ours("other", ledger.definition()))
+        _write(session, ours("guard", ledger.sql("missing")), ours("other", ledger.definition()))
     except Refused as refused:
         problem = refused.error.diag.message_primary
         raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
@@ -162,25 +162,22 @@ def create(session: Session) -> None:
 def refuse_sqlx(session: Session) -> None:
     """Raise SqlmigError in a database that is kept by sqlx, whose ledger has another name."""
     table = f"{quoted(session.ledger.schema)}._sqlx_migrations"
-    ((there,),) = session.connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchall()
-    if there:
-        newest = newest_of(session.connection, table)
+    if session.connection.execute(
+        session.ledger.sql("is_there", other=table.replace("'", "''")).encode()
+    ).fetchone() == (True,):
+        newest = newest_of(session.connection, session.ledger, table)
         raise SqlmigError(f"this database is kept by sqlx ({table}); to take over: sqlmig stamp {newest}")
 
 
 def lock(ledger: Ledger, script: Script | None = None) -> Piece:
-    """Return what takes the runners' lock.
-
-    A script's own isolation level may take its snapshot with the lock's own query, before it is had; the ledger's
-    table is then locked first, by a statement that needs no snapshot, so that nothing was written in between.
-    """
-    still = f"LOCK TABLE {ledger.table} IN SHARE MODE NOWAIT;" if script and script.scan.own_kind else ""
-    return ours("lock", still + ledger.lock())
+    """Return what takes the runners' lock, before a script that may have an isolation level of its own."""
+    early = ledger.sql("lock_before_a_snapshot") if script and script.scan.own_kind else ""
+    return ours("lock", early + ledger.sql("lock"))
 
 
 def settings(ledger: Ledger, lock_timeout: str) -> Piece:
     """Return what a file runs under."""
-    path = ledger.path_first(local=True) if ledger.named else ""
+    path = ledger.sql("path_first", local=True) if ledger.named else ""
     return ours("settings", f"SET LOCAL lock_timeout = {literal(lock_timeout)};{path}")
 
 
@@ -208,7 +205,7 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
     guarded(holder, [ours("begin", begin), lock(ledger)])
     try:
         _prepare(worker, script, ledger)
-        guarded(worker, [ours("lock", ledger.unlocked()), guard])
+        guarded(worker, [ours("lock", ledger.sql("no_orphan")), guard])
         send_each(worker, script)
         if _invalid_indexes(holder, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
@@ -253,7 +250,7 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
         )
     pid = worker.wait(generators.fetch_many(worker.pgconn))[0].get_value(0, 0)
     if pid == b"%d" % worker.info.backend_pid:
-        send(worker, f"SET lock_timeout = 0;{ledger.path_first(local=False) if ledger.named else ''}".encode())
+        send(worker, f"SET lock_timeout = 0;{ledger.sql('path_first', local=False) if ledger.named else ''}".encode())
         return
     remedy = "connect to the server itself for this file"
     if ledger.named:

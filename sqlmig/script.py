@@ -95,7 +95,7 @@ def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -
     text = b"".join(piece.text for piece in around.body).decode().strip("\n")
     return _STEP.format(
         label=" ".join(migration.label.split()),
-        settings=f"{ledger.path_first(local=True)};\n" if ledger.named else "",
+        settings=ledger.sql("path_first", local=True) + "\n" if ledger.named else "",
         outer=dollar("sqlmig", text + table),
         inner=dollar("file", text),
         condition="EXISTS" if down else "NOT EXISTS",
@@ -103,5 +103,5 @@ def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -
         version=version,
         text=text or "SELECT",
         after=joined(around.reset).decode(),
-        record=ledger.delete(version) if down else insert,
+        record=ledger.sql("delete", version=version) if down else insert,
     )

@@ -71,7 +71,7 @@ class Session:
         """Wait until no other runner is at work, with nothing held meanwhile; say whom for."""
         told: set[str] = set()
         pause = 0.02
-        while others := set(ledger.holders(self.connection, self.ledger)):
+        while others := ledger.holders(self.connection, self.ledger):
             for other in sorted(others - told):
                 self.say(f"waiting for {other}")
             told |= others
