@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,9 +64,8 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
         try:
             outside.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.errors.InsufficientPrivilege:
-            raise SqlmigError(
-                "the check needs a scratch database: give the role CREATEDB, or name another role"
-            ) from None
+            remedy = "give the role CREATEDB, or name another role"
+            raise SqlmigError(f"the check needs a scratch database: {remedy}") from None
         try:
             if ledger.named:
                 outside.execute(f"ALTER DATABASE {name} SET search_path = {schema}, public".encode())
@@ -174,18 +174,20 @@ def _compare(before: Catalog, after: Catalog, finding: Finding) -> None:
         for name in sorted(name for name in was if was[name] != is_now[name]):
             finding.changed.append(f"{' '.join(key)}: {name} was {_shown(was[name])}, is {_shown(is_now[name])}")
     finding.changed.sort()
-    moved = {name.rpartition(".")[0] for kind, name in before.keys() & after.keys() if kind == "column"}
-    for table in sorted(moved):
-        columns = [
-            {
-                name: place
-                for (kind, name), (place, _) in catalog.items()
-                if kind == "column" and name.rpartition(".")[0] == table
-            }
-            for catalog in (before, after)
-        ]
-        if columns[0].keys() == columns[1].keys() and len({tuple(sorted(c, key=c.__getitem__)) for c in columns}) > 1:
+    orders = _orders(before), _orders(after)
+    for table in sorted(orders[0].keys() & orders[1].keys()):
+        one, two = orders[0][table], orders[1][table]
+        if one != two and sorted(one) == sorted(two):
             finding.notes.append(f"table {table}: its columns stand in another order, which no SQL can prevent")
+
+
+def _orders(catalog: Catalog) -> dict[str, list[str]]:
+    """Return each table's columns in their order."""
+    orders: dict[str, list[str]] = defaultdict(list)
+    for (kind, name), _ in sorted(catalog.items(), key=lambda item: item[1][0]):
+        if kind == "column":
+            orders[name.rpartition(".")[0]].append(name)
+    return orders
 
 
 def _shown(value: object) -> str:

@@ -115,9 +115,8 @@ def down(
 
         def confirmed(done: int) -> list[int]:
             if others := set(versions := wanted(done)) - set(shown):
-                raise SqlmigError(
-                    f"the ledger has changed since you were asked: {max(others)} is applied; run it again"
-                )
+                said = f"the ledger has changed since you were asked: {max(others)} is applied"
+                raise SqlmigError(f"{said}; run it again")
             return versions
 
         asks = sys.stdin is not None and sys.stdin.isatty() and not yes
@@ -152,7 +151,12 @@ def _rehearse(session: Session, verb: Verb, wanted: Callable[[int], list[int]], 
     from sqlmig.rehearse import rehearse
 
     rehearsed, lost = session.alone(lambda: rehearse(session, verb, wanted(0), output.watch(session), lock_timeout))
-    output.print_rehearsal(rehearsed, lost)
+    for one in rehearsed:
+        label, infinitive = one.step.migration.label, "apply" if verb == "applied" else "revert"
+        would = f"would {infinitive} {label} ({output.duration(one.seconds)})"
+        click.echo(f"not rehearsed {label}: {one.obstacle}" if one.obstacle else would)
+    for what in lost:
+        click.echo(f"would lose {what}")
     return [one.step.migration.version for one in rehearsed]
 
 
@@ -174,8 +178,10 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
         rows = session.rows()
     if as_json:
         output.print_json(rows, "version", "name", "state", "applied_at")
-    else:
-        output.print_states(rows)
+    label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
+    for row in [] if as_json else rows:
+        padding = " " * (state - len(row.state))
+        click.echo(f"{row.label:{label}}  {output.coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
     return int(exit_code and any(row.state != "applied" for row in rows))
 
 
@@ -212,8 +218,11 @@ def check(settings: Settings, *, as_json: bool) -> int:
             findings = list(each)
     if as_json:
         output.print_json(findings, "version", "result", "left", "lost", "changed", "notes")
-    else:
-        output.print_findings(findings)
+    for finding in [] if as_json else findings:
+        click.echo(f"{output.coloured(finding.result)}{'':{12 - len(finding.result)}}  {finding.label}")
+        for field in ("left", "lost", "changed", "notes"):
+            for line in filter(None, getattr(finding, field)):
+                click.echo(f"              {field.removesuffix('s')}: {line}".replace("\n", "\n              "))
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
 
 
@@ -253,7 +262,7 @@ def stamp(settings: Settings, version: int) -> None:
     with settings.session() as session:
         from sqlmig.run import stamp
 
-        for line in [f"recorded {label}" for label in stamp(session, version)] or ["nothing to do"]:
+        for line in session.alone(lambda: stamp(session, version)) or ["nothing to do"]:
             click.echo(line)
 
 

@@ -39,9 +39,7 @@ def parameters(url: str) -> dict[str, str]:
     Raises UsageError; its message repeats nothing of the URL, which may hold a password anywhere.
     """
     problem = "the database URL cannot be read (it is not repeated here, as it may hold a password)"
-    remedy = (
-        "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # % in a password written as %XX"
-    )
+    remedy = "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX"
     try:
         url.encode()
         found = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
@@ -81,9 +79,8 @@ def connected(url: str, say: Callable[[str], None], name: str | None = None) -> 
     try:
         with connection:
             if connection.info.parameter_status("standard_conforming_strings") != "on":
-                raise SqlmigError(
-                    "standard_conforming_strings is off here, so that no file can be read safely; set it on"
-                )
+                problem = "standard_conforming_strings is off here, so that no file can be read safely"
+                raise SqlmigError(f"{problem}; set it on")
             yield connection
     except psycopg.Error as error:
         raise SqlmigError(f"the database said: {without_password(str(error).strip(), given)}") from None

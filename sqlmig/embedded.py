@@ -167,27 +167,25 @@ def _make(path: Path) -> None:
             if os.geteuid() == 0:
                 nobody = pwd.getpwnam("nobody")
                 os.chown(new, nobody.pw_uid, nobody.pw_gid)
-            options = [
+            initdb = [
+                str(programs() / "initdb"),
+                "-D",
+                str(new),
                 "-U",
                 "postgres",
                 "-E",
                 "UTF8",
                 "--no-locale",
                 "--no-sync",
-                "--auth-local=trust",
-                "--auth-host=reject",
             ]
-            initdb = _popen([str(programs() / "initdb"), "-D", str(new), *options], new, subprocess.PIPE)
-            output = initdb.communicate()[0]
-            if initdb.returncode:
+            made = _popen([*initdb, "--auth-local=trust", "--auth-host=reject"], new, subprocess.PIPE)
+            output = made.communicate()[0]
+            if made.returncode:
                 shutil.rmtree(new, ignore_errors=True)
                 said = output.decode(errors="replace").strip()
-                if said.startswith("setpriv:"):
-                    lacks = "lacks the capabilities to start it as another user (SETUID, SETGID, SETPCAP, DAC_OVERRIDE)"
-                    raise SqlmigError(
-                        f"PostgreSQL does not run as root, and this root {lacks}; run as an ordinary user"
-                    )
-                raise SqlmigError(f"{path}: initdb failed:\n{said}")
+                lacks = "this root lacks the capabilities to run it as another user; run as an ordinary user"
+                why = f"PostgreSQL does not run as root, and {lacks}\n" if said.startswith("setpriv:") else ""
+                raise SqlmigError(f"{path}: initdb failed:\n{why}{said}")
             new.rename(path)
     except OSError as error:
         raise SqlmigError(f"{path}: cannot make a data directory there: {error.strerror}") from None

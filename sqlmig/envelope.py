@@ -89,11 +89,6 @@ def _cut(script: Script, first: int, last: int) -> Iterator[Piece]:
     yield Piece("file", script, first, last)
 
 
-def each(script: Script) -> list[Piece]:
-    """Return the statements of a script, a piece each."""
-    return [Piece("file", script, n, n + 1) for n in range(len(script.scan.starts))]
-
-
 def messages(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Join pieces to messages."""
     message: list[Piece] = []

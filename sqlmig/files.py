@@ -46,14 +46,12 @@ def _find(directory: Path) -> list[Migration]:
             raise SqlmigError(f"{file!a}: a file name with bytes or characters that cannot be shown; rename it")
         match = _NAME.fullmatch(file)
         if not match or int(match[1]) > _LARGEST:
-            raise SqlmigError(
-                f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
-            )
+            form = "VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
+            raise SqlmigError(f"{path}: the name must be {form}")
         version, direction = int(match[1]), match[3]
         if other := found[direction].get(version):
-            raise SqlmigError(
-                f"{path}: version {version} has another {direction} file, {directory / other}; rename or remove one"
-            )
+            problem = f"version {version} has another {direction} file, {directory / other}"
+            raise SqlmigError(f"{path}: {problem}; rename or remove one")
         found[direction][version] = file
     for version in found["down"].keys() - found["up"].keys():
         down = directory / found["down"][version]
@@ -76,9 +74,8 @@ def _sql_files(directory: Path) -> list[str]:
                 if entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and not entry.is_dir()
             )
     except OSError as error:
-        raise SqlmigError(
-            f"{directory}: {error.strerror}; give the directory of the SQL files with --dir or SQLMIG_DIR"
-        ) from None
+        remedy = "give the directory of the SQL files with --dir or SQLMIG_DIR"
+        raise SqlmigError(f"{directory}: {error.strerror}; {remedy}") from None
 
 
 def read(path: Path) -> bytes:

@@ -20,7 +20,7 @@ TABLE = "schema_migrations"
 # What other tools call the columns of a table of that name.
 _TOOLS = {("version", "dirty"): "golang-migrate", ("version",): "dbmate or Rails", ("version", "inserted_at"): "Ecto"}
 _TYPES = [20, 25, 25, 1114]  # as the ledger is read: bigint, text, text, timestamp
-_SQL = dict(
+_SQL: dict[str, str] = dict(
     re.findall(
         r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)",
         Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),

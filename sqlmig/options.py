@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,31 +13,19 @@ from typing import TYPE_CHECKING
 import click
 
 from sqlmig import output
-from sqlmig.errors import UsageError
 from sqlmig.ledger import Ledger
 
 if TYPE_CHECKING:
     from sqlmig.session import Session
 
-_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
-
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of the group; the URL may name an embedded server."""
+    """The options of the group: the URL (None where none was given), the directory of the files, the ledger's place."""
 
-    given_url: str | None
+    url: str | None
     directory: Path
     ledger: Ledger
-
-    @property
-    def url(self) -> str:
-        """The database's URL, empty where libpq's variables name it. Raises UsageError where nothing does."""
-        if self.given_url is None and not any(os.environ.get(name) for name in _LIBPQ):
-            raise UsageError(
-                "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
-            )
-        return self.given_url or ""
 
     def session(self) -> AbstractContextManager[Session]:
         """Return, to be entered, a connection to the database, and what the directory and the ledger hold."""

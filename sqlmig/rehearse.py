@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlmig.database import Connection, Refused, rollback, transmit
+from sqlmig.database import Refused, rollback, transmit
 from sqlmig.envelope import Piece, envelope, ours
 from sqlmig.errors import SqlmigError
 from sqlmig.plan import Verb
@@ -41,7 +42,7 @@ def rehearse(
     """
     connection, ledger = session.connection, session.ledger
     rehearsed, begun = [], False
-    before: dict[str, list[str]] = {}
+    before: dict[Any, Any] = {}
     try:
         for step in steps_of(session, verb, versions):
             around, found = envelope(step.script), step.script.scan
@@ -51,12 +52,12 @@ def rehearse(
                 continue
             if not begun:
                 guarded(connection, [*around.opening, lock(ledger, step.script), *_ledger(session, step)])
-                before, begun = _columns(connection), True
+                before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with watch(step.migration.label):
                 transmit(connection, [settings(ledger, lock_timeout), *around.body, *around.reset, step.record(ledger)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
-        after = _columns(connection)
+        after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
     except Refused as refused:
         if refused.error.sqlstate == "55P04":  # a new enum value that is used
             remedy = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
@@ -80,8 +81,3 @@ def _ledger(session: Session, step: Step) -> list[Piece]:
         return [ours("guard", session.ledger.sql("missing")), ours("other", session.ledger.definition())]
     newest = session.applied[-1].version if session.applied else None
     return [ours("guard", session.ledger.guard(newest, step.migration.version))]
-
-
-def _columns(connection: Connection) -> dict[str, list[str]]:
-    """Return the columns of each table, both as one writes them in SQL."""
-    return dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
 
 import psycopg
@@ -18,7 +17,7 @@ from psycopg import generators
 
 from sqlmig import files, plan
 from sqlmig.database import Connection, Refused, rollback, send, transmit
-from sqlmig.envelope import Piece, each, envelope, ours
+from sqlmig.envelope import Piece, envelope, ours
 from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
 from sqlmig.ledger import TABLE, Ledger, literal, newest_of, quoted
@@ -106,10 +105,8 @@ def run(
             _pause(session, step, refused, tries, retries)
             continue
         except psycopg.OperationalError as error:
-            raise SqlmigError(
-                f"the connection was lost while {step.migration.label} ran: it may have been committed;"
-                f" `sqlmig status` tells\n{str(error).strip()}"
-            ) from None
+            lost = f"the connection was lost while {step.migration.label} ran: it may have been committed"
+            raise SqlmigError(f"{lost}; `sqlmig status` tells\n{str(error).strip()}") from None
         except KeyboardInterrupt as error:
             raise type(error)(str(error) or _after_interrupt(session, step)) from None
         todo.pop()
@@ -223,7 +220,7 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
 
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
-    pieces = each(script)
+    pieces = [Piece("file", script, number, number + 1) for number in range(len(script.scan.starts))]
     for done, piece in enumerate(pieces):
         stays = (
             f"{done} of {len(pieces)} statements ran and stay, this one failed, {len(pieces) - done - 1} did not run"
@@ -245,9 +242,8 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
     worker.pgconn.send_query(b"SELECT pg_backend_pid()")
     if not select.select([worker], [], [], 10)[0]:
         worker.close()
-        raise SqlmigError(
-            f"{script.path}: no second connection within 10 s; a no-transaction file needs two of a pooler"
-        )
+        needs = "a no-transaction file needs two of a pooler"
+        raise SqlmigError(f"{script.path}: no second connection within 10 s; {needs}")
     pid = worker.wait(generators.fetch_many(worker.pgconn))[0].get_value(0, 0)
     if pid == b"%d" % worker.info.backend_pid:
         send(worker, f"SET lock_timeout = 0;{ledger.sql('path_first', local=False) if ledger.named else ''}".encode())
@@ -286,14 +282,11 @@ def _after_interrupt(session: Session, step: Step) -> str:
 
 
 def stamp(session: Session, version: int) -> list[str]:
-    """Record everything up to a version as applied without running it, and return the labels of what was recorded.
+    """Record everything up to a version as applied without running it, and return a line for each that was recorded.
 
-    Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
+    Raises Busy and LedgerChanged before that; UsageError for a version that does not exist, SqlmigError where the
+    ledger says something else already.
     """
-    return session.alone(partial(_stamp, session, version))
-
-
-def _stamp(session: Session, version: int) -> list[str]:
     versions = plan.stamp(session.rows(), version)
     if session.applied is None:
         create(session)
@@ -302,7 +295,7 @@ def _stamp(session: Session, version: int) -> list[str]:
     ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
     records = [ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
     _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
-    return [migration.label for migration in todo]
+    return [f"recorded {migration.label}" for migration in todo]
 
 
 def _write(session: Session, *pieces: Piece) -> None:

@@ -19,7 +19,7 @@ from sqlmig.files import read
 # A token by its kind. Of a block comment, an escape string and a dollar-quoted one this is the beginning.
 _TOKEN = re.compile(
     rb"""(?P<space>\s+)|(?P<line>--[^\r\n]*)|(?P<block>/\*)|(?P<escape>[eE]')|(?P<string>'[^']*')|(?P<name>"[^"]*")"""
-    rb"""|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""|(?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)"""
     rb"""|(?P<sign>[;()\\'"])|(?P<other>[0-9.,=<>*+]+|[^\s])"""
 )
 _BLANK = ("space", "line", "block")
@@ -27,18 +27,18 @@ _BLANK = ("space", "line", "block")
 # that no E precedes. The count is bounded because each round costs the regular expression engine memory.
 _PLAIN_TEXT = rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}"""
 _PLAIN = re.compile(_PLAIN_TEXT)
-# The statements whose words do not matter. Most are plain to their semicolon, and cost one match. A comment before one
-# ends with its line, so that no other way to match can begin within it.
-_KIND = (
-    rb"(insert|update|delete|select|alter|drop|comment|grant|create\s+(?:table|unique|index|view|policy|trigger))(?=\s)"
+# The beginning of a statement whose words do not matter: most are plain to their semicolon, and cost one match. A
+# comment before one ends with its line, so that no other way to match can begin within it.
+_SIMPLE = re.compile(
+    rb"\s*(?:--[^\r\n]*[\r\n]\s*){0,1000}"
+    rb"(insert|update|delete|select|alter|drop|comment|grant|create\s+(?:table|unique|index|view|policy|trigger))"
+    rb"(?=\s)" + _PLAIN_TEXT,
+    re.IGNORECASE,
 )
-_SIMPLE = re.compile(rb"\s*(?:--[^\r\n]*[\r\n]\s*){0,1000}(" + _KIND + _PLAIN_TEXT + rb";)", re.IGNORECASE)
-_LONG = re.compile(_KIND, re.IGNORECASE)
 _ESCAPES = re.compile(rb"(?:[^'\\]+|\\.|''){0,1000}", re.DOTALL)
 # A string goes on behind white space that holds a new line, in the manner in which it began.
 _CONTINUED = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'")
 _COMMENT = re.compile(rb"/\*|\*/")
-_WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789" + bytes(range(0x80, 0x100)))
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 _COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
 _CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
@@ -129,13 +129,13 @@ def scan(text: bytes) -> Scan:
 def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
     """Yield where each statement begins, and its words as ``statement`` says, none where they do not matter."""
     while at < len(text):
-        if simple := _SIMPLE.match(text, at):
+        if (simple := _SIMPLE.match(text, at)) and (end := _plain(text, simple.end())) is not None:
             yield simple.start(1), []
-            at = simple.end()
+            at = end + 1
             continue
         at = next((start for kind, start, _ in _tokens(text, at) if kind not in _BLANK), len(text))
         if at < len(text) and text[at] != ord(";"):
-            words, end = ([], _end(text, at)) if _LONG.match(text, at) else statement(text, at)
+            words, end = statement(text, at)
             yield at, words
             at = end
         at += 1
@@ -223,17 +223,14 @@ def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:
     raise ScanError(message, starts[number])
 
 
-def _end(text: bytes, at: int) -> int:
-    """Find the semicolon, or the end of the text, that ends a statement whose words do not matter."""
-    while True:
+def _plain(text: bytes, at: int) -> int | None:
+    """Return where the plain text of a statement ends with it, None where something else than plain text follows."""
+    while at < len(text) and text[at] != ord(";"):
         run = _PLAIN.match(text, at)
-        stop = run.end() if run else at
-        if stop >= len(text) or text[stop] == ord(";"):
-            return stop
-        begin, at = stop, at
-        while begin > at and text[begin - 1] in _WORD_BYTES:
-            begin -= 1  # the quote or the dollar may belong to a word
-        at = next(end for _, _, end in _tokens(text, begin) if end > stop)
+        if not run or run.end() == at:
+            return None
+        at = run.end()
+    return at
 
 
 def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:

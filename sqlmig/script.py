@@ -75,9 +75,8 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
         raise SqlmigError(f"{path}: irreversible: {file.scan.irreversible}")
     if not file.scan.in_transaction:
         how = f"run its statements one by one, then `sqlmig stamp {migration.version}`, and go on with --from the next"
-        raise SqlmigError(
-            f"{path}: runs outside a transaction, which no script can do. Print up to it with --to, {how}"
-        )
+        problem = "runs outside a transaction, which no script can do"
+        raise SqlmigError(f"{path}: {problem}. Print up to it with --to, {how}")
     if file.scan.own_kind and not alone:
         how = f"print it alone, with --from {migration.version} --to {migration.version}, and what is around it apart"
         raise SqlmigError(f"{path}: begins a transaction of its own kind, which others cannot be in; {how}")

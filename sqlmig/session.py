@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -13,12 +14,13 @@ from typing import TypeVar
 
 from sqlmig import files, ledger, plan
 from sqlmig.database import Connection, connected
-from sqlmig.errors import SqlmigError
+from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.files import Migration
 from sqlmig.ledger import Ledger
 from sqlmig.plan import Applied
 
 Done = TypeVar("Done")
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
 class Busy(Exception):
@@ -80,7 +82,7 @@ class Session:
 
 
 @contextmanager
-def opened(url: str, directory: Path, place: Ledger, say: Callable[[str], None]) -> Iterator[Session]:
+def opened(url: str | None, directory: Path, place: Ledger, say: Callable[[str], None]) -> Iterator[Session]:
     """Yield a session. Nothing is written."""
     migrations = files.find(directory)
     with located(url) as real, connected(real, say) as connection:
@@ -89,10 +91,16 @@ def opened(url: str, directory: Path, place: Ledger, say: Callable[[str], None])
 
 
 @contextmanager
-def located(url: str) -> Iterator[str]:
-    """Yield the URL to connect to: ``embedded:PATH`` starts a server for the time being."""
-    if not url.startswith("embedded:"):
-        yield url
+def located(url: str | None) -> Iterator[str]:
+    """Yield the URL to connect to (``embedded:PATH`` starts a server), empty where libpq's own variables name it.
+
+    Raises UsageError where nothing does.
+    """
+    if url is None and not any(os.environ.get(name) for name in _LIBPQ):
+        ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
+        raise UsageError(f"no database: {ways}")
+    if not url or not url.startswith("embedded:"):
+        yield url or ""
         return
     if sys.platform == "win32":
         raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
