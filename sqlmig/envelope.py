@@ -37,17 +37,15 @@ class Piece(NamedTuple):
     script: Script
     first: int
     last: int
+    begin: int  # the byte of the script's text where they begin
+    text: memoryview
 
-    @property
-    def begin(self) -> int:
-        """The byte of the script's text where it begins."""
-        return self.script.scan.starts[self.first] if self.first else 0
 
-    @property
-    def text(self) -> memoryview:
-        """What is sent."""
-        starts = self.script.scan.starts
-        return memoryview(self.script.text)[self.begin : starts[self.last] if self.last < len(starts) else None]
+def piece(part: Part, script: Script, first: int, last: int) -> Piece:
+    """Return the statements of a script from one number up to another."""
+    starts, text = script.scan.starts, memoryview(script.text)
+    begin = starts[first] if first else 0
+    return Piece(part, script, first, last, begin, text[begin : starts[last] if last < len(starts) else None])
 
 
 class Envelope(NamedTuple):
@@ -64,7 +62,7 @@ def ours(part: Part, sql: str) -> Piece:
     """Return statements of our own, and the part they play."""
     text = sql.encode()
     starts = array("q", (start for start, _ in statements(text)))
-    return Piece(part, Script(None, text, Scan(starts)), 0, len(starts))
+    return piece(part, Script(None, text, Scan(starts)), 0, len(starts))
 
 
 def envelope(script: Script) -> Envelope:
@@ -72,10 +70,10 @@ def envelope(script: Script) -> Envelope:
     found, count = script.scan, len(script.scan.starts)
     opening = [] if found.bracketed else [ours("begin", "BEGIN")]
     if found.opening:
-        opening.append(Piece("file", script, 0, found.opening))
+        opening.append(piece("file", script, 0, found.opening))
     prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
     reset = [ours("settle", SETTLE), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
-    closing = Piece("file", script, count - 1, count) if found.bracketed else ours("commit", "COMMIT")
+    closing = piece("file", script, count - 1, count) if found.bracketed else ours("commit", "COMMIT")
     return Envelope(opening, list(_cut(script, found.opening, count - found.bracketed)), reset, [closing])
 
 
@@ -84,27 +82,27 @@ def _cut(script: Script, first: int, last: int) -> Iterator[Piece]:
     starts = script.scan.starts
     for after in range(first + 1, last):
         if starts[after] - starts[first] >= LARGEST:
-            yield Piece("file", script, first, after)
+            yield piece("file", script, first, after)
             first = after
-    yield Piece("file", script, first, last)
+    yield piece("file", script, first, last)
 
 
 def messages(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     """Join pieces to messages."""
     message: list[Piece] = []
     size = 0
-    for piece in pieces:
-        if message and size + len(piece.text) > LARGEST:
+    for one in pieces:
+        if message and size + len(one.text) > LARGEST:
             yield message
             message, size = [], 0
-        message.append(piece)
-        size += len(piece.text)
+        message.append(one)
+        size += len(one.text)
     yield message
 
 
 def joined(message: Iterable[Piece]) -> bytes:
     """Return the text of a message."""
-    return _BETWEEN.join(piece.text for piece in message)
+    return _BETWEEN.join([one.text for one in message])
 
 
 def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
@@ -115,19 +113,19 @@ def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Scrip
     """
     position = diag.statement_position
     at = len(joined(message).decode()[: int(position) - 1].encode()) if position else 0
-    for piece in message:
-        file = piece.script if piece.part == "file" else file
-        length, count = len(piece.text) + len(_BETWEEN), piece.last - piece.first
+    for one in message:
+        file = one.script if one.part == "file" else file
+        length, count = len(one.text) + len(_BETWEEN), one.last - one.first
         if at < length if position else done < count:
             break
         at, done = at - length, done - count
     first, *more = said(diag).splitlines()
     path, text = (file.path, file.text) if file else (None, b"")
-    if piece.part != "file":
-        lines = [f"{path}: {_WHEN.get(piece.part, '')}{first}" if path else first]
+    if one.part != "file":
+        lines = [f"{path}: {_WHEN.get(one.part, '')}{first}" if path else first]
     else:
-        starts = piece.script.scan.starts
-        offset = piece.begin + at if position else starts[min(piece.first + done, len(starts) - 1)]
+        starts = one.script.scan.starts
+        offset = one.begin + at if position else starts[min(one.first + done, len(starts) - 1)]
         offset = min(offset, len(text.rstrip()))  # a statement that has no end is refused behind it
         lines = [f"{place(path, text, offset)}: {first}", excerpt(text, offset)]
     if diag.internal_query and diag.internal_position:
@@ -136,4 +134,4 @@ def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Scrip
     lines += more
     if diag.sqlstate == "25001" and file and file.scan.in_transaction:
         lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
-    return piece.part, "\n".join(lines)
+    return one.part, "\n".join(lines)

@@ -17,7 +17,7 @@ from psycopg import generators
 
 from sqlmig import files, plan
 from sqlmig.database import Connection, Refused, rollback, send, transmit
-from sqlmig.envelope import Piece, envelope, ours
+from sqlmig.envelope import Piece, envelope, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
 from sqlmig.ledger import TABLE, Ledger, literal, newest_of, quoted
@@ -220,17 +220,17 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
 
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
-    pieces = [Piece("file", script, number, number + 1) for number in range(len(script.scan.starts))]
-    for done, piece in enumerate(pieces):
+    pieces = [piece("file", script, number, number + 1) for number in range(len(script.scan.starts))]
+    for done, one in enumerate(pieces):
         stays = (
             f"{done} of {len(pieces)} statements ran and stay, this one failed, {len(pieces) - done - 1} did not run"
         )
         try:
-            transmit(worker, [piece])
+            transmit(worker, [one])
         except Refused as refused:
             raise SqlmigError(f"{refused}\n{stays}") from None
         except (psycopg.OperationalError, KeyboardInterrupt) as error:
-            where = place(script.path, script.text, piece.begin)
+            where = place(script.path, script.text, one.begin)
             words = f"{where}: {str(error).strip() or 'interrupted'}\n{stays}"
             raise (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
     if worker.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sqlmig import envelope
-from sqlmig.envelope import LARGEST, Piece, explained, joined, messages, ours
+from sqlmig.envelope import LARGEST, Piece, explained, joined, messages, ours, piece
 from sqlmig.errors import excerpt, place
 from sqlmig.ledger import Ledger, dollar
 from sqlmig.scan import Script, scan
@@ -45,9 +45,9 @@ def test_a_position_of_the_servers_is_found_in_the_file(begin: str, text: str) -
     offset = len(whole.partition("¶")[0].encode())
     file = script(whole.replace("¶", ""))
     message = sent(whole.replace("¶", ""))
-    (piece,) = [p for p in message if p.part == "file" and p.begin <= offset < p.begin + len(p.text)]
-    before = joined(message[: message.index(piece)]) + envelope._BETWEEN if message.index(piece) else b""
-    position = len(before.decode()) + len(file.text[piece.begin : offset].decode()) + 1
+    (own,) = [p for p in message if p.part == "file" and p.begin <= offset < p.begin + len(p.text)]
+    before = joined(message[: message.index(own)]) + envelope._BETWEEN if message.index(own) else b""
+    position = len(before.decode()) + len(file.text[own.begin : offset].decode()) + 1
     part, words = explained(diag(position), 0, message, None)
     assert part == "file"
     assert words.splitlines()[0] == f"{place('x.sql', file.text, offset)}: ERROR: no"
@@ -59,10 +59,10 @@ def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> 
     message = sent(whole)
     file = script(whole)
     done = 0
-    for piece in message:
-        for number in range(piece.first, piece.last):
+    for one in message:
+        for number in range(one.first, one.last):
             part, words = explained(diag(), done, message, file)
-            assert part == piece.part
+            assert part == one.part
             if part == "file":
                 assert words.startswith(f"{place('x.sql', file.text, file.scan.starts[number])}: ERROR: no")
             else:
@@ -95,12 +95,12 @@ def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
 
 def test_a_rule_that_adds_results_shows_some_statement_and_no_traceback() -> None:
     assert explained(diag(), 1000, sent("SELECT 1; SELECT 2"), None)[1] == "x.sql: at COMMIT: ERROR: no"
-    assert explained(diag(), 9, [Piece("file", script("SELECT 1; SELECT 2"), 0, 2)], None)[1].startswith("x.sql:1:11: ")
+    assert explained(diag(), 9, [piece("file", script("SELECT 1; SELECT 2"), 0, 2)], None)[1].startswith("x.sql:1:11: ")
 
 
 def test_what_a_function_ran_and_what_to_do_are_told() -> None:
     said = diag(1, internal_query="SELECT é, x", internal_position="11", message_hint="wave", sqlstate="25001")
-    words = explained(said, 0, [Piece("file", script("SELECT f()"), 0, 1)], None)[1].splitlines()
+    words = explained(said, 0, [piece("file", script("SELECT f()"), 0, 1)], None)[1].splitlines()
     assert words[3:6] == ["in the query that it ran:", "  1 | SELECT é, x", "    |           ^"]
     assert words[6] == "HINT: wave"
     assert "put “-- sqlmig: no-transaction”" in words[7]
@@ -110,11 +110,11 @@ def test_what_a_function_ran_and_what_to_do_are_told() -> None:
 def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) -> None:
     file = script("-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37))
     around = envelope.envelope(file)
-    assert b"".join(piece.text for piece in around.body) == file.text
-    assert sum(piece.last - piece.first for piece in around.body) == len(file.scan.starts)
+    assert b"".join(one.text for one in around.body) == file.text
+    assert sum(one.last - one.first for one in around.body) == len(file.scan.starts)
     pieces = [*around.opening, *around.body, *around.reset, *around.closing]
     cut = [*messages(pieces)]
-    assert [piece for message in cut for piece in message] == pieces
+    assert [one for message in cut for one in message] == pieces
     assert max(len(joined(message)) for message in cut) < 2 * LARGEST
     assert length // LARGEST <= len(cut) <= length // LARGEST + 2
 
