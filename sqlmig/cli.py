@@ -136,7 +136,7 @@ def _run(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_
     if versions := wanted(0):
         from sqlmig.run import run
 
-        for step, took in run(session, verb, versions, wanted, output.watch(session), lock_timeout, retries):
+        for step, took in run(session, verb, versions, wanted, lock_timeout, retries):
             click.echo(f"{output.coloured(verb)} {step.migration.label} ({output.duration(took)})")
             nothing = False
     if nothing:
@@ -150,7 +150,7 @@ def _rehearse(session: Session, verb: Verb, wanted: Callable[[int], list[int]], 
         return []
     from sqlmig.rehearse import rehearse
 
-    rehearsed, lost = session.alone(lambda: rehearse(session, verb, wanted(0), output.watch(session), lock_timeout))
+    rehearsed, lost = session.alone(lambda: rehearse(session, verb, wanted(0), lock_timeout))
     for one in rehearsed:
         label, infinitive = one.step.migration.label, "apply" if verb == "applied" else "revert"
         would = f"would {infinitive} {label} ({output.duration(one.seconds)})"

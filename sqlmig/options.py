@@ -31,7 +31,7 @@ class Settings:
         """Return, to be entered, a connection to the database, and what the directory and the ledger hold."""
         from sqlmig.session import opened
 
-        return opened(self.url, self.directory, self.ledger, output.say)
+        return opened(self.url, self.directory, self.ledger, output.say, output.watch)
 
 
 def epilog(examples: Sequence[str], fails: str) -> str:

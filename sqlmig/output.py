@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -27,11 +26,13 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def watch(session: Session) -> Callable[[str], AbstractContextManager[None]]:
+def watch(session: Session, label: str) -> AbstractContextManager[None]:
     """Return what shows, on a terminal, how long a migration has been at work."""
+    if not on_terminal():
+        return nullcontext()
     from sqlmig.progress import watched
 
-    return partial(watched, session) if on_terminal() else lambda _: nullcontext()
+    return watched(session, label)
 
 
 def print_json(things: Sequence[object], *fields: str) -> None:

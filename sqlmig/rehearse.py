@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,7 @@ class Rehearsed:
 
 
 def rehearse(
-    session: Session,
-    verb: Verb,
-    versions: Sequence[int],
-    watch: Callable[[str], AbstractContextManager[None]],
-    lock_timeout: str,
+    session: Session, verb: Verb, versions: Sequence[int], lock_timeout: str
 ) -> tuple[list[Rehearsed], list[str]]:
     """Apply or revert the versions in one transaction, which begins as the first of them does; roll it back.
 
@@ -54,7 +49,7 @@ def rehearse(
                 guarded(connection, [*around.opening, lock(ledger, step.script), *_ledger(session, step)])
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
-            with watch(step.migration.label):
+            with session.watch(session, step.migration.label):
                 transmit(connection, [settings(ledger, lock_timeout), *around.body, *around.reset, step.record(ledger)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
         after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import select
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -74,22 +74,21 @@ def run(
     verb: Verb,
     versions: Sequence[int],
     again: Callable[[int], list[int]],
-    watch: Callable[[str], AbstractContextManager[None]],
     lock_timeout: str,
     retries: int,
 ) -> Iterator[tuple[Step, float]]:
     """Apply or revert the versions, and yield each step, and the seconds that it took, when it is committed.
 
     again: says what is to be done by the session's ledger, after so many steps; asked when that has changed.
-    watch: entered with each one's label. lock_timeout: how long a statement may queue for a lock, in PostgreSQL's
-    format; retries: how often to try again after that. Raises SqlmigError for what fails.
+    lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how often to try again
+    after that. Raises SqlmigError for what fails.
     """
     done = tries = 0
     todo = steps_of(session, verb, versions)[::-1]
     while todo:
         step, begun = todo[-1], time.monotonic()
         try:
-            with watch(step.migration.label):
+            with session.watch(session, step.migration.label):
                 _apply(session, step, lock_timeout)
         except Busy:
             session.wait()
@@ -99,8 +98,6 @@ def run(
             todo = steps_of(session, verb, again(done))[::-1]
             continue
         except Refused as refused:
-            if refused.error.sqlstate not in _TRY_AGAIN or tries >= retries:
-                raise
             tries += 1
             _pause(session, step, refused, tries, retries)
             continue
@@ -115,6 +112,9 @@ def run(
 
 
 def _pause(session: Session, step: Step, refused: Refused, tries: int, retries: int) -> None:
+    """Wait before a step is tried again, or raise the error that it is not tried again after."""
+    if refused.error.sqlstate not in _TRY_AGAIN or tries > retries:
+        raise refused
     pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
     # What it was told once it need not be told again.
     problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"

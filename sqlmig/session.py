@@ -20,6 +20,8 @@ from sqlmig.ledger import Ledger
 from sqlmig.plan import Applied
 
 Done = TypeVar("Done")
+Say = Callable[[str], None]
+Watch = Callable[["Session", str], AbstractContextManager[None]]
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
@@ -35,13 +37,14 @@ class LedgerChanged(Exception):
 class Session:
     """A connection, and what the directory and the ledger held when they were read.
 
-    connect: opens another connection, under a name. say: tells the user something.
-    applied: None where there is no ledger yet.
+    connect: opens another connection, under a name. say: tells the user something. watch: is entered with the session
+    and a label while something is at work. applied: None where there is no ledger yet.
     """
 
     connection: Connection
     connect: Callable[[str], AbstractContextManager[Connection]]
-    say: Callable[[str], None]
+    say: Say
+    watch: Watch
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None
@@ -82,12 +85,12 @@ class Session:
 
 
 @contextmanager
-def opened(url: str | None, directory: Path, place: Ledger, say: Callable[[str], None]) -> Iterator[Session]:
+def opened(url: str | None, directory: Path, place: Ledger, say: Say, watch: Watch) -> Iterator[Session]:
     """Yield a session. Nothing is written."""
     migrations = files.find(directory)
     with located(url) as real, connected(real, say) as connection:
         applied = ledger.read(connection, place)
-        yield Session(connection, lambda name: connected(real, say, name), say, place, migrations, applied)
+        yield Session(connection, lambda name: connected(real, say, name), say, watch, place, migrations, applied)
 
 
 @contextmanager
