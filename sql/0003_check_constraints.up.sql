@@ -12,15 +12,15 @@ ALTER TABLE sessions ADD CONSTRAINT check_session_status
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_type 
   CHECK (note_type IN ('soap', 'dap', 'progress'));
 
--- Names and identifiers say something.
+-- Names and identifiers say something: a character that shows, of whatever locale.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_name
-    CHECK (name ~ '\S');
+    CHECK (name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_name
-    CHECK (full_name ~ '\S');
+    CHECK (full_name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
 ALTER TABLE patients ADD CONSTRAINT check_patient_name
-    CHECK (full_name ~ '\S');
+    CHECK (full_name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
 ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
-    CHECK (abha_id ~ '\S');
+    CHECK (abha_id ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
 
 -- JSON columns hold objects.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_settings
@@ -34,8 +34,16 @@ ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
 ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
     CHECK (jsonb_typeof(details) = 'object');
 
+-- What is at the end of all days stands first in every list, and never ends.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
     CHECK (isfinite(scheduled_at));
+ALTER TABLE session_recordings ADD CONSTRAINT check_recording_recorded_at
+    CHECK (isfinite(recorded_at));
+ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_recorded_at
+    CHECK (isfinite(recorded_at));
+ALTER TABLE consent_records ADD CONSTRAINT check_consent_times
+    CHECK (isfinite(granted_at) AND isfinite(expires_at) IS NOT FALSE AND isfinite(revoked_at) IS NOT FALSE);
+
 ALTER TABLE sessions ADD CONSTRAINT check_session_duration
     CHECK (duration_minutes > 0);
 

@@ -3,6 +3,9 @@
 DROP TRIGGER keep_revoked ON consent_records;
 DROP TRIGGER keep_patient_and_purpose ON consent_records;
 DROP TRIGGER keep_patient ON sessions;
+DROP TRIGGER keep_id ON patients;
+DROP TRIGGER keep_id ON therapists;
+DROP TRIGGER keep_id ON organizations;
 DROP TRIGGER check_consent ON session_recordings;
 DROP TRIGGER take_org_id ON session_recordings;
 DROP TRIGGER take_org_id ON clinical_notes;

@@ -28,7 +28,8 @@ BEGIN
 END;
 $$;
 
--- It locks what it reads, so that neither is removed meanwhile and its id used again. With the caller's rights, too.
+-- It locks what it reads, so that neither is removed meanwhile and its id used again, nor the consent revoked. With the
+-- caller's rights, too.
 CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -43,7 +44,7 @@ DECLARE
         FROM consent_records
         WHERE id = NEW.consent_record_id
             AND org_id = NEW.org_id
-        FOR KEY SHARE
+        FOR SHARE
     );
 BEGIN
     IF covered IS NOT TRUE THEN
@@ -88,23 +89,48 @@ CREATE TRIGGER check_consent
     AFTER INSERT OR UPDATE OF session_id, consent_record_id, recorded_at ON session_recordings
     FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
 
--- Else the other side is changed under the recording.
+-- What others refer to keeps its id and its organization: two rows that exchange theirs in one statement satisfy every key,
+-- and what hangs on them then hangs on the other.
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON organizations
+    FOR EACH ROW WHEN (NEW.id <> OLD.id)
+    EXECUTE FUNCTION refuse_change('an organization keeps its id');
+
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON therapists
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
+    EXECUTE FUNCTION refuse_change('a therapist keeps id and organization');
+
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON patients
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
+    EXECUTE FUNCTION refuse_change('a patient keeps id and organization');
+
+-- And its patient, else the other side is changed under the recording.
 CREATE TRIGGER keep_patient
     BEFORE UPDATE ON sessions
-    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id)
-    EXECUTE FUNCTION refuse_change('a session keeps its patient');
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION refuse_change('a session keeps its id, its organization and its patient');
 
 CREATE TRIGGER keep_patient_and_purpose
     BEFORE UPDATE ON consent_records
-    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id OR NEW.purpose <> OLD.purpose)
-    EXECUTE FUNCTION refuse_change('a consent keeps its patient and its purpose');
+    FOR EACH ROW WHEN (
+        NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id OR NEW.purpose <> OLD.purpose
+    )
+    EXECUTE FUNCTION refuse_change('a consent keeps its id, its organization, its patient and its purpose');
 
+-- One that is to end on a later day may still end sooner.
 CREATE TRIGGER keep_revoked
     BEFORE UPDATE ON consent_records
-    FOR EACH ROW WHEN (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at)
+    FOR EACH ROW WHEN (
+        OLD.revoked_at IS NOT NULL
+        AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at
+        AND (OLD.revoked_at <= now() OR (NEW.revoked_at < OLD.revoked_at) IS NOT TRUE)
+    )
     EXECUTE FUNCTION refuse_change('a consent that was revoked stays so');
 
--- A trigger looks at what is written from now on; this looks at what is there.
+-- A trigger looks at what is written from now on; this looks at what is there, but for the times: a consent may have been
+-- revoked, as of an earlier day, since.
 DO $$
 BEGIN
     IF EXISTS (
@@ -114,9 +140,6 @@ BEGIN
         JOIN consent_records AS consent ON consent.id = consent_record_id
         WHERE consent.patient_id <> sessions.patient_id
             OR purpose <> 'recording'
-            OR granted_at > recorded_at
-            OR consent.expires_at <= recorded_at
-            OR revoked_at <= recorded_at
     ) THEN
         RAISE EXCEPTION 'there are recordings whose consent does not cover them; mend them first'
             USING ERRCODE = 'integrity_constraint_violation';

@@ -19,7 +19,9 @@ SECURITY DEFINER
 AS $$
 BEGIN
     -- The foreign key's own SET NULL, when the organization is deleted, and nothing else.
-    IF TG_OP = 'UPDATE' AND NEW.org_id IS NULL AND NOT EXISTS (SELECT FROM organizations WHERE id = OLD.org_id) THEN
+    IF TG_OP = 'UPDATE' AND OLD.org_id IS NOT NULL AND NEW.org_id IS NULL
+        AND NOT EXISTS (SELECT FROM organizations WHERE id = OLD.org_id)
+    THEN
         OLD.org_id := NULL;
         IF NEW IS NOT DISTINCT FROM OLD THEN
             RETURN NEW;
@@ -33,12 +35,14 @@ $$;
 -- Adds a row for each row that a statement added, changed or deleted. Its arguments are the table's name and the column that
 -- names the organization: on Citus TG_TABLE_NAME is a shard's. A statement made from the catalog compares column by column
 -- (comparing whole rows as jsonb costs twice as much), and reads no table beside the transition tables, which Citus refuses.
+-- Old and new rows are paired as they came: one statement may change a row twice. What PostgreSQL would resolve to a closer
+-- match, that somebody else made in this schema, is named with its own.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $$
 DECLARE
-    owner_of text := format(CASE TG_OP WHEN 'UPDATE' THEN 'coalesce(r.%1$I, o.%1$I)' ELSE 'r.%1$I' END, TG_ARGV[1]);
+    owner_of text := format('r.%I', TG_ARGV[1]);
     name_of text := CASE TG_ARGV[0] WHEN 'organizations' THEN 'r.name' ELSE 'NULL::text' END;
     changes text := quote_literal('{}') || '::jsonb';
     source text := CASE TG_OP WHEN 'DELETE' THEN 'old_rows AS r' ELSE 'new_rows AS r' END;
@@ -54,17 +58,24 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         changes := (
             SELECT format(
-                'jsonb_build_object(''changed'', array_remove(ARRAY[%s], NULL))',
-                string_agg(format('CASE WHEN o.%1$I IS DISTINCT FROM r.%1$I THEN %1$L END', attname), ', ' ORDER BY attnum)
+                'pg_catalog.jsonb_build_object(''changed'', pg_catalog.array_remove(ARRAY[%s], NULL))',
+                string_agg(
+                    format(
+                        'CASE WHEN o.%1$I%2$s IS DISTINCT FROM r.%1$I%2$s THEN %1$L END', attname,
+                        CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN '::text' ELSE '' END
+                    ),
+                    ', ' ORDER BY attnum
+                )
             )
             FROM pg_attribute
             WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped AND attname <> 'updated_at'
         );
-        source := 'old_rows AS o FULL JOIN new_rows AS r USING (id)';
+        source := '(SELECT pg_catalog.row_number() OVER () AS nth, * FROM old_rows) AS o
+            JOIN (SELECT pg_catalog.row_number() OVER () AS nth, * FROM new_rows) AS r USING (nth)';
     END IF;
-    FOR organization, named, ids, details IN EXECUTE format(
-        'SELECT owner, min(name), array_agg(id), array_agg(details)
-        FROM (SELECT %s AS owner, %s AS name, id, %s AS details FROM %s) AS changed
+    FOR organization, named, ids, details IN EXECUTE pg_catalog.format(
+        'SELECT owner, pg_catalog.min(name), pg_catalog.array_agg(id), pg_catalog.array_agg(details)
+        FROM (SELECT %s AS owner, %s AS name, r.id, %s AS details FROM %s) AS changed
         WHERE details <> ''{"changed": []}''
         GROUP BY owner',
         owner_of, name_of, changes, source
@@ -87,6 +98,7 @@ BEGIN
                 SELECT organization_name
                 FROM audit_logs
                 WHERE organization_id = organization AND table_name = 'organizations' AND action = 'DELETE'
+                ORDER BY created_at DESC
                 LIMIT 1
             )
         );
@@ -98,20 +110,24 @@ BEGIN
             CASE WHEN is_there THEN organization END, organization, named,
             CASE WHEN claims ->> 'sub' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (claims ->> 'sub')::uuid END,
             TG_OP, TG_ARGV[0], entry.id, entry.details, address, headers ->> 'user-agent'
-        FROM unnest(ids, details) AS entry (id, details);
+        FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(details)) AS entry (id, details);
     END LOOP;
     RETURN NULL;
 END;
 $$;
 
 -- An organization that is deleted is looked up here by the rows of its cascade.
-CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id)
+CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
 -- By hand is what no trigger adds with the owner's rights: nobody else may update, so nobody else passes for one.
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
-    FOR EACH ROW WHEN (pg_trigger_depth() = 0 OR NOT has_table_privilege('audit_logs'::regclass, 'UPDATE'))
+    FOR EACH ROW WHEN (
+        pg_trigger_depth() = 0
+        OR NOT has_table_privilege('audit_logs'::regclass, 'UPDATE')
+        OR NEW.created_at <> now()
+    )
     EXECUTE FUNCTION stamp_audit_log();
 
 CREATE TRIGGER keep

@@ -8,8 +8,9 @@ SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({key}) THEN '1' ELSE 'anot
 
 -- %% lock_before_a_snapshot
 -- Behind a BEGIN with an isolation level of its own the snapshot is the next query's, from before the lock is had. This
--- needs none, and sees to it that nothing is written in between.
-LOCK TABLE {table} IN SHARE MODE NOWAIT;
+-- needs none, and sees to it that nothing is written in between; it waits for a runner's COMMIT at most.
+SET LOCAL lock_timeout = {lock_timeout};
+LOCK TABLE {table} IN SHARE MODE;
 
 -- %% no_orphan
 -- A killed runner's lock is gone at once; the statement of its no-transaction file is not.

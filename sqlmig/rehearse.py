@@ -46,7 +46,9 @@ def rehearse(
                 rehearsed.append(Rehearsed(step, 0, obstacle or "it runs outside a transaction"))
                 continue
             if not begun:
-                guarded(connection, [*around.opening, lock(ledger, step.script), *_ledger(session, step)])
+                lockable = step.script if session.applied is not None else None
+                takes = lock(ledger, lockable, lock_timeout)
+                guarded(connection, [*around.opening, takes, *_ledger(session, step)])
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with session.watch(session, step.migration.label):

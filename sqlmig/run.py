@@ -93,8 +93,9 @@ def run(
         except Busy:
             session.wait()
             continue
-        except LedgerChanged:
-            session.read()
+        except LedgerChanged as changed:
+            if not session.read() and str(changed):
+                raise SqlmigError(str(changed)) from None
             todo = steps_of(session, verb, again(done))[::-1]
             continue
         except Refused as refused:
@@ -135,7 +136,7 @@ def _apply(session: Session, step: Step, lock_timeout: str) -> None:
     guard = ours("guard", ledger.guard(applied[-1].version if applied else None, version))
     if script.scan.in_transaction:
         around = envelope(script)
-        before = [*around.opening, lock(ledger, script), settings(ledger, lock_timeout), guard]
+        before = [*around.opening, lock(ledger, script, lock_timeout), settings(ledger, lock_timeout), guard]
         guarded(session.connection, [*before, *around.body, *around.reset, step.record(ledger), *around.closing])
     else:
         with session.connect(ledger.worker) as worker:
@@ -166,9 +167,10 @@ def refuse_sqlx(session: Session) -> None:
         raise SqlmigError(f"this database is kept by sqlx ({table}); to take over: sqlmig stamp {newest}")
 
 
-def lock(ledger: Ledger, script: Script | None = None) -> Piece:
+def lock(ledger: Ledger, script: Script | None = None, lock_timeout: str = "0") -> Piece:
     """Return what takes the runners' lock, before a script that may have an isolation level of its own."""
-    early = ledger.sql("lock_before_a_snapshot") if script and script.scan.own_kind else ""
+    own_kind = script and script.scan.own_kind
+    early = ledger.sql("lock_before_a_snapshot", lock_timeout=literal(lock_timeout)) if own_kind else ""
     return ours("lock", early + ledger.sql("lock"))
 
 
@@ -183,10 +185,11 @@ def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
     try:
         transmit(connection, pieces)
     except Refused as refused:
-        if refused.part == "lock" and refused.error.sqlstate in ("22P02", "55P03"):
+        why = refused.part, refused.error.sqlstate
+        if why == ("lock", "22P02"):
             raise Busy from None
-        if (refused.part, refused.error.sqlstate) in (("guard", "22P02"), ("record", "23505")):
-            raise LedgerChanged from None
+        if why in (("guard", "22P02"), ("record", "23505")):
+            raise LedgerChanged(str(refused) if refused.part == "record" else "") from None
         raise
 
 

@@ -30,7 +30,7 @@ class Busy(Exception):
 
 
 class LedgerChanged(Exception):
-    """The ledger is no longer what it was when it was read."""
+    """The ledger is no longer what it was when it was read, or, with these words, takes no row for what was done."""
 
 
 @dataclass
@@ -55,9 +55,11 @@ class Session:
         checksums = {m.version: files.checksum(files.read(m.up)) for m in self.migrations if m.version in versions}
         return plan.states(self.migrations, self.applied or (), checksums)
 
-    def read(self) -> None:
-        """Read the ledger again."""
+    def read(self) -> bool:
+        """Read the ledger again, and say whether it has other versions now."""
+        before = [row.version for row in self.applied or ()]
         self.applied = ledger.read(self.connection, self.ledger)
+        return before != [row.version for row in self.applied or ()]
 
     def alone(self, attempt: Callable[[], Done]) -> Done:
         """Return what an attempt gives when it meets neither another runner nor a ledger that has changed.

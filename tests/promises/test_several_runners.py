@@ -188,3 +188,35 @@ def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
     with psycopg.connect(project.url) as other:
         other.execute(LOCK)
         assert "applied 0001_t" in project.run("--schema", "other", "up").out
+
+
+def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(project: Project) -> None:
+    project.file("1_x.up.sql", "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')")
+    error = project.run("up", code=1).err
+    assert "1_x.up.sql: when it was to be recorded: ERROR: duplicate key" in error
+    assert project.states() == {1: "pending"}
+
+
+def test_a_serializable_file_beside_a_writer_of_the_ledger_is_tried_again_with_a_word(project: Project) -> None:
+    tables(project, 1)
+    project.run("up")
+    project.file("2_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT")
+    with psycopg.connect(project.url) as other:
+        other.execute("UPDATE schema_migrations SET name = name")
+        runner = project.fork("up", "--lock-timeout", "50ms")
+        runner.said("2_x: no lock yet; trying again in")
+    assert "applied 2_x" in runner.ended()
+
+
+def test_a_serializable_file_is_rehearsed_before_there_is_a_ledger(project: Project) -> None:
+    project.file("1_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT")
+    assert "would apply 1_x" in project.run("up", "--dry-run").out
+    project.run("up")
+
+
+def test_where_every_transaction_is_serializable_runners_still_take_turns(project: Project) -> None:
+    ((name,),) = project.query("SELECT current_database()")
+    project.query(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    tables(project, 6, body="SELECT pg_sleep(0.01);")
+    said = "".join(runner.ended() for runner in [project.fork("up") for _ in range(6)])
+    assert sorted(re.findall(r"^applied (\d+)_t", said, re.MULTILINE)) == [f"{n:04}" for n in range(1, 7)]

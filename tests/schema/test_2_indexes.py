@@ -43,7 +43,7 @@ INDEXES = {
     "sessions_org_id_id_key": "UNIQUE sessions USING btree (org_id, id)",
     "consent_records_org_id_id_key": "UNIQUE consent_records USING btree (org_id, id)",
     "idx_audit_deleted_organization": (
-        "audit_logs USING btree (organization_id)"
+        "audit_logs USING btree (organization_id, created_at DESC)"
         " WHERE ((table_name = 'organizations'::text) AND (action = 'DELETE'::text))"
     ),
 }

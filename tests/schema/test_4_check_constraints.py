@@ -51,10 +51,19 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
         [*BAD_PATHS],
     ),
     ("check_consent_document_path", "consent_records", "document_path", ["{org}/consent.pdf", None], BAD_PATHS),
-    ("check_organization_name", "organizations", "name", ["Asha", " é "], ["", "  ", "\n\t"]),
+    (
+        "check_organization_name",
+        "organizations",
+        "name",
+        ["Asha", " é "],
+        ["", "  ", "\n\t", "\u00a0", "\u3000\ufeff\u2003\u200b"],
+    ),
     ("check_therapist_name", "therapists", "full_name", ["Dr. Rao"], ["", " "]),
     ("check_patient_name", "patients", "full_name", ["Meera"], ["", " "]),
     ("check_patient_abha_id", "patients", "abha_id", ["91-1", None], ["", " "]),
+    ("check_recording_recorded_at", "session_recordings", "recorded_at", ["2999-01-01"], ["infinity"]),
+    ("check_wearable_recorded_at", "wearable_data", "recorded_at", ["2029-01-01"], ["infinity", "-infinity"]),
+    ("check_consent_times", "consent_records", "expires_at", ["2999-01-01", None], ["infinity"]),
     ("check_session_scheduled_at", "sessions", "scheduled_at", ["2030-01-01"], ["infinity", "-infinity"]),
     *(
         (name, table, column, [{}, {"a": [1]}], NO_OBJECTS)

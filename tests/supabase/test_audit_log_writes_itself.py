@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -11,8 +12,6 @@ import pytest
 from tests.schema.rows import EDITED, TABLES, add, count, organization, remove
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from tests.schema.rows import Database
     from tests.supabase.conftest import Platform
 
@@ -120,10 +119,56 @@ def test_a_new_column_is_audited_too_and_a_new_id_told(database: Database) -> No
     ids = organization(database)
     database.execute('ALTER TABLE patients ADD COLUMN "Shoe size" int; UPDATE patients SET "Shoe size" = 7')
     assert ("UPDATE", {"changed": ["Shoe size"]}) in entries(database, "patients", ids["patients"])
-    free = add(database, "therapists", org_id=ids["organizations"], full_name="free")
-    database.execute("UPDATE therapists SET id = %s WHERE id = %s", [ACTOR, free])
-    for identifier in (free, ACTOR):
-        assert "id" in entries(database, "therapists", identifier)[-1][1]["changed"]  # type: ignore[arg-type]
+    database.execute("UPDATE clinical_notes SET id = %s", [ACTOR])
+    assert entries(database, "clinical_notes", UUID(ACTOR)) == [("UPDATE", {"changed": ["id"]})]
+
+
+def test_a_change_that_only_a_text_shows_is_told(database: Database) -> None:
+    ids = organization(database)
+    database.execute("""UPDATE clinical_notes SET content = '{"dose": 1}'""")
+    database.execute("""UPDATE clinical_notes SET content = '{"dose": 1.0}'""")
+    assert entries(database, "clinical_notes", ids["clinical_notes"])[1:] == [("UPDATE", {"changed": ["content"]})] * 2
+
+
+def test_a_row_that_one_statement_changes_twice_has_two_rows(database: Database) -> None:
+    ids = organization(database)
+    database.execute("""
+        WITH gone AS (DELETE FROM sessions RETURNING 1), left_us AS (DELETE FROM therapists RETURNING org_id)
+        UPDATE patients SET phone = '1' WHERE org_id IN (SELECT org_id FROM left_us)
+    """)
+    changes = [details["changed"] for _, details in entries(database, "patients", ids["patients"])[1:]]
+    assert sorted(changes) == [["assigned_therapist_id"], ["phone"]]
+
+
+def test_an_older_row_does_not_name_a_deleted_organization(database: Database) -> None:
+    ids = organization(database, "Asha Clinic")
+    add(database, "audit_logs", org_id=ids["organizations"], action="DELETE", table_name="organizations")
+    database.execute("UPDATE organizations SET name = 'renamed'")
+    remove(database, "organizations", ids["organizations"])
+    query = "SELECT organization_name FROM audit_logs WHERE record_id = %s AND action = 'DELETE'"
+    assert database.execute(query, [ids["patients"]]).fetchall() == [("renamed",)]
+
+
+def test_not_even_a_row_that_is_nobodys_is_touched(database: Database) -> None:
+    add(database, "audit_logs", action="x", details={"n": 1})
+    for change in ("details = '{\"n\": 1.000}'", "action = action"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.execute(f"UPDATE audit_logs SET {change}")
+
+
+def test_a_function_of_somebody_elses_does_not_run_as_the_owner(own_platform: Platform) -> None:
+    own_platform.owner.execute("GRANT CREATE ON SCHEMA public TO authenticated")
+    with own_platform.request(claims=own_platform.own()) as database:
+        for name, arguments, result in (
+            ("array_remove", "text[], text", "text[]"),
+            ("jsonb_build_object", "text, text[]", "jsonb"),
+            ("unnest", "uuid[]", "uuid"),
+        ):
+            body = "BEGIN RAISE 'running as %', current_user; END"
+            database.execute(
+                f"CREATE FUNCTION public.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql AS $f${body}$f$"
+            )
+        assert database.execute("UPDATE patients SET phone = '7'").rowcount == 1
 
 
 def test_a_temporary_table_takes_no_tables_place(platform: Platform) -> None:

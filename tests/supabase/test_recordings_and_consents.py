@@ -70,6 +70,13 @@ def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(database: Dat
         "UPDATE consent_records SET patient_id = %(patient)s",
         "UPDATE consent_records SET purpose = 'treatment'",
         "UPDATE sessions SET patient_id = %(patient)s",
+        "UPDATE sessions SET id = CASE id WHEN %(session)s THEN gen_random_uuid() ELSE %(session)s END",
+        "UPDATE patients SET id = CASE id WHEN %(patient)s THEN gen_random_uuid() ELSE %(patient)s END",
+        "UPDATE consent_records SET id = gen_random_uuid()",
+        "UPDATE therapists SET id = gen_random_uuid()",
+        "UPDATE organizations SET id = gen_random_uuid()",
+        "UPDATE consent_records SET granted_at = '-infinity'",
+        "UPDATE consent_records SET revoked_at = 'infinity'",
     ],
 )
 def test_neither_side_is_changed_under_a_recording(database: Database, query: str) -> None:
@@ -90,15 +97,43 @@ def test_a_revoked_consent_stays_revoked(database: Database) -> None:
 
 
 def test_rows_that_are_there_already_are_looked_at(database: Database) -> None:
-    organization(database)
+    ids = organization(database)
     database.execute("ALTER TABLE session_recordings DISABLE TRIGGER check_consent")
-    database.execute("UPDATE session_recordings SET recorded_at = '2001-01-01'")
+    other = add(database, "patients", org_id=ids["organizations"], full_name="other")
+    consent = add(database, "consent_records", patient_id=other, purpose="recording")
+    database.execute("UPDATE session_recordings SET consent_record_id = %s", [consent])
     text = (SQL / "0007_tenant_integrity.up.sql").read_text()
     check = text[text.index("-- A trigger looks at what is written from now on") :].partition("$$;")[0] + "$$;"
     with pytest.raises(psycopg.IntegrityError, match="there are recordings whose consent does not cover them"):
         database.execute(check)
     database.execute("UPDATE session_recordings SET consent_record_id = NULL")
     database.execute(check)
+
+
+def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> None:
+    organization(database)
+    database.execute("UPDATE consent_records SET revoked_at = '2999-01-01'")
+    with pytest.raises(psycopg.IntegrityError):
+        database.execute("UPDATE consent_records SET revoked_at = '3000-01-01'")
+    with pytest.raises(psycopg.IntegrityError):
+        database.execute("UPDATE consent_records SET revoked_at = NULL")
+    database.execute("UPDATE consent_records SET revoked_at = now()")
+    with pytest.raises(psycopg.IntegrityError):
+        database.execute("UPDATE consent_records SET revoked_at = granted_at")
+
+
+def test_a_recording_waits_for_a_revocation_that_is_under_way(own_platform: Platform) -> None:
+    ids = own_platform.ours
+    recording = {"session_id": ids["sessions"], "consent_record_id": ids["consent_records"]}
+    with psycopg.connect(own_platform.url) as revoking, psycopg.connect(own_platform.url) as second:
+        revoking.execute("UPDATE consent_records SET revoked_at = now() WHERE id = %s", [ids["consent_records"]])
+        second.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            add(second, "session_recordings", **recording)
+        second.rollback()
+        revoking.commit()
+        with pytest.raises(psycopg.IntegrityError):
+            add(second, "session_recordings", **recording)
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
