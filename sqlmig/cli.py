@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import sqlmig
-from sqlmig import options, output
+from sqlmig import files, options, output, plan
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.ledger import Ledger
 from sqlmig.options import Settings, epilog
@@ -69,8 +69,6 @@ def up(
     retries: int,
 ) -> None:
     """Apply what is pending, oldest first, one transaction per file."""
-    from sqlmig import plan
-
     _exclusive(to=to, steps=steps)
     with settings.session() as session:
 
@@ -104,8 +102,6 @@ def down(
     retries: int,
 ) -> int:
     """Revert the newest applied migration, or more, newest first."""
-    from sqlmig import plan
-
     _exclusive(to=to, steps=steps, all=all_)
     count = 1 if to is None and steps is None and not all_ else steps
     with settings.session() as session:
@@ -190,8 +186,6 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
 @click.pass_obj
 def new(settings: Settings, name: str) -> None:
     """Write the next pair of files."""
-    from sqlmig import files
-
     for path in files.create(settings.directory, name):
         click.echo(path)
 
@@ -206,7 +200,6 @@ def check(settings: Settings, *, as_json: bool) -> int:
 
     On a scratch database of the server, which it makes and drops: the role needs CREATEDB.
     """
-    from sqlmig import files
     from sqlmig.check import check, scratch
     from sqlmig.session import located
 
@@ -241,7 +234,6 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 
     It is for the Supabase SQL editor or psql, and leaves out what the ledger there has: one can paste it twice.
     """
-    from sqlmig import files
     from sqlmig.script import script
 
     migrations = files.find(settings.directory)

@@ -46,8 +46,7 @@ def rehearse(
                 rehearsed.append(Rehearsed(step, 0, obstacle or "it runs outside a transaction"))
                 continue
             if not begun:
-                lockable = step.script if session.applied is not None else None
-                takes = lock(ledger, lockable, lock_timeout)
+                takes = lock(ledger, step.script if session.applied is not None else None, lock_timeout)
                 guarded(connection, [*around.opening, takes, *_ledger(session, step)])
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
