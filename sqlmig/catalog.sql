@@ -36,9 +36,10 @@ SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'v
         ELSE coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) END) a),
     'comment', coalesce(obj_description(oid, 'pg_class'), obj_description(reltype, 'pg_type')), 'row level security', relrowsecurity,
     'forced row level security', relforcerowsecurity, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o), 'persistence', relpersistence,
+    'toast options', (SELECT array_agg(o ORDER BY o) FROM pg_class AS t, unnest(t.reloptions) o WHERE t.oid = relations.reltoastrelid),
     'replica identity', relreplident, 'access method', (SELECT amname FROM pg_am WHERE pg_am.oid = relam),
     'tablespace', reltablespace, 'parents', (SELECT array_agg(inhparent::regclass::text ORDER BY inhparent::regclass::text) FROM pg_inherits WHERE inhrelid = relations.oid),
-    'of type', nullif(reloftype, 0)::regtype, 'foreign options', (SELECT ftoptions FROM pg_foreign_table WHERE ftrelid = relations.oid),
+    'of type', nullif(reloftype, 0)::regtype, 'foreign options', (SELECT array_agg(o ORDER BY o) FROM pg_foreign_table, unnest(ftoptions) o WHERE ftrelid = relations.oid),
     'foreign keys off', (SELECT array_agg(DISTINCT conname::text) FROM pg_trigger JOIN pg_constraint con ON con.oid = tgconstraint
         WHERE tgrelid = relations.oid AND tgisinternal AND tgenabled <> 'O'),
     'partition bound', pg_get_expr(relpartbound, oid), 'partition key', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END,
@@ -48,7 +49,7 @@ UNION ALL
 SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
-    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', attfdwoptions,
+    'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', (SELECT array_agg(o ORDER BY o) FROM unnest(attfdwoptions) o),
     'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum))
 FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
@@ -65,12 +66,14 @@ WHERE contype NOT IN ('t', 'n') AND coalesce(r.oid, t.oid) IS NOT NULL
 UNION ALL
 SELECT 'index', r.name, 0, jsonb_build_object(
     'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o),
-    'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'))
+    'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'),
+    'statistics', (SELECT array_agg(nullif(attstattarget::int, -1) ORDER BY attnum) FROM pg_attribute WHERE attrelid = indexrelid))
 FROM pg_index JOIN relations r ON r.oid = indexrelid
 UNION ALL
 SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, 0, jsonb_build_object(
     'owner', proowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(proacl, acldefault('f', proowner))) a),
-    'definition', CASE WHEN prokind = 'a' THEN (SELECT to_jsonb(a)::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
+    'definition', CASE WHEN prokind = 'a' THEN (SELECT (to_jsonb(a) || jsonb_build_object('aggtranstype', aggtranstype::regtype,
+        'aggmtranstype', aggmtranstype::regtype, 'aggsortop', aggsortop::regoperator))::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
         ELSE pg_get_functiondef(oid) END,
     'comment', obj_description(oid, 'pg_proc'))
 FROM functions
@@ -114,7 +117,8 @@ FROM pg_default_acl
 UNION ALL
 SELECT 'publication', pubname, 0, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_object(
     'owner', pubowner::regrole, 'comment', obj_description(oid, 'pg_publication'),
-    'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, prattrs, pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
+    'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, (SELECT array_agg(attname ORDER BY attname)
+            FROM pg_attribute WHERE attrelid = prrelid AND attnum = ANY (prattrs::int2[])), pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
         FROM pg_publication_rel WHERE prpubid = p.oid),
     'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY pnnspid::regnamespace::text) FROM pg_publication_namespace WHERE pnpubid = p.oid))
 FROM pg_publication p
@@ -131,8 +135,12 @@ FROM (
             WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
                 ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = o.oid)
             WHEN 'pg_ts_dict'::regclass THEN (SELECT to_jsonb(dictinitoption) FROM pg_ts_dict d WHERE d.oid = o.oid)
-            WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole, 'options', srvoptions)
-                FROM pg_foreign_server s WHERE s.oid = o.oid)
+            WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole,
+                'options', (SELECT array_agg(x ORDER BY x) FROM unnest(srvoptions) x),
+                'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(srvacl, acldefault('S', srvowner))) a)) FROM pg_foreign_server s WHERE s.oid = o.oid)
+            WHEN 'pg_foreign_data_wrapper'::regclass THEN (SELECT jsonb_build_object('owner', fdwowner::regrole,
+                'options', (SELECT array_agg(x ORDER BY x) FROM unnest(fdwoptions) x),
+                'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(fdwacl, acldefault('F', fdwowner))) a)) FROM pg_foreign_data_wrapper w WHERE w.oid = o.oid)
         END AS details
     FROM (
         SELECT 'pg_operator'::regclass AS class, oid FROM pg_operator UNION ALL
@@ -146,7 +154,8 @@ FROM (
     WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM owned WHERE classid = o.class AND objid = o.oid)
 ) others
 UNION ALL
-SELECT 'user mapping', format('%I on %I', usename, srvname), 0, jsonb_build_object('options', umoptions) FROM pg_user_mappings
+SELECT 'user mapping', format('%I on %I', usename, srvname), 0, jsonb_build_object(
+    'options', (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) o)) FROM pg_user_mappings
 UNION ALL
 SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'), 0,
     jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v))

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,12 +168,13 @@ def snapshot(connection: Connection) -> Catalog:
 
 def _compare(before: Catalog, after: Catalog, finding: Finding) -> None:
     """Write into the finding what differs."""
+    shown = partial(json.dumps, ensure_ascii=False)
     finding.left = [" ".join(key) for key in after if key not in before]
     finding.lost = [" ".join(key) for key in before if key not in after]
     for key in before.keys() & after.keys():
         (_, was), (_, is_now) = before[key], after[key]
         for name in sorted(name for name in was if was[name] != is_now[name]):
-            finding.changed.append(f"{' '.join(key)}: {name} was {_shown(was[name])}, is {_shown(is_now[name])}")
+            finding.changed.append(f"{' '.join(key)}: {name} was {shown(was[name])}, is {shown(is_now[name])}")
     finding.changed.sort()
     orders = _orders(before), _orders(after)
     for table in sorted(orders[0].keys() & orders[1].keys()):
@@ -188,7 +190,3 @@ def _orders(catalog: Catalog) -> dict[str, list[str]]:
         if kind == "column":
             orders[name.rpartition(".")[0]].append(name)
     return orders
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

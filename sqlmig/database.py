@@ -46,11 +46,9 @@ def parameters(url: str) -> dict[str, str]:
     except (psycopg.Error, UnicodeEncodeError):
         raise UsageError(f"{problem}; {remedy}") from None
     # An @ or / in the password moves a part of it into another field, which libpq's messages then show.
-    authority = re.match(r"postgres(?:ql)?://([^?]*)", url)
-    ports = found.get("port", "").replace(",", "")
-    if (authority and ("@" in authority[1].partition("@")[2] or "@" in authority[1].partition("/")[2])) or (
-        ports and not ports.isdecimal()
-    ):
+    authority = (re.match(r"(?:postgres(?:ql)?://([^?]*))?", url) or [""])[1] or ""
+    ports = found.get("port", "0").replace(",", "") or "0"
+    if "@" in authority.partition("@")[2] or "@" in authority.partition("/")[2] or not ports.isdecimal():
         raise UsageError(f"{problem}; {remedy}")
     return found
 
@@ -132,7 +130,7 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
 
 def rollback(connection: Connection) -> None:
     """End what is open, where there is still a connection."""
-    with suppress(psycopg.OperationalError):
+    with suppress(psycopg.Error):
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
             connection.execute("ROLLBACK")
 

@@ -44,7 +44,7 @@ class Piece(NamedTuple):
 def piece(part: Part, script: Script, first: int, last: int) -> Piece:
     """Return the statements of a script from one number up to another."""
     starts, text = script.scan.starts, memoryview(script.text)
-    begin = starts[first] if first else 0
+    begin = 0 if not first else starts[first] if first < len(starts) else len(text)
     return Piece(part, script, first, last, begin, text[begin : starts[last] if last < len(starts) else None])
 
 

@@ -49,7 +49,7 @@ def _fitting(line: str, columns: int) -> str:
 
 
 def _watch(session: Session, label: str, done: threading.Event, write: Callable[[str], None]) -> None:
-    begun = time.monotonic()
+    begun, ids = time.monotonic(), [session.connection.info.backend_pid, session.ledger.worker]
     with ExitStack() as stack:
         connection: Connection | None = None
         while not done.wait(1):
@@ -57,7 +57,5 @@ def _watch(session: Session, label: str, done: threading.Event, write: Callable[
             write(line)
             with suppress(SqlmigError, psycopg.Error):  # where no second connection can be had
                 connection = connection or stack.enter_context(session.connect("sqlmig: progress"))
-                for (index,) in connection.execute(
-                    _INDEX, [session.connection.info.backend_pid, session.ledger.worker]
-                ):
+                for (index,) in connection.execute(_INDEX, ids):
                     write(f"{line}: {index}")

@@ -51,7 +51,10 @@ def rehearse(
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with session.watch(session, step.migration.label):
-                transmit(connection, [settings(ledger, lock_timeout), *around.body, *around.reset, step.record(ledger)])
+                transmit(
+                    connection,
+                    [settings(ledger, lock_timeout), *around.body, *around.reset, step.record(ledger, lock_timeout)],
+                )
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
         after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
     except Refused as refused:

@@ -42,12 +42,13 @@ class Step:
     script: Script
     verb: Verb
 
-    def record(self, ledger: Ledger) -> Piece:
-        """Return the statement that writes the step in the ledger."""
-        migration = self.migration
-        if self.verb == "reverted":
-            return ours("record", ledger.sql("delete", version=migration.version))
-        return ours("record", ledger.insert(migration.version, migration.name, files.checksum(self.script.text)))
+    def record(self, ledger: Ledger, lock_timeout: str) -> Piece:
+        """Return what writes the step in the ledger; the file's own settings are gone by then."""
+        version, name = self.migration.version, self.migration.name
+        row = ledger.sql("delete", version=version)
+        if self.verb == "applied":
+            row = ledger.insert(version, name, files.checksum(self.script.text))
+        return ours("record", f"SET LOCAL lock_timeout = {literal(lock_timeout)};{row}")
 
 
 def steps_of(session: Session, verb: Verb, versions: Sequence[int]) -> list[Step]:
@@ -137,10 +138,13 @@ def _apply(session: Session, step: Step, lock_timeout: str) -> None:
     if script.scan.in_transaction:
         around = envelope(script)
         before = [*around.opening, lock(ledger, script, lock_timeout), settings(ledger, lock_timeout), guard]
-        guarded(session.connection, [*before, *around.body, *around.reset, step.record(ledger), *around.closing])
+        guarded(
+            session.connection,
+            [*before, *around.body, *around.reset, step.record(ledger, lock_timeout), *around.closing],
+        )
     else:
         with session.connect(ledger.worker) as worker:
-            _apply_each(session, worker, step, guard)
+            _apply_each(session, worker, step, guard, lock_timeout)
     if step.verb == "applied":
         insort(applied, Applied(version, step.migration.name, "", ""), key=attrgetter("version"))
     else:
@@ -193,7 +197,7 @@ def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
         raise
 
 
-def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) -> None:
+def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece, lock_timeout: str) -> None:
     """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it.
 
     Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
@@ -202,6 +206,7 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
     """
     script, ledger, holder = step.script, session.ledger, session.connection
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
+    begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""
     guarded(holder, [ours("begin", begin), lock(ledger)])
     try:
         _prepare(worker, script, ledger)
@@ -210,7 +215,7 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
         if _invalid_indexes(holder, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
-            transmit(holder, [step.record(ledger), ours("commit", "COMMIT")])
+            transmit(holder, [step.record(ledger, lock_timeout), ours("commit", "COMMIT")])
         except (Refused, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
@@ -224,10 +229,12 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece) 
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
     pieces = [piece("file", script, number, number + 1) for number in range(len(script.scan.starts))]
+    kept, count = 0, len(pieces)
     for done, one in enumerate(pieces):
-        stays = (
-            f"{done} of {len(pieces)} statements ran and stay, this one failed, {len(pieces) - done - 1} did not run"
-        )
+        if worker.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            kept = done
+        undone = f", {done - kept} were rolled back" if done > kept else ""
+        stays = f"{kept} of {count} statements ran and stay{undone}, this one failed, {count - done - 1} did not run"
         try:
             transmit(worker, [one])
         except Refused as refused:
@@ -263,7 +270,7 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
 def _invalid_indexes(connection: Connection, script: Script) -> list[str]:
     """Return a line for each index that the script names and that is INVALID, with the remedy."""
     query = "SELECT indexrelid::regclass::text, relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
-    with suppress(psycopg.OperationalError):
+    with suppress(psycopg.Error):
         return [
             f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
             for name, bare in connection.execute(f"{query} WHERE NOT indisvalid AND relkind = 'i' ORDER BY 1".encode())
@@ -303,5 +310,5 @@ def stamp(session: Session, version: int) -> list[str]:
 
 def _write(session: Session, *pieces: Piece) -> None:
     """Send statements of our own in a transaction that holds the lock."""
-    around = ours("begin", "BEGIN"), ours("commit", "COMMIT")
+    around = ours("begin", "BEGIN; SET LOCAL lock_timeout = '10s'"), ours("commit", "COMMIT")
     guarded(session.connection, [around[0], lock(session.ledger), *pieces, around[1]])

@@ -42,13 +42,11 @@ _COMMENT = re.compile(rb"/\*|\*/")
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 _COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
 _CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
-_CONCURRENT = re.compile(
-    rb"(?:create (?:unique )?index|drop index) concurrently\b|reindex\b|alter table .*\bdetach\b.* concurrently\b"
-)
+_CONCURRENT = re.compile(rb"(?:create (?:unique )?index|drop index) concurrently\b|reindex\b")
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
 # What opens a transaction, and must come before any query, ours too.
 _BEGIN = re.compile(rb"(?:begin|start transaction)(?: work| transaction)?\b")
-_OPENS = re.compile(_BEGIN.pattern + rb"|set (?:local |session )?transaction(?:_\w+)?\b")
+_OPENS = re.compile(_BEGIN.pattern + rb"|set (?:local |session )?transaction(?:_(?:isolation|read_only|deferrable))?\b")
 _COMMIT = re.compile(rb"(?:commit|end)(?: work| transaction)?(?: and no chain)?")
 _CONTROL = {b"begin", b"start", b"commit", b"end", b"rollback", b"abort", b"savepoint", b"release", b"prepare"}
 
@@ -113,7 +111,7 @@ def scan(text: bytes) -> Scan:
             if copy := _COPY.match(said):
                 problem = f"COPY {copy[1].decode().upper()} needs a client to read or send the data"
                 raise ScanError(f"{problem}; write INSERT statements instead", start)
-            if words[0] in _CONTROL and (words[0] != b"prepare" or words[1:2] == [b"transaction"]):
+            if words[0] in _CONTROL and (words[0] != b"prepare" or words[1:] == [b"transaction"]):
                 control.append((len(starts), said))
             if len(opening) == len(starts) and _OPENS.match(said):
                 opening.append(said)
@@ -187,8 +185,9 @@ def _head(text: bytes) -> tuple[int, dict[bytes, str]]:
     for kind, start, end in _tokens(text, 0):
         if kind not in _BLANK:
             return start, found
-        alone = not text[max(text.rfind(b"\n", 0, start), text.rfind(b"\r", 0, start)) + 1 : start].strip()
-        if kind == "line" and alone and (directive := _DIRECTIVE.match(text, start, end)):
+        if kind == "line" and (directive := _DIRECTIVE.match(text, start, end)):
+            if text[max(text.rfind(b"\n", 0, start), text.rfind(b"\r", 0, start)) + 1 : start].strip():
+                continue  # it is not alone on its line
             name, _, words = re.sub(rb"[\s,:]+", b" ", directive[1], count=1).rstrip().partition(b" ")
             if name not in (b"no-transaction", b"irreversible") or (name == b"no-transaction" and words.strip()):
                 there_are = "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”"
@@ -198,7 +197,9 @@ def _head(text: bytes) -> tuple[int, dict[bytes, str]]:
 
 
 def _is_concurrent(text: bytes, at: int) -> bool:
-    return bool(_CONCURRENTLY.search(text, at)) and bool(_CONCURRENT.match(b" ".join(statement(text, at)[0])))
+    words = statement(text, at)[0] if _CONCURRENTLY.search(text, at) else []
+    detaches = words[:2] == [b"alter", b"table"] and b"detach" in words and words[-1] == b"concurrently"
+    return detaches or bool(_CONCURRENT.match(b" ".join(words)))
 
 
 def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:

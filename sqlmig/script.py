@@ -14,8 +14,9 @@ from sqlmig.ledger import Ledger, dollar, literal
 from sqlmig.scan import Script, load, select_into
 
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
-_CREATES = re.compile(r'\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w."]+)', re.IGNORECASE)
-_SECURES = re.compile(r'\bALTER\s+TABLE\s+([\w."]+)\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY', re.IGNORECASE)
+_NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
+_CREATES = re.compile(rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
+_SECURES = re.compile(rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE)
 
 # Its head, the two checks of order that fit into the head, a step, and its tail.
 _HEAD, _ORDER_UP, _ORDER_DOWN, _STEP, _TAIL = (

@@ -1,7 +1,8 @@
 -- Made by sqlmig. Paste it into the Supabase SQL editor, or run it with psql. It {does} versions {first} to {last}, in one
 -- transaction, and leaves out what the ledger says is done: pasting it twice does nothing the second time.
 
-{begin};
+{begin}
+;
 DO {quote}
 BEGIN
     IF NOT pg_try_advisory_xact_lock({key}) THEN
@@ -21,10 +22,6 @@ DECLARE
         )
         SELECT string_agg(problem, E'\n' ORDER BY version)
         FROM (
-            SELECT version, label || ': changed since it was applied'
-            FROM file JOIN {table} AS ledger USING (version)
-            WHERE ledger.checksum <> file.checksum
-            UNION ALL
             SELECT version, version || '_' || name || ': applied, but not among the files'
             FROM {table}
             WHERE version NOT IN (SELECT version FROM file)
@@ -39,7 +36,11 @@ BEGIN
 END
 {quote};
 -- %%
-SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
+SELECT version, label || ': changed since it was applied'
+            FROM file JOIN {table} AS ledger USING (version)
+            WHERE ledger.checksum <> file.checksum
+            UNION ALL
+            SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
                 ELSE ': pending, but older than the newest applied' END
             FROM file
             WHERE version NOT IN (SELECT version FROM {table})

@@ -160,6 +160,19 @@ LEFT = {
         "ALTER TABLE t ALTER COLUMN n SET (n_distinct = 5)",
         'changed: column public.t.n: options was null, is ["n_distinct=5"]',
     ),
+    "toast option": (
+        "ALTER TABLE t SET (toast.autovacuum_enabled = false)",
+        "changed: table public.t: toast options was null",
+    ),
+    "server grant": ("GRANT USAGE ON FOREIGN SERVER far TO PUBLIC", "changed: server far: details was"),
+    "wrapper grant": (
+        "GRANT USAGE ON FOREIGN DATA WRAPPER wrap TO PUBLIC",
+        "changed: foreign-data wrapper wrap: details was",
+    ),
+    "index statistics": (
+        "CREATE INDEX e ON t ((id + n)); ALTER INDEX e ALTER COLUMN 1 SET STATISTICS 99",
+        "left: index public.e",
+    ),
     "partition": (
         "CREATE TABLE x (a int) PARTITION BY LIST (a); CREATE TABLE x1 PARTITION OF x DEFAULT",
         "left: table public.x1",
@@ -268,6 +281,12 @@ def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
     assert "up again failed: " in finding["notes"][0]
 
 
+AGGREGATE = """
+    CREATE TYPE ty AS (a int); CREATE FUNCTION sf(ty, int) RETURNS ty LANGUAGE sql AS 'SELECT $1';
+    CREATE AGGREGATE ag (int) (SFUNC = sf, STYPE = ty)
+"""
+
+
 @pytest.mark.parametrize(
     ("base", "up", "down"),
     [
@@ -286,13 +305,24 @@ def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
             "ALTER TABLE t RESET (fillfactor)",
             "ALTER TABLE t SET (fillfactor = 50)",
         ),
+        (AGGREGATE, "DROP AGGREGATE ag (int); DROP FUNCTION sf; DROP TYPE ty", AGGREGATE),
+        (
+            "CREATE TABLE p (a int, b int); CREATE PUBLICATION pub FOR TABLE p (a, b)",
+            "ALTER PUBLICATION pub DROP TABLE p; ALTER TABLE p DROP COLUMN b",
+            "ALTER TABLE p ADD COLUMN b int; ALTER PUBLICATION pub ADD TABLE p (a, b)",
+        ),
+        (
+            "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (x '1', y '2')",
+            "ALTER SERVER s OPTIONS (DROP x)",
+            "ALTER SERVER s OPTIONS (ADD x '1')",
+        ),
         (
             "CREATE TABLE t (); GRANT SELECT ON t TO pg_monitor, PUBLIC",
             "REVOKE SELECT ON t FROM pg_monitor",
             "GRANT SELECT ON t TO pg_monitor",
         ),
     ],
-    ids=["roles of a policy", "schemas of a publication", "options", "grants"],
+    ids=["roles of a policy", "schemas of a publication", "options", "aggregate", "publication", "server", "grants"],
 )
 def test_another_order_of_the_same_is_no_difference(project: Project, base: str, up: str, down: str) -> None:
     project.write(up_1_b=base, down_1_b="-- sqlmig: irreversible, the base", up_2_x=up, down_2_x=down)

@@ -87,6 +87,18 @@ def test_the_lock_timeout_is_the_files_alone(project: Project) -> None:
     project.run("up", "--lock-timeout", "1min")
 
 
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_the_ledgers_row_is_not_waited_for_longer_either(project: Project, command: str) -> None:
+    tables(project, 2)
+    project.run("up", "--to", "1")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE schema_migrations IN SHARE MODE")
+        runner = project.fork(command, "--lock-timeout", "50ms")
+        runner.said("trying again in")
+    runner.ended()
+    assert project.tables() == ({"t1", "t2"} if command == "up" else set())
+
+
 @pytest.mark.parametrize("value", ["soon", "-1s", "5 years", "1s; DROP TABLE t"])
 def test_a_lock_timeout_that_is_none_is_a_usage_error(project: Project, value: str) -> None:
     tables(project, 1)

@@ -93,6 +93,29 @@ def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(project: 
     assert project.states() == {0: "applied", 1: "applied"}
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "tables"),
+    [
+        (
+            "BEGIN;\nCREATE TABLE a ();\nSELECT 1/0;\nCOMMIT;",
+            "0 of 4 statements ran and stay, 2 were rolled back",
+            set(),
+        ),
+        (
+            "BEGIN;\nCREATE TABLE a ();\nCOMMIT;\nBEGIN;\nCREATE TABLE b ();\nSELECT 1/0;\nCOMMIT;",
+            "3 of 7 statements ran and stay, 2 were rolled back, this one failed, 1 did not run",
+            {"a"},
+        ),
+    ],
+)
+def test_what_a_transaction_of_its_own_did_is_rolled_back_and_said(
+    either: Project, text: str, words: str, tables: set[str]
+) -> None:
+    either.file("1_x.up.sql", DIRECTIVE + text)
+    assert words in either.run("up", code=1).err
+    assert either.tables() == tables
+
+
 def test_a_file_without_a_statement_is_applied_and_recorded(either: Project) -> None:
     either.file("1_x.up.sql", DIRECTIVE)
     either.run("up")

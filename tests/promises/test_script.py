@@ -219,6 +219,28 @@ def test_what_cannot_begin_its_own_transaction_is_not_rehearsed(project: Project
     assert "not rehearsed 0002_x: it begins a transaction of its own kind" in project.run("up", "--dry-run").out
 
 
+@pytest.mark.parametrize(
+    "text", ["SET TRANSACTION READ WRITE", "SET TRANSACTION READ WRITE -- c", "BEGIN; COMMIT -- c"]
+)
+def test_a_file_that_only_opens_a_transaction(project: Project, text: str) -> None:
+    project.write(up_1_x=text, down_1_x=text)
+    for _ in range(2):
+        paste(project, printed(project))
+    assert project.run("up").out == "nothing to do\n"
+    assert "would revert 1_x" in project.run("down", "--dry-run").out
+    project.run("down")
+    project.run("up")
+    project.run("check")
+
+
+def test_a_changed_up_file_does_not_keep_a_script_from_reverting(project: Project) -> None:
+    tables(project, 2)
+    project.run("up")
+    project.file("0002_t.up.sql", "SELECT 'edited'")
+    paste(project, printed(project, "--down", "--from", "2"))
+    assert project.tables() == {"t1"}
+
+
 def test_a_script_beside_a_runner_stops_with_a_word(project: Project) -> None:
     tables(project, 1)
     with psycopg.connect(project.url) as other:
@@ -247,6 +269,7 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
         in output.err
     )
     assert "shut" not in output.err
+    assert project.run("--schema", "my-app", "script").err == output.err
     assert "schema_migrations" not in output.err
     project.file("2_t.up.sql", f"SELECT '{'x' * 1_000_000}'")
     assert "the Supabase SQL editor takes 980,000: print parts with --from and --to" in project.run("script").err

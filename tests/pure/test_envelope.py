@@ -160,3 +160,10 @@ def test_a_schemas_name_stays_a_name(schema: str) -> None:
         assert len(scan(make(odd).encode()).starts) == len(scan(make(plain).encode()).starts)
     assert -(2**63) <= odd.key < 2**63
     assert odd.key != plain.key
+
+
+@pytest.mark.parametrize("text", ["SET TRANSACTION READ WRITE", "SET TRANSACTION READ WRITE; -- c", "BEGIN; COMMIT"])
+def test_a_file_that_only_opens_a_transaction_has_an_empty_body(text: str) -> None:
+    around = envelope.envelope(script(text))
+    assert sum(one.last - one.first for one in around.body) == 0
+    assert list(scan(joined([*around.opening, *around.body, *around.closing])).starts)

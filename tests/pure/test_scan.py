@@ -68,6 +68,7 @@ def test_a_statement_longer_than_any_match_ends_where_it_ends() -> None:
         ("DROP INDEX CONCURRENTLY IF EXISTS a.b_c", True),
         ("REINDEX (CONCURRENTLY) TABLE t", True),
         ("ALTER TABLE a_b DETACH PARTITION c_d CONCURRENTLY", True),
+        ("ALTER TABLE t RENAME TO concurrently", False),
         ("CREATE INDEX CONCURRENTLY i ON t (a); SELECT 1", False),
         ("CREATE INDEX i ON concurrently (a)", False),
         ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", False),
@@ -89,6 +90,8 @@ def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
         ("SET LOCAL transaction_isolation = 'serializable'; SET TRANSACTION DEFERRABLE; SELECT 1", False, 2, True),
         ("SET work_mem = '1MB'; SET TRANSACTION READ ONLY", False, 0, False),
         ("SELECT 1; SET TRANSACTION READ ONLY", False, 0, False),
+        ("SET transaction_timeout = '1s'; SELECT 1", False, 0, False),
+        ("SET TRANSACTION READ ONLY", False, 1, True),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SELECT 1", False, 0, False),
     ],
 )
@@ -145,3 +148,9 @@ def test_what_needs_none_is_not(text: str) -> None:
 )
 def test_a_select_into_is_told(text: str, *, into: bool) -> None:
     assert select_into(text.encode(), 0) is into
+
+
+def test_to_prepare_a_statement_of_that_name_is_no_transaction_control() -> None:
+    assert len(scan(b"PREPARE transaction AS SELECT 1; EXECUTE transaction; DEALLOCATE transaction").starts) == 3
+    with pytest.raises(ScanError, match="PREPARE TRANSACTION would end"):
+        scan(b"PREPARE TRANSACTION 'x'")
