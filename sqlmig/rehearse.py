@@ -15,6 +15,8 @@ from sqlmig.plan import Verb
 from sqlmig.run import Step, guarded, lock, refuse_sqlx, settings, steps_of
 from sqlmig.session import Session
 
+Lost = list[str]  # tables and columns, in words, with their rows
+_REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
 _COLUMNS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
@@ -27,40 +29,33 @@ class Rehearsed:
     obstacle: str = ""
 
 
-def rehearse(
-    session: Session, verb: Verb, versions: Sequence[int], lock_timeout: str
-) -> tuple[list[Rehearsed], list[str]]:
+def rehearse(session: Session, verb: Verb, versions: Sequence[int], lock_timeout: str) -> tuple[list[Rehearsed], Lost]:
     """Apply or revert the versions in one transaction, which begins as the first of them does; roll it back.
 
-    Returns what became of each, and the tables and columns that would vanish with the rows that they hold.
-    Raises Busy and LedgerChanged before anything ran, SqlmigError for a file that fails.
+    Returns what became of each, and which tables and columns would vanish with how many rows. Raises Busy and
+    LedgerChanged before anything ran, SqlmigError for a file that fails.
     """
     connection, ledger = session.connection, session.ledger
-    rehearsed, begun = [], False
-    before: dict[Any, Any] = {}
+    rehearsed, before, begun = list[Rehearsed](), dict[Any, Any](), False
     try:
         for step in steps_of(session, verb, versions):
             around, found = envelope(step.script), step.script.scan
             if not found.in_transaction or (begun and found.own_kind):
-                obstacle = "it begins a transaction of its own kind" if found.in_transaction else ""
-                rehearsed.append(Rehearsed(step, 0, obstacle or "it runs outside a transaction"))
+                does = "begins a transaction of its own kind" if found.in_transaction else "runs outside a transaction"
+                rehearsed.append(Rehearsed(step, 0, f"it {does}"))
                 continue
             if not begun:
-                takes = lock(ledger, step.script if session.applied is not None else None, lock_timeout)
-                guarded(connection, [*around.opening, takes, *_ledger(session, step)])
+                guarded(connection, [*around.opening, *_ledger(session, step, lock_timeout)])
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with session.watch(session, step.migration.label):
-                transmit(
-                    connection,
-                    [settings(ledger, lock_timeout), *around.body, *around.reset, step.record(ledger, lock_timeout)],
-                )
+                record = step.record(ledger, lock_timeout)
+                transmit(connection, [settings(ledger, lock_timeout), *around.body, *around.reset, record])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
         after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
     except Refused as refused:
         if refused.error.sqlstate == "55P04":  # a new enum value that is used
-            remedy = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
-            raise SqlmigError(f"{refused}\n{remedy}") from None
+            raise SqlmigError(f"{refused}\n{_REMEDY}") from None
         raise
     finally:
         rollback(connection)
@@ -68,15 +63,17 @@ def rehearse(
     for table, columns in before.items():
         if gone := [column for column in columns if column not in after.get(table, ())]:
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
-            what = f"{', '.join(gone)} of {table}" if table in after else table
-            lost.append(f"{what} ({rows} row{'' if rows == 1 else 's'})")
+            of = f"{', '.join(gone)} of " if table in after else ""
+            lost.append(f"{of}{table} ({rows} row{'' if rows == 1 else 's'})")
     return rehearsed, lost
 
 
-def _ledger(session: Session, step: Step) -> list[Piece]:
-    """Return what makes sure of the ledger, or makes it."""
+def _ledger(session: Session, step: Step, lock_timeout: str) -> list[Piece]:
+    """Return what takes the lock, and makes sure of the ledger, or makes it."""
+    ledger = session.ledger
     if session.applied is None:
         refuse_sqlx(session)
-        return [ours("guard", session.ledger.sql("missing")), ours("other", session.ledger.definition())]
+        return [lock(ledger), ours("guard", ledger.sql("missing")), ours("other", ledger.definition())]
     newest = session.applied[-1].version if session.applied else None
-    return [ours("guard", session.ledger.guard(newest, step.migration.version))]
+    guard = ours("guard", ledger.guard(newest, step.migration.version))
+    return [lock(ledger, step.script, lock_timeout), guard]

@@ -81,8 +81,7 @@ def run(
     """Apply or revert the versions, and yield each step, and the seconds that it took, when it is committed.
 
     again: says what is to be done by the session's ledger, after so many steps; asked when that has changed.
-    lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how often to try again
-    after that. Raises SqlmigError for what fails.
+    lock_timeout: in PostgreSQL's format; retries: how often to try again after it. Raises SqlmigError for what fails.
     """
     done = tries = 0
     todo = steps_of(session, verb, versions)[::-1]
