@@ -42,7 +42,7 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 AS $$
 DECLARE
-    owner_of text := format('r.%I', TG_ARGV[1]);
+    owner_of text := pg_catalog.format('r.%I', TG_ARGV[1]);
     name_of text := CASE TG_ARGV[0] WHEN 'organizations' THEN 'r.name' ELSE 'NULL::text' END;
     changes text := quote_literal('{}') || '::jsonb';
     source text := CASE TG_OP WHEN 'DELETE' THEN 'old_rows AS r' ELSE 'new_rows AS r' END;
@@ -57,10 +57,10 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         changes := (
-            SELECT format(
+            SELECT pg_catalog.format(
                 'pg_catalog.jsonb_build_object(''changed'', pg_catalog.array_remove(ARRAY[%s], NULL))',
                 string_agg(
-                    format(
+                    pg_catalog.format(
                         'CASE WHEN o.%1$I%2$s IS DISTINCT FROM r.%1$I%2$s THEN %1$L END', attname,
                         CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN '::text' ELSE '' END
                     ),

@@ -303,7 +303,8 @@ def stamp(session: Session, version: int) -> list[str]:
     todo = [migration for migration in session.migrations if migration.version in versions]
     ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
     records = [ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
-    _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
+    if todo:
+        _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
     return [f"recorded {migration.label}" for migration in todo]
 
 

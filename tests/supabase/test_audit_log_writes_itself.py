@@ -163,6 +163,9 @@ def test_a_function_of_somebody_elses_does_not_run_as_the_owner(own_platform: Pl
             ("array_remove", "text[], text", "text[]"),
             ("jsonb_build_object", "text, text[]", "jsonb"),
             ("unnest", "uuid[]", "uuid"),
+            ("format", "text, text", "text"),
+            ("format", "text, name, text", "text"),
+            ("format", "text, text, text, text, text", "text"),
         ):
             body = "BEGIN RAISE 'running as %', current_user; END"
             database.execute(
