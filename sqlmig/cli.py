@@ -5,43 +5,39 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
 import sqlmig
 from sqlmig import files, options, output, plan
 from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.ledger import Ledger
-from sqlmig.options import Settings, epilog
+from sqlmig.options import epilog
+from sqlmig.plan import Row, Wish
+from sqlmig.session import Session, Settings, located, opened
 
-if TYPE_CHECKING:
-    from sqlmig.plan import Verb
-    from sqlmig.session import Session
+_FIRST = ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status")
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=epilog(
-        ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status"), "it failed"
-    ),
-)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=epilog(_FIRST, "it failed"))
 @click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
-@options.url
-@options.directory
-@options.schema
+@options.shared
 @click.pass_context
-def group(context: click.Context, url: str | None, directory: Path, schema: str | None) -> None:
+def group(context: click.Context) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
-    context.obj = Settings(url or None, directory, Ledger(schema or "public", named=bool(schema)))
+    context.ensure_object(Settings)
 
 
-def _command(*examples: str, fails: str = "it failed") -> Callable[[Callable[..., Any]], click.Command]:
+def _command(*examples: str, fails: str = "it failed") -> Callable[[options.Function], click.Command]:
     """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
-    return group.command(epilog=epilog(examples, fails))
+    return lambda function: group.command(epilog=epilog(examples, fails))(
+        options.shared(click.pass_obj(function), hidden=True)
+    )
+
+
+def _session(settings: Settings) -> AbstractContextManager[Session]:
+    return opened(settings, output.say, output.watch)
 
 
 def _exclusive(**options: int | bool | None) -> None:
@@ -55,30 +51,13 @@ def _exclusive(**options: int | bool | None) -> None:
 @options.steps
 @options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
 @options.dry_run
-@options.lock_timeout
-@options.retries
-@click.pass_obj
-def up(
-    settings: Settings,
-    to: int | None,
-    steps: int | None,
-    *,
-    allow_out_of_order: bool,
-    dry_run: bool,
-    lock_timeout: str,
-    retries: int,
-) -> None:
+@options.locks
+def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool) -> None:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
-    with settings.session() as session:
-
-        def wanted(done: int) -> list[int]:
-            return plan.up(session.rows(), to, steps, done=done, out_of_order=allow_out_of_order)
-
-        if dry_run:
-            _rehearse(session, "applied", wanted, lock_timeout)
-        else:
-            _run(session, "applied", wanted, lock_timeout, retries)
+    wish = Wish("applied", lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order))
+    with _session(settings) as session:
+        (_rehearse if dry_run else _run)(session, wish)
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
@@ -87,68 +66,61 @@ def up(
 @options.option("--all", "all_", is_flag=True, help="Revert all.")
 @options.dry_run
 @options.option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
-@options.lock_timeout
-@options.retries
-@click.pass_obj
-def down(
-    settings: Settings,
-    to: int | None,
-    steps: int | None,
-    *,
-    all_: bool,
-    dry_run: bool,
-    yes: bool,
-    lock_timeout: str,
-    retries: int,
-) -> int:
+@options.locks
+def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
     count = 1 if to is None and steps is None and not all_ else steps
-    with settings.session() as session:
-
-        def wanted(done: int) -> list[int]:
-            return plan.down(session.rows(checked=False), to, count, done=done)
-
-        def confirmed(done: int) -> list[int]:
-            if others := set(versions := wanted(done)) - set(shown):
-                said = f"the ledger has changed since you were asked: {max(others)} is applied"
-                raise SqlmigError(f"{said}; run it again")
-            return versions
-
-        asks = sys.stdin is not None and sys.stdin.isatty() and not yes
-        shown = _rehearse(session, "reverted", wanted, lock_timeout) if dry_run or asks else []
-        if dry_run or (asks and not shown):
-            return 0
-        if asks and not click.confirm("Revert?", err=True):
-            output.say("nothing was reverted")
-            return 1
-        _run(session, "reverted", confirmed if asks else wanted, lock_timeout, retries)
+    wish = Wish("reverted", lambda rows, done: plan.down(rows, to, count, done=done))
+    asks = sys.stdin is not None and sys.stdin.isatty() and not yes
+    with _session(settings) as session:
+        if dry_run or asks:
+            shown = _rehearse(session, wish)
+            if dry_run or not shown:
+                return 0
+            if not click.confirm("Revert?", err=True):
+                output.say("nothing was reverted")
+                return 1
+            wish = _confirmed(wish, shown)
+        _run(session, wish)
     return 0
 
 
-def _run(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_timeout: str, retries: int) -> None:
-    """Run what is wanted, and print a line for each migration as it is done."""
+def _confirmed(wish: Wish, shown: list[int]) -> Wish:
+    """Return a wish that never is for more than what was shown."""
+
+    def choose(rows: Sequence[Row], done: int) -> list[int]:
+        if others := set(versions := wish.choose(rows, done)) - set(shown):
+            said = f"the ledger has changed since you were asked: {max(others)} is applied"
+            raise SqlmigError(f"{said}; run it again")
+        return versions
+
+    return Wish(wish.verb, choose)
+
+
+def _run(session: Session, wish: Wish) -> None:
+    """Do what is wished, and print a line for each migration as it is done."""
     nothing = True
-    if versions := wanted(0):
+    if session.wanted(wish):
         from sqlmig.run import run
 
-        for step, took in run(session, verb, versions, wanted, lock_timeout, retries):
-            click.echo(f"{output.coloured(verb)} {step.migration.label} ({output.duration(took)})")
+        for step, took in run(session, wish):
+            click.echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
             nothing = False
     if nothing:
         click.echo("nothing to do")
 
 
-def _rehearse(session: Session, verb: Verb, wanted: Callable[[int], list[int]], lock_timeout: str) -> list[int]:
-    """Rehearse what is wanted, print a line for each migration, and return their versions."""
-    if not wanted(0):
+def _rehearse(session: Session, wish: Wish) -> list[int]:
+    """Rehearse what is wished, print a line for each migration, and return their versions."""
+    if not session.wanted(wish):
         click.echo("nothing to do")
         return []
     from sqlmig.rehearse import rehearse
 
-    rehearsed, lost = session.alone(lambda: rehearse(session, verb, wanted(0), lock_timeout))
+    rehearsed, lost = session.alone(lambda: rehearse(session, wish))
     for one in rehearsed:
-        label, infinitive = one.step.migration.label, "apply" if verb == "applied" else "revert"
+        label, infinitive = one.step.migration.label, "apply" if wish.verb == "applied" else "revert"
         would = f"would {infinitive} {label} ({output.duration(one.seconds)})"
         click.echo(f"not rehearsed {label}: {one.obstacle}" if one.obstacle else would)
     for what in lost:
@@ -156,21 +128,18 @@ def _rehearse(session: Session, verb: Verb, wanted: Callable[[int], list[int]], 
     return [one.step.migration.version for one in rehearsed]
 
 
-@_command(
-    "sqlmig status",
-    "sqlmig status --json",
-    'sqlmig status --exit-code >/dev/null || echo "not up to date"',
-    fails="it failed, or --exit-code and not every migration is applied",
-)
+_TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
+
+
+@_command("sqlmig status", "sqlmig status --json", _TOLD, fails="it failed, or --exit-code and not all is applied")
 @options.json
 @options.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
-@click.pass_obj
 def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     """Show each version and its state. It writes nothing.
 
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
-    with settings.session() as session:
+    with _session(settings) as session:
         rows = session.rows()
     if as_json:
         output.print_json(rows, "version", "name", "state", "applied_at")
@@ -183,25 +152,20 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
 
 @_command('sqlmig new "add invoices"')
 @click.argument("name")
-@click.pass_obj
 def new(settings: Settings, name: str) -> None:
     """Write the next pair of files."""
     for path in files.create(settings.directory, name):
         click.echo(path)
 
 
-@_command(
-    "sqlmig check", "sqlmig -d embedded:./data check --json", fails="one is broken, failed or without a down file"
-)
+@_command("sqlmig check", "sqlmig -d embedded:./data check --json", fails="one is broken, failed or has no down file")
 @options.json
-@click.pass_obj
 def check(settings: Settings, *, as_json: bool) -> int:
     """Prove that each down file undoes its up file.
 
     On a scratch database of the server, which it makes and drops: the role needs CREATEDB.
     """
     from sqlmig.check import check, scratch
-    from sqlmig.session import located
 
     migrations = files.find(settings.directory)
     with located(settings.url) as url, scratch(url, settings.ledger, output.say) as connection:
@@ -219,16 +183,13 @@ def check(settings: Settings, *, as_json: bool) -> int:
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
 
 
-@_command(
-    "sqlmig script > all.sql",
-    "sqlmig script --from 8 --to 9",
-    "sqlmig script --from 9 --down",
-    fails="a file cannot be in a script",
-)
+_PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig script --from 9 --down")
+
+
+@_command(*_PARTS, fails="a file cannot be in a script")
 @options.option("--from", "start", type=options.number, metavar="V", help="Begin at this version.")
 @options.to
 @options.option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
-@click.pass_obj
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
     """Print one SQL script that applies the files.
 
@@ -248,10 +209,9 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 
 @_command("sqlmig stamp 7")
 @click.argument("version", type=options.number, metavar="V")
-@click.pass_obj
 def stamp(settings: Settings, version: int) -> None:
     """Record everything up to V as applied without running it."""
-    with settings.session() as session:
+    with _session(settings) as session:
         from sqlmig.run import stamp
 
         for line in session.alone(lambda: stamp(session, version)) or ["nothing to do"]:
@@ -259,26 +219,16 @@ def stamp(settings: Settings, version: int) -> None:
 
 
 @_command("sqlmig docs > schema.md")
-@options.option(
-    "--schema",
-    metavar="NAME",
-    callback=options.schema_name,
-    show_default="the first on the search path",
-    help="The schema.",
-)
-@click.pass_obj
-def docs(settings: Settings, schema: str | None) -> None:
-    """Print the schema as a Markdown page.
+def docs(settings: Settings) -> None:
+    """Print the schema as a Markdown page: --schema's, or the first on the search path.
 
     Its tables, views and functions, with a Mermaid diagram, which GitHub draws, from the catalog and its comments.
     """
     from sqlmig.database import connected
     from sqlmig.docs import page
-    from sqlmig.session import located
 
-    named = settings.ledger.schema if settings.ledger.named else None
     with located(settings.url) as url, connected(url, output.say) as connection:
-        click.echo(page(connection, schema or named), nl=False)
+        click.echo(page(connection, settings.schema), nl=False)
 
 
 def command(arguments: list[str] | None = None) -> int:
@@ -291,12 +241,9 @@ def command(arguments: list[str] | None = None) -> int:
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
         output.say(str(abort.__cause__ or "") or "interrupted")
         return 128 + (signal.SIGTERM if isinstance(abort.__cause__, Terminated) else signal.SIGINT)
-    except OSError as error:  # a full disk behind standard output, say
-        output.say(f"{output.coloured('error')}: {error.strerror}")
-        return 1
-    except SqlmigError as error:
-        output.say(f"{output.coloured('error')}: {error}")
-        return error.exit_code
+    except (OSError, SqlmigError) as error:  # a full disk behind standard output, say
+        output.say(f"{output.coloured('error')}: {error.strerror if isinstance(error, OSError) else error}")
+        return error.exit_code if isinstance(error, SqlmigError) else 1
 
 
 class Terminated(KeyboardInterrupt):

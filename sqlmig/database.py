@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import generators, pq
+from psycopg import generators, pq, waiting
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGresult
 
@@ -17,8 +17,27 @@ from sqlmig.errors import SqlmigError, UsageError, said
 if TYPE_CHECKING:
     from sqlmig.envelope import Part, Piece
 
-Connection = psycopg.Connection[tuple[object, ...]]
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+
+
+class Connection(psycopg.Connection[tuple[object, ...]]):
+    """A connection that calls ``tick`` ten times a second while it waits for the server."""
+
+    tick: Callable[[], None] | None = None
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Consume a generator of psycopg's."""
+        return super().wait(self._ticking(gen) if self.tick else gen, *args, **kwargs)
+
+    def _ticking(self, gen: Any) -> Any:
+        ready = None
+        try:
+            while True:
+                state = gen.send(ready)
+                while (ready := (yield state)) == waiting.READY_NONE:
+                    self.tick and self.tick()
+        except StopIteration as end:
+            return end.value
 
 
 class Refused(SqlmigError):
@@ -70,7 +89,7 @@ def connected(url: str, say: Callable[[str], None], name: str | None = None) -> 
     fixed = {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
     try:
         options = patience | given | fixed | ({"application_name": name} if name else {})
-        connection = psycopg.connect(**options, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        connection = Connection.connect(**options, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise SqlmigError(f"cannot connect: {without_password(str(error).strip(), given)}") from None
     connection.add_notice_handler(lambda notice: say(said(notice)))
@@ -111,20 +130,18 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
     """
     from sqlmig.envelope import LARGEST, explained, joined, messages  # here, as a question needs no lexer
 
-    file = next((piece.script for piece in pieces if piece.part == "file"), None)
-    left = len(pieces)
+    file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()
     for message in messages(pieces):
+        for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
+            if results and file and connection.info.parameter_status(name) != needed:
+                rollback(connection)
+                raise SqlmigError(f"{file.path}: a file of more than {LARGEST:,} bytes must not change {name}")
         try:
             results = send(connection, joined(message))
         except Refused as refused:
             part, words = explained(refused.error.diag, refused.done, message, file)
             raise Refused(refused.error, refused.done, part, words) from None
         file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
-        left -= len(message)
-        for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
-            if left and file and connection.info.parameter_status(name) != needed:
-                rollback(connection)
-                raise SqlmigError(f"{file.path}: a file of more than {LARGEST:,} bytes must not change {name}")
     return results
 
 

@@ -57,7 +57,7 @@ _LINES = {
 _MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
 
 
-def page(connection: Connection, schema: str | None) -> str:
+def page(connection: Connection, schema: str) -> str:
     """Return the page about a schema, else about the first on the search path.
 
     The same schema gives the same page, whoever asks. Raises UsageError where there is no such schema.

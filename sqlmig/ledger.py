@@ -17,16 +17,9 @@ if TYPE_CHECKING:
     from sqlmig.database import Connection
 
 TABLE = "schema_migrations"
-# What other tools call the columns of a table of that name.
-_TOOLS = {("version", "dirty"): "golang-migrate", ("version",): "dbmate or Rails", ("version", "inserted_at"): "Ecto"}
 _TYPES = [20, 25, 25, 1114]  # as the ledger is read: bigint, text, text, timestamp
-_SQL: dict[str, str] = dict(
-    re.findall(
-        r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)",
-        Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-)
+_TEXT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_SQL: dict[str, str] = dict(re.findall(r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", _TEXT, re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,8 @@ class Ledger:
     def _fields(self) -> dict[str, str]:
         schema, table = quoted(self.schema), self.table
         fields = {"schema": schema, "table": table, "schema_literal": literal(schema), "literal": literal(table)}
-        return fields | {"key": str(self.key), "worker": self.worker, "quote": dollar("sqlmig", table)}
+        fields |= {"schema_name": literal(self.schema), "quote": dollar("sqlmig", table)}
+        return fields | {"key": str(self.key), "worker": self.worker}
 
     def sql(self, title: str, /, **fields: object) -> str:
         """Return the statements of ledger.sql under a title, filled in for this ledger."""
@@ -112,29 +106,8 @@ def read(connection: Connection, ledger: Ledger) -> list[Applied] | None:
             raise SqlmigError(f"cannot read the ledger {ledger.schema}.{TABLE}: {said}") from None
         types, rows = [], []
     if types != _TYPES:
-        raise SqlmigError(_strange(connection, ledger))
+        raise SqlmigError(str(connection.execute(ledger.sql("strange").encode()).fetchall()[0][0]))
     return [Applied(int(row[0]), row[1], row[2], f"{row[3][:10]}T{row[3][11:19]}Z") for row in rows]
-
-
-def _strange(connection: Connection, ledger: Ledger) -> str:
-    """Say whose a table of the ledger's name is, and how to take over from that tool. It is left untouched."""
-    columns = tuple(str(name) for (name,) in connection.execute(ledger.sql("columns").encode()))
-    tool = _TOOLS.get(columns)
-    what = f"{ledger.schema}.{TABLE} is " + (f"the ledger of {tool}" if tool else "not sqlmig's ledger")
-    where = "give another schema with --schema"
-    if "version" not in columns:
-        return f"{what}, and was left untouched; {where}"
-    newest = newest_of(connection, ledger, ledger.table)
-    if "dirty" in columns and connection.execute(ledger.sql("is_dirty").encode()).fetchall():
-        mend = "which may be half applied: mend it, and take the mark off, first"
-        return f"{what}, and was left untouched. Version {newest} is dirty, {mend}"
-    rename = f"ALTER TABLE {ledger.table} RENAME TO schema_migrations_before_sqlmig;"
-    return f"{what}, and was left untouched. To take over:\n  {rename}\n  sqlmig stamp {newest}\nOr {where}"
-
-
-def newest_of(connection: Connection, ledger: Ledger, table: str) -> object:
-    """Return the newest version in another tool's ledger, 0 where it is empty."""
-    return connection.execute(ledger.sql("newest_of_another_tool", other=table).encode()).fetchall()[0][0]
 
 
 def holders(connection: Connection, ledger: Ledger) -> set[str]:

@@ -106,14 +106,45 @@ FROM (
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
 WHERE pid IS DISTINCT FROM pg_backend_pid();
 
--- %% columns
-SELECT attname FROM pg_attribute WHERE attrelid = {literal}::regclass AND attnum > 0 ORDER BY attnum;
+-- %% strange
+-- Whose a table of the ledger's name is, by its columns, and how to take over. Its rows are read as JSON, as only the names
+-- of their columns are known. It is left untouched.
+WITH foreign_table AS (
+    SELECT string_agg(attname, ' ' ORDER BY attnum) AS columns
+    FROM pg_attribute
+    WHERE attrelid = {literal}::regclass AND attnum > 0
+), newest AS (
+    SELECT
+        coalesce(max((row ->> 'version')::numeric) FILTER (WHERE row ->> 'version' ~ '^[0-9]+$'), 0) AS version,
+        bool_or(row ->> 'dirty' = 'true') AS is_dirty
+    FROM {table} AS ledger, to_jsonb(ledger) AS row
+)
+SELECT {schema_name} || '.schema_migrations is ' || CASE columns
+        WHEN 'version dirty' THEN 'the ledger of golang-migrate'
+        WHEN 'version' THEN 'the ledger of dbmate or Rails'
+        WHEN 'version inserted_at' THEN 'the ledger of Ecto'
+        ELSE 'not sqlmig''s ledger'
+    END || ', and was left untouched' || CASE
+        WHEN ' ' || columns || ' ' NOT LIKE '% version %' THEN '; give another schema with --schema'
+        WHEN is_dirty THEN
+            '. Version ' || version || ' is dirty, which may be half applied: mend it, and take the mark off, first'
+        ELSE '. To take over:
+  ALTER TABLE ' || {literal} || ' RENAME TO schema_migrations_before_sqlmig;
+  sqlmig stamp ' || version || '
+Or give another schema with --schema'
+    END
+FROM foreign_table, newest;
 
--- %% newest_of_another_tool
-SELECT coalesce(max(version::text::numeric) FILTER (WHERE version::text ~ '^[0-9]+$'), 0) FROM {other};
-
--- %% is_there
-SELECT to_regclass('{other}') IS NOT NULL;
-
--- %% is_dirty
-SELECT FROM {table} WHERE dirty;
+-- %% refuse_sqlx
+-- Its ledger has another name than all the others'.
+DO {quote}
+DECLARE
+    newest numeric;
+BEGIN
+    IF to_regclass({schema_literal} || '._sqlx_migrations') IS NOT NULL THEN
+        EXECUTE 'SELECT coalesce(max(version), 0) FROM ' || {schema_literal} || '._sqlx_migrations' INTO newest;
+        RAISE EXCEPTION 'this database is kept by sqlx (%._sqlx_migrations); to take over: sqlmig stamp %',
+            {schema_literal}, newest;
+    END IF;
+END
+{quote};

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,14 @@ class Row:
     name: str
     state: State
     applied_at: str | None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be done, and to which versions, by the rows and how many are done already."""
+
+    verb: Verb
+    choose: Callable[[Sequence[Row], int], list[int]]
 
 
 def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str]) -> list[Row]:

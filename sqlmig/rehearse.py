@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlmig.database import Refused, rollback, transmit
-from sqlmig.envelope import Piece, envelope, ours
+from sqlmig.envelope import envelope
 from sqlmig.errors import SqlmigError
-from sqlmig.plan import Verb
-from sqlmig.run import Step, guarded, lock, refuse_sqlx, settings, steps_of
+from sqlmig.plan import Wish
+from sqlmig.run import Step, beginning, guarded, recorded, steps_of
 from sqlmig.session import Session
 
 Lost = list[str]  # tables and columns, in words, with their rows
@@ -29,28 +28,28 @@ class Rehearsed:
     obstacle: str = ""
 
 
-def rehearse(session: Session, verb: Verb, versions: Sequence[int], lock_timeout: str) -> tuple[list[Rehearsed], Lost]:
-    """Apply or revert the versions in one transaction, which begins as the first of them does; roll it back.
+def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], Lost]:
+    """Do what is wished in one transaction, which begins as the first of its files does; roll it back.
 
     Returns what became of each, and which tables and columns would vanish with how many rows. Raises Busy and
     LedgerChanged before anything ran, SqlmigError for a file that fails.
     """
-    connection, ledger = session.connection, session.ledger
-    rehearsed, before, begun = list[Rehearsed](), dict[Any, Any](), False
+    connection, rehearsed, before = session.connection, list[Rehearsed](), dict[Any, Any]()
+    begun = False
     try:
-        for step in steps_of(session, verb, versions):
+        for step in steps_of(session, wish):
             around, found = envelope(step.script), step.script.scan
             if not found.in_transaction or (begun and found.own_kind):
                 does = "begins a transaction of its own kind" if found.in_transaction else "runs outside a transaction"
                 rehearsed.append(Rehearsed(step, 0, f"it {does}"))
                 continue
+            first = beginning(session, step)
             if not begun:
-                guarded(connection, [*around.opening, *_ledger(session, step, lock_timeout)])
+                guarded(connection, [*around.opening, *first])
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with session.watch(session, step.migration.label):
-                record = step.record(ledger, lock_timeout)
-                transmit(connection, [settings(ledger, lock_timeout), *around.body, *around.reset, record])
+                transmit(connection, [first[1], *around.body, *around.reset, recorded(session, step)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
         after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
     except Refused as refused:
@@ -66,14 +65,3 @@ def rehearse(session: Session, verb: Verb, versions: Sequence[int], lock_timeout
             of = f"{', '.join(gone)} of " if table in after else ""
             lost.append(f"{of}{table} ({rows} row{'' if rows == 1 else 's'})")
     return rehearsed, lost
-
-
-def _ledger(session: Session, step: Step, lock_timeout: str) -> list[Piece]:
-    """Return what takes the lock, and makes sure of the ledger, or makes it."""
-    ledger = session.ledger
-    if session.applied is None:
-        refuse_sqlx(session)
-        return [lock(ledger), ours("guard", ledger.sql("missing")), ours("other", ledger.definition())]
-    newest = session.applied[-1].version if session.applied else None
-    guard = ours("guard", ledger.guard(newest, step.migration.version))
-    return [lock(ledger, step.script, lock_timeout), guard]

@@ -7,7 +7,7 @@ import re
 import select
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,8 +20,8 @@ from sqlmig.database import Connection, Refused, rollback, send, transmit
 from sqlmig.envelope import Piece, envelope, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
-from sqlmig.ledger import TABLE, Ledger, literal, newest_of, quoted
-from sqlmig.plan import Applied, Verb
+from sqlmig.ledger import TABLE, Ledger, literal
+from sqlmig.plan import Applied, Verb, Wish
 from sqlmig.scan import Script, load
 from sqlmig.session import Busy, LedgerChanged, Session
 
@@ -42,78 +42,63 @@ class Step:
     script: Script
     verb: Verb
 
-    def record(self, ledger: Ledger, lock_timeout: str) -> Piece:
-        """Return what writes the step in the ledger; the file's own settings are gone by then."""
-        version, name = self.migration.version, self.migration.name
-        row = ledger.sql("delete", version=version)
-        if self.verb == "applied":
-            row = ledger.insert(version, name, files.checksum(self.script.text))
-        return ours("record", f"SET LOCAL lock_timeout = {literal(lock_timeout)};{row}")
 
-
-def steps_of(session: Session, verb: Verb, versions: Sequence[int]) -> list[Step]:
-    """Return the steps that apply or revert the versions. All files are read first: one that must not run stops all.
+def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
+    """Return the steps of a wish, of which so many are done. All files are read first: one that must not run stops all.
 
     Raises SqlmigError for such a one, and where a down file is wanted that there is not, or that refuses.
     """
+    versions = session.wanted(wish, done)
     by_version = {migration.version: migration for migration in session.migrations}
-    if verb == "applied":
-        return [Step(by_version[v], load(by_version[v].up), verb) for v in versions]
+    if wish.verb == "applied":
+        return [Step(by_version[v], load(by_version[v].up), wish.verb) for v in versions]
     downs = {version: migration.down for version, migration in by_version.items() if migration.down}
     if bare := set(versions) - set(downs):
         names = ", ".join(row.label for row in session.rows(checked=False) if row.version in bare)
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
-    steps = [Step(by_version[v], load(downs[v]), verb) for v in versions]
+    steps = [Step(by_version[v], load(downs[v]), wish.verb) for v in versions]
     for step in steps:
         if (why := step.script.scan.irreversible) is not None:
             raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
     return steps
 
 
-def run(
-    session: Session,
-    verb: Verb,
-    versions: Sequence[int],
-    again: Callable[[int], list[int]],
-    lock_timeout: str,
-    retries: int,
-) -> Iterator[tuple[Step, float]]:
-    """Apply or revert the versions, and yield each step, and the seconds that it took, when it is committed.
+def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
+    """Do what is wished, and yield each step, and the seconds that it took, when it is committed.
 
-    again: says what is to be done by the session's ledger, after so many steps; asked when that has changed.
-    lock_timeout: in PostgreSQL's format; retries: how often to try again after it. Raises SqlmigError for what fails.
+    Where the ledger has changed meanwhile, what is left of the wish is found anew. Raises SqlmigError for what fails.
     """
     done = tries = 0
-    todo = steps_of(session, verb, versions)[::-1]
+    todo = steps_of(session, wish)[::-1]
     while todo:
         step, begun = todo[-1], time.monotonic()
+        label = step.migration.label
         try:
-            with session.watch(session, step.migration.label):
-                _apply(session, step, lock_timeout)
+            with session.watch(session, label):
+                _apply(session, step)
         except Busy:
             session.wait()
-            continue
         except LedgerChanged as changed:
             if not session.read() and str(changed):
                 raise SqlmigError(str(changed)) from None
-            todo = steps_of(session, verb, again(done))[::-1]
-            continue
+            todo = steps_of(session, wish, done)[::-1]
         except Refused as refused:
             tries += 1
-            _pause(session, step, refused, tries, retries)
-            continue
+            _pause(session, step, refused, tries)
         except psycopg.OperationalError as error:
-            lost = f"the connection was lost while {step.migration.label} ran: it may have been committed"
+            lost = f"the connection was lost while {label} ran: it may have been committed"
             raise SqlmigError(f"{lost}; `sqlmig status` tells\n{str(error).strip()}") from None
         except KeyboardInterrupt as error:
             raise type(error)(str(error) or _after_interrupt(session, step)) from None
-        todo.pop()
-        done, tries = done + 1, 0
-        yield step, time.monotonic() - begun
+        else:
+            todo.pop()
+            done, tries = done + 1, 0
+            yield step, time.monotonic() - begun
 
 
-def _pause(session: Session, step: Step, refused: Refused, tries: int, retries: int) -> None:
+def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
     """Wait before a step is tried again, or raise the error that it is not tried again after."""
+    retries = session.settings.retries
     if refused.error.sqlstate not in _TRY_AGAIN or tries > retries:
         raise refused
     pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
@@ -123,64 +108,67 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int, retries: 
     time.sleep(pause)
 
 
-def _apply(session: Session, step: Step, lock_timeout: str) -> None:
+def _apply(session: Session, step: Step) -> None:
     """Run a step and record it, where the ledger still says what it said.
 
     Raises Busy and LedgerChanged before it ran; Refused when it is rolled back; what else happens as it happens.
     """
     if session.applied is None:
-        refuse_sqlx(session)
-        create(session)
+        create(session, ours("other", session.ledger.sql("refuse_sqlx")))
     applied = session.applied = session.applied or []
-    ledger, version, script = session.ledger, step.migration.version, step.script
-    guard = ours("guard", ledger.guard(applied[-1].version if applied else None, version))
-    if script.scan.in_transaction:
-        around = envelope(script)
-        before = [*around.opening, lock(ledger, script, lock_timeout), settings(ledger, lock_timeout), guard]
-        guarded(
-            session.connection,
-            [*before, *around.body, *around.reset, step.record(ledger, lock_timeout), *around.closing],
-        )
+    before, record = beginning(session, step), recorded(session, step)
+    if step.script.scan.in_transaction:
+        around = envelope(step.script)
+        guarded(session.connection, [*around.opening, *before, *around.body, *around.reset, record, *around.closing])
     else:
-        with session.connect(ledger.worker) as worker:
-            _apply_each(session, worker, step, guard, lock_timeout)
+        with session.connect(session.ledger.worker) as worker:
+            worker.tick = session.connection.tick
+            _apply_each(session, worker, step.script, before[-1], record)
+    row = Applied(step.migration.version, step.migration.name, "", "")
     if step.verb == "applied":
-        insort(applied, Applied(version, step.migration.name, "", ""), key=attrgetter("version"))
+        insort(applied, row, key=attrgetter("version"))
     else:
-        del applied[bisect_left(applied, version, key=attrgetter("version"))]
+        del applied[bisect_left(applied, row.version, key=attrgetter("version"))]
 
 
-def create(session: Session) -> None:
+def create(session: Session, *first: Piece) -> None:
     """Create the ledger. Raises Busy, LedgerChanged where there is one by now, SqlmigError when the role may not."""
     ledger = session.ledger
     try:
-        _write(session, ours("guard", ledger.sql("missing")), ours("other", ledger.definition()))
+        _write(session, ours("guard", ledger.sql("missing")), *first, ours("other", ledger.definition()))
     except Refused as refused:
         problem = refused.error.diag.message_primary
         raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
 
 
-def refuse_sqlx(session: Session) -> None:
-    """Raise SqlmigError in a database that is kept by sqlx, whose ledger has another name."""
-    table = f"{quoted(session.ledger.schema)}._sqlx_migrations"
-    if session.connection.execute(
-        session.ledger.sql("is_there", other=table.replace("'", "''")).encode()
-    ).fetchone() == (True,):
-        newest = newest_of(session.connection, session.ledger, table)
-        raise SqlmigError(f"this database is kept by sqlx ({table}); to take over: sqlmig stamp {newest}")
+def lock(ledger: Ledger) -> Piece:
+    """Return what takes the runners' lock."""
+    return ours("lock", ledger.sql("lock"))
 
 
-def lock(ledger: Ledger, script: Script | None = None, lock_timeout: str = "0") -> Piece:
-    """Return what takes the runners' lock, before a script that may have an isolation level of its own."""
-    own_kind = script and script.scan.own_kind
-    early = ledger.sql("lock_before_a_snapshot", lock_timeout=literal(lock_timeout)) if own_kind else ""
-    return ours("lock", early + ledger.sql("lock"))
+def beginning(session: Session, step: Step) -> list[Piece]:
+    """Return what comes between a BEGIN and the step's script: the lock, what it runs under, and the guard.
+
+    Where there is no ledger yet, what makes it is the guard.
+    """
+    ledger, applied, timeout = session.ledger, session.applied, literal(session.settings.lock_timeout)
+    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) if step.script.scan.own_kind and applied else ""
+    under = f"SET LOCAL lock_timeout = {timeout};{ledger.sql('path_first', local=True) if ledger.named else ''}"
+    before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
+    if applied is None:
+        made = ledger.sql("refuse_sqlx") + ledger.definition()
+        return [*before, ours("guard", ledger.sql("missing")), ours("other", made), before[1]]
+    newest = applied[-1].version if applied else None
+    return [*before, ours("guard", ledger.guard(newest, step.migration.version))]
 
 
-def settings(ledger: Ledger, lock_timeout: str) -> Piece:
-    """Return what a file runs under."""
-    path = ledger.sql("path_first", local=True) if ledger.named else ""
-    return ours("settings", f"SET LOCAL lock_timeout = {literal(lock_timeout)};{path}")
+def recorded(session: Session, step: Step) -> Piece:
+    """Return what writes the step in the ledger; the file's own settings are gone by then."""
+    ledger, migration = session.ledger, step.migration
+    row = ledger.sql("delete", version=migration.version)
+    if step.verb == "applied":
+        row = ledger.insert(migration.version, migration.name, files.checksum(step.script.text))
+    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{row}")
 
 
 def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
@@ -196,14 +184,14 @@ def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
         raise
 
 
-def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece, lock_timeout: str) -> None:
+def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
     """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it.
 
     Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
     CREATE INDEX CONCURRENTLY would wait for. Raises Busy and LedgerChanged before it ran; SqlmigError, or what
     interrupted it, with words for what stays.
     """
-    script, ledger, holder = step.script, session.ledger, session.connection
+    ledger, holder = session.ledger, session.connection
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
     begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""
     guarded(holder, [ours("begin", begin), lock(ledger)])
@@ -214,34 +202,37 @@ def _apply_each(session: Session, worker: Connection, step: Step, guard: Piece, 
         if _invalid_indexes(holder, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
-            transmit(holder, [step.record(ledger, lock_timeout), ours("commit", "COMMIT")])
+            transmit(holder, [record, ours("commit", "COMMIT")])
         except (Refused, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
         rollback(holder)
-        words = "\n".join([str(error), *_invalid_indexes(holder, script)])
-        raise (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+        raise _ended(error, "\n".join([str(error), *_invalid_indexes(holder, script)])) from None
     finally:
         rollback(holder)
 
 
+def _ended(error: BaseException, words: str) -> BaseException:
+    """Return what ends a run, an interrupt or an error, with other words."""
+    return (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words)
+
+
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
-    pieces = [piece("file", script, number, number + 1) for number in range(len(script.scan.starts))]
-    kept, count = 0, len(pieces)
-    for done, one in enumerate(pieces):
+    kept, count = 0, len(script.scan.starts)
+    for done in range(count):
         if worker.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             kept = done
         undone = f", {done - kept} were rolled back" if done > kept else ""
         stays = f"{kept} of {count} statements ran and stay{undone}, this one failed, {count - done - 1} did not run"
+        one = piece("file", script, done, done + 1)
         try:
             transmit(worker, [one])
         except Refused as refused:
             raise SqlmigError(f"{refused}\n{stays}") from None
         except (psycopg.OperationalError, KeyboardInterrupt) as error:
             where = place(script.path, script.text, one.begin)
-            words = f"{where}: {str(error).strip() or 'interrupted'}\n{stays}"
-            raise (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words) from None
+            raise _ended(error, f"{where}: {str(error).strip() or 'interrupted'}\n{stays}") from None
     if worker.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         raise SqlmigError(f"{script.path}: it leaves a transaction open, which was rolled back; end it with COMMIT")
 

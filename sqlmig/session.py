@@ -1,4 +1,4 @@
-"""What a command works with: a connection, and what the directory and the ledger hold."""
+"""What a command works with: what was asked for, a connection, and what the directory and the ledger hold."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlmig import files, ledger, plan
-from sqlmig.database import Connection, connected
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.files import Migration
 from sqlmig.ledger import Ledger
-from sqlmig.plan import Applied
+from sqlmig.plan import Applied, Wish
+
+if TYPE_CHECKING:
+    from sqlmig.database import Connection
 
 Done = TypeVar("Done")
 Say = Callable[[str], None]
@@ -34,6 +36,25 @@ class LedgerChanged(Exception):
 
 
 @dataclass
+class Settings:
+    """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and patience.
+
+    lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how often then again.
+    """
+
+    url: str | None = None
+    directory: Path = Path("sql")
+    schema: str = ""
+    lock_timeout: str = "5s"
+    retries: int = 10
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger's place."""
+        return Ledger(self.schema or "public", named=bool(self.schema))
+
+
+@dataclass
 class Session:
     """A connection, and what the directory and the ledger held when they were read.
 
@@ -45,6 +66,7 @@ class Session:
     connect: Callable[[str], AbstractContextManager[Connection]]
     say: Say
     watch: Watch
+    settings: Settings
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None
@@ -54,6 +76,10 @@ class Session:
         versions = {row.version for row in self.applied or () if checked}
         checksums = {m.version: files.checksum(files.read(m.up)) for m in self.migrations if m.version in versions}
         return plan.states(self.migrations, self.applied or (), checksums)
+
+    def wanted(self, wish: Wish, done: int = 0) -> list[int]:
+        """Return the versions of a wish, of which so many are done, in their order."""
+        return wish.choose(self.rows(checked=wish.verb == "applied"), done)
 
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
@@ -75,9 +101,8 @@ class Session:
                 self.read()
 
     def wait(self) -> None:
-        """Wait until no other runner is at work, with nothing held meanwhile; say whom for."""
-        told: set[str] = set()
-        pause = 0.02
+        """Wait until nobody holds the lock, and say whom for."""
+        told, pause = set[str](), 0.02
         while others := ledger.holders(self.connection, self.ledger):
             for other in sorted(others - told):
                 self.say(f"waiting for {other}")
@@ -87,12 +112,15 @@ class Session:
 
 
 @contextmanager
-def opened(url: str | None, directory: Path, place: Ledger, say: Say, watch: Watch) -> Iterator[Session]:
+def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[Session]:
     """Yield a session. Nothing is written."""
-    migrations = files.find(directory)
-    with located(url) as real, connected(real, say) as connection:
+    from sqlmig.database import connected  # here, as help and usage errors need no driver
+
+    migrations, place = files.find(settings.directory), settings.ledger
+    with located(settings.url) as url, connected(url, say) as connection:
         applied = ledger.read(connection, place)
-        yield Session(connection, lambda name: connected(real, say, name), say, watch, place, migrations, applied)
+        connect = lambda name: connected(url, say, name)  # noqa: E731
+        yield Session(connection, connect, say, watch, settings, place, migrations, applied)
 
 
 @contextmanager
@@ -101,7 +129,7 @@ def located(url: str | None) -> Iterator[str]:
 
     Raises UsageError where nothing does.
     """
-    if url is None and not any(os.environ.get(name) for name in _LIBPQ):
+    if not url and not any(os.environ.get(name) for name in _LIBPQ):
         ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         raise UsageError(f"no database: {ways}")
     if not url or not url.startswith("embedded:"):
