@@ -1,5 +1,5 @@
 -- Everything that a migration can make or change in this database, but what belongs to PostgreSQL or an extension:
--- a row an object with its kind, its name, its place among its like (columns only) and its properties.
+-- a row an object with its kind, its name and its properties.
 
 WITH
 owned AS (  -- what an extension brought along
@@ -24,13 +24,14 @@ types AS (  -- not the types of tables, nor of arrays
     WHERE typtype IN ('e', 'd', 'r', 'b') AND typelem = 0
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
 )
-SELECT 'schema' AS kind, nspname::text AS name, 0 AS place, jsonb_build_object(
+SELECT 'schema' AS kind, nspname::text AS name, jsonb_build_object(
     'owner', nspowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) a),
     'comment', obj_description(oid, 'pg_namespace')) AS properties
 FROM schemas
 UNION ALL
 SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-    WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' ELSE 'composite type' END, name, 0, jsonb_build_object(
+    WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' ELSE 'composite type' END, name, jsonb_build_object(
+    'columns', (SELECT array_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = relations.oid AND attnum > 0 AND NOT attisdropped),
     'owner', relowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(CASE relkind
         WHEN 'c' THEN (SELECT coalesce(typacl, acldefault('T', typowner)) FROM pg_type WHERE typrelid = relations.oid)
         ELSE coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) END) a),
@@ -46,7 +47,7 @@ SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'v
     'definition', CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END)
 FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
 UNION ALL
-SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
+SELECT 'column', format('%s.%I', name, attname), jsonb_build_object(
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
     'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', (SELECT array_agg(o ORDER BY o) FROM unnest(attfdwoptions) o),
@@ -54,23 +55,23 @@ SELECT 'column', format('%s.%I', name, attname), attnum, jsonb_build_object(
 FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
 UNION ALL
-SELECT 'sequence settings of', name, 0, to_jsonb(s) - 'seqrelid' || jsonb_build_object('owned by', (
+SELECT 'sequence settings of', name, to_jsonb(s) - 'seqrelid' || jsonb_build_object('owned by', (
     SELECT format('%s.%s', refobjid::regclass, refobjsubid) FROM pg_depend
     WHERE classid = 'pg_class'::regclass AND objid = seqrelid AND deptype IN ('a', 'i') AND refobjsubid > 0))
 FROM pg_sequence s JOIN relations ON relations.oid = seqrelid
 UNION ALL
-SELECT 'constraint', format('%s.%I', coalesce(r.name, t.name), conname), 0, jsonb_build_object(
+SELECT 'constraint', format('%s.%I', coalesce(r.name, t.name), conname), jsonb_build_object(
     'definition', pg_get_constraintdef(con.oid), 'comment', obj_description(con.oid, 'pg_constraint'))
 FROM pg_constraint con LEFT JOIN relations r ON r.oid = conrelid LEFT JOIN types t ON t.oid = contypid
 WHERE contype NOT IN ('t', 'n') AND coalesce(r.oid, t.oid) IS NOT NULL
 UNION ALL
-SELECT 'index', r.name, 0, jsonb_build_object(
+SELECT 'index', r.name, jsonb_build_object(
     'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o),
     'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'),
     'statistics', (SELECT array_agg(nullif(attstattarget::int, -1) ORDER BY attnum) FROM pg_attribute WHERE attrelid = indexrelid))
 FROM pg_index JOIN relations r ON r.oid = indexrelid
 UNION ALL
-SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, 0, jsonb_build_object(
+SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, jsonb_build_object(
     'owner', proowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(proacl, acldefault('f', proowner))) a),
     'definition', CASE WHEN prokind = 'a' THEN (SELECT (to_jsonb(a) || jsonb_build_object('aggtranstype', aggtranstype::regtype,
         'aggmtranstype', aggmtranstype::regtype, 'aggsortop', aggsortop::regoperator))::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
@@ -78,16 +79,16 @@ SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'fu
     'comment', obj_description(oid, 'pg_proc'))
 FROM functions
 UNION ALL
-SELECT 'trigger', format('%s.%I', name, tgname), 0, jsonb_build_object(
+SELECT 'trigger', format('%s.%I', name, tgname), jsonb_build_object(
     'definition', pg_get_triggerdef(t.oid), 'enabled', tgenabled, 'comment', obj_description(t.oid, 'pg_trigger'))
 FROM pg_trigger t JOIN relations r ON r.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
-SELECT 'event trigger', evtname, 0, jsonb_build_object(
+SELECT 'event trigger', evtname, jsonb_build_object(
     'owner', evtowner::regrole, 'event', evtevent, 'function', evtfoid::regprocedure, 'enabled', evtenabled, 'tags', evttags,
     'comment', obj_description(oid, 'pg_event_trigger'))
 FROM pg_event_trigger
 UNION ALL
-SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, name, 0, jsonb_build_object(
+SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, name, jsonb_build_object(
     'owner', typowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(typacl, acldefault('T', typowner))) a),
     'values', (SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = types.oid),
     'type', CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod) END, 'not null', typnotnull,
@@ -96,26 +97,26 @@ SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END,
     'comment', obj_description(oid, 'pg_type'))
 FROM types
 UNION ALL
-SELECT 'rule', format('%s.%I', name, rulename), 0, jsonb_build_object(
+SELECT 'rule', format('%s.%I', name, rulename), jsonb_build_object(
     'definition', pg_get_ruledef(w.oid), 'enabled', ev_enabled, 'comment', obj_description(w.oid, 'pg_rewrite'))
 FROM pg_rewrite w JOIN relations r ON r.oid = ev_class WHERE rulename <> '_RETURN'
 UNION ALL
-SELECT 'policy', format('%s.%I', name, polname), 0, jsonb_build_object(
+SELECT 'policy', format('%s.%I', name, polname), jsonb_build_object(
     'command', polcmd, 'permissive', polpermissive, 'roles', (SELECT array_agg(x::regrole::text ORDER BY x::regrole::text) FROM unnest(polroles) x),
     'using', pg_get_expr(polqual, polrelid), 'with check', pg_get_expr(polwithcheck, polrelid),
     'comment', obj_description(p.oid, 'pg_policy'))
 FROM pg_policy p JOIN relations r ON r.oid = polrelid
 UNION ALL
-SELECT 'extension', extname, 0, jsonb_build_object(
+SELECT 'extension', extname, jsonb_build_object(
     'version', extversion, 'schema', extnamespace::regnamespace, 'owner', extowner::regrole,
     'comment', obj_description(oid, 'pg_extension'))
 FROM pg_extension
 UNION ALL
 SELECT 'default privileges', format('of %s in %s on %s', defaclrole::regrole, coalesce(nullif(defaclnamespace, 0)::regnamespace::text, 'all'),
-    defaclobjtype), 0, jsonb_build_object('grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(defaclacl) a))
+    defaclobjtype), jsonb_build_object('grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(defaclacl) a))
 FROM pg_default_acl
 UNION ALL
-SELECT 'publication', pubname, 0, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_object(
+SELECT 'publication', pubname, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_object(
     'owner', pubowner::regrole, 'comment', obj_description(oid, 'pg_publication'),
     'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, (SELECT array_agg(attname ORDER BY attname)
             FROM pg_attribute WHERE attrelid = prrelid AND attnum = ANY (prattrs::int2[])), pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
@@ -123,11 +124,11 @@ SELECT 'publication', pubname, 0, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_buil
     'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY pnnspid::regnamespace::text) FROM pg_publication_namespace WHERE pnpubid = p.oid))
 FROM pg_publication p
 UNION ALL
-SELECT 'statistics', format('%I.%I', s.nspname, stxname), 0, jsonb_build_object(
+SELECT 'statistics', format('%I.%I', s.nspname, stxname), jsonb_build_object(
     'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext'))
 FROM pg_statistic_ext x JOIN schemas s ON s.oid = stxnamespace
 UNION ALL
-SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), 0, jsonb_build_object('comment', comment, 'details', details)
+SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), jsonb_build_object('comment', comment, 'details', details)
 FROM (
     SELECT pg_describe_object(o.class, o.oid, 0) AS described, (SELECT description FROM pg_description d
         WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment,
@@ -154,9 +155,9 @@ FROM (
     WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM owned WHERE classid = o.class AND objid = o.oid)
 ) others
 UNION ALL
-SELECT 'user mapping', format('%I on %I', usename, srvname), 0, jsonb_build_object(
+SELECT 'user mapping', format('%I on %I', usename, srvname), jsonb_build_object(
     'options', (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) o)) FROM pg_user_mappings
 UNION ALL
-SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'), 0,
+SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'),
     jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v))
 FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -6,11 +6,9 @@ import json
 import os
 import re
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,17 +25,16 @@ from sqlmig.scan import Script, load
 
 _CATALOG = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
 # Were no row written since, and none removed, then nothing differs: far cheaper than to compare. A view tells less.
-_ROWS = (
-    "SELECT '{0}', count(*)::text, count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid))::text FROM {0}"
-)
-_VIEW = "SELECT '{0}', count(*)::text, md5(string_agg(v::text, ' ' ORDER BY v::text)) FROM {0} AS v"
+_NEW = "count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid))::text"
 _TRACES = " UNION ALL ".join(
-    (_VIEW if name == "pg_user_mappings" else _ROWS).format(name)
+    f"SELECT '{name}', count(*)::text, "
+    + ("md5(string_agg(v::text, ' ' ORDER BY v::text))" if name == "pg_user_mappings" else _NEW)
+    + f" FROM {name} AS v"
     for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
 )
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
-Catalog = dict[tuple[str, str], tuple[int, dict[str, Any]]]
+Catalog = dict[tuple[str, str], dict[str, Any]]
 
 
 @dataclass
@@ -51,6 +48,11 @@ class Finding:
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the catalog is not as before."""
+        return bool(self.left or self.lost or self.changed)
 
 
 @contextmanager
@@ -91,23 +93,27 @@ def check(connection: Connection, migrations: Sequence[Migration]) -> Iterator[F
 
 
 def _try(connection: Connection, migration: Migration, finding: Finding) -> None:
-    up = load(migration.up)
-    if migration.down is None:
-        finding.result = "no-down"
+    up, down = load(migration.up), load(migration.down) if migration.down else None
+    if not down or down.irreversible is not None:
+        finding.result = "irreversible" if down else "no-down"
+        finding.notes += [down.irreversible or ""] if down else []
         return _run(connection, up)
-    down = load(migration.down)
-    if down.scan.irreversible is not None:
-        finding.result = "irreversible"
-        finding.notes.append(down.scan.irreversible)
-        return _run(connection, up)
-    if migration.down.name.removesuffix(".down.sql").partition("_")[2] != migration.name:
+    if migration.down and migration.down.name.removesuffix(".down.sql").partition("_")[2] != migration.name:
         finding.notes.append("the down file has another name")
-    if up.scan.starts and not down.scan.starts:
+    if up.starts and not down.starts:
         finding.notes.append("the down file is empty")
-    whole = all(script.scan.in_transaction and not script.scan.own_kind for script in (up, down))
+    whole = all(script.in_transaction and not script.own_kind for script in (up, down))
     if not (whole and _try_together(connection, up, down, finding)):
-        _try_apart(connection, up, down, finding)
-    if finding.left or finding.lost or finding.changed:
+        before = snapshot(connection)
+        _run(connection, up)
+        _run(connection, down)
+        compare(before, snapshot(connection), finding)
+        try:
+            _run(connection, up)
+        except SqlmigError as error:  # it stumbles over what its down file left
+            finding.result = "failed"
+            finding.notes.append(f"up again failed: {error}")
+    if finding.differs:
         finding.result = "broken"
     return None
 
@@ -125,9 +131,8 @@ def _try_together(connection: Connection, up: Script, down: Script, finding: Fin
             return True
         after = snapshot(connection)
         transmit(connection, [ours("other", "ROLLBACK TO SAVEPOINT before")])
-        _compare(snapshot(connection), after, finding)
-        exact = not (finding.left or finding.lost or finding.changed)
-        transmit(connection, [*ups, *([savepoint, *downs, *ups, back] if exact else []), commit])
+        compare(snapshot(connection), after, finding)
+        transmit(connection, [*ups, *([] if finding.differs else [savepoint, *downs, *ups, back]), commit])
     except SqlmigError:
         finding.left, finding.lost, finding.changed = [], [], []
         return False
@@ -136,20 +141,8 @@ def _try_together(connection: Connection, up: Script, down: Script, finding: Fin
     return True
 
 
-def _try_apart(connection: Connection, up: Script, down: Script, finding: Finding) -> None:
-    before = snapshot(connection)
-    _run(connection, up)
-    _run(connection, down)
-    _compare(before, snapshot(connection), finding)
-    try:
-        _run(connection, up)
-    except SqlmigError as error:  # it stumbles over what its down file left
-        finding.result = "failed"
-        finding.notes.append(f"up again failed: {error}")
-
-
 def _run(connection: Connection, script: Script) -> None:
-    if script.scan.in_transaction:
+    if script.in_transaction:
         around = envelope(script)
         transmit(connection, [*around.opening, *around.body, *around.reset, *around.closing])
     else:
@@ -162,31 +155,19 @@ def _run(connection: Connection, script: Script) -> None:
 
 def snapshot(connection: Connection) -> Catalog:
     """Return everything that a migration can make, by kind and name."""
-    rows = connection.execute(_CATALOG).fetchall()
-    return {(str(kind), str(name)): (int(place), properties) for kind, name, place, properties in rows}  # type: ignore[call-overload, misc]
+    return {(kind, name): properties for kind, name, properties in connection.execute(_CATALOG).fetchall()}  # type: ignore[misc]
 
 
-def _compare(before: Catalog, after: Catalog, finding: Finding) -> None:
+def compare(before: Catalog, after: Catalog, finding: Finding) -> None:
     """Write into the finding what differs."""
-    shown = partial(json.dumps, ensure_ascii=False)
     finding.left = [" ".join(key) for key in after if key not in before]
     finding.lost = [" ".join(key) for key in before if key not in after]
-    for key in before.keys() & after.keys():
-        (_, was), (_, is_now) = before[key], after[key]
-        for name in sorted(name for name in was if was[name] != is_now[name]):
-            finding.changed.append(f"{' '.join(key)}: {name} was {shown(was[name])}, is {shown(is_now[name])}")
-    finding.changed.sort()
-    orders = _orders(before), _orders(after)
-    for table in sorted(orders[0].keys() & orders[1].keys()):
-        one, two = orders[0][table], orders[1][table]
-        if one != two and sorted(one) == sorted(two):
-            finding.notes.append(f"table {table}: its columns stand in another order, which no SQL can prevent")
-
-
-def _orders(catalog: Catalog) -> dict[str, list[str]]:
-    """Return each table's columns in their order."""
-    orders: dict[str, list[str]] = defaultdict(list)
-    for (kind, name), _ in sorted(catalog.items(), key=lambda item: item[1][0]):
-        if kind == "column":
-            orders[name.rpartition(".")[0]].append(name)
-    return orders
+    for key in sorted(before.keys() & after.keys()):
+        for name, was in sorted(before[key].items()):
+            if was == (is_now := after[key][name]):
+                continue
+            if name != "columns":  # which are objects of their own
+                shown = [json.dumps(value, ensure_ascii=False) for value in (was, is_now)]
+                finding.changed.append(f"{' '.join(key)}: {name} was {shown[0]}, is {shown[1]}")
+            elif sorted(was) == sorted(is_now):
+                finding.notes.append(f"{' '.join(key)}: its columns stand in another order, which no SQL can prevent")

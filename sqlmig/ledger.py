@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TABLE = "schema_migrations"
 _TYPES = [20, 25, 25, 1114]  # as the ledger is read: bigint, text, text, timestamp
-_TEXT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_TEXT = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("ledger.sql", "script.sql"))
 _SQL: dict[str, str] = dict(re.findall(r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", _TEXT, re.MULTILINE))
 
 
@@ -45,15 +45,20 @@ class Ledger:
         return f"sqlmig: no-transaction #{self.key}"
 
     @cached_property
-    def _fields(self) -> dict[str, str]:
+    def _fields(self) -> dict[str, object]:
         schema, table = quoted(self.schema), self.table
-        fields = {"schema": schema, "table": table, "schema_literal": literal(schema), "literal": literal(table)}
+        fields: dict[str, object] = {
+            "schema": schema,
+            "table": table,
+            "schema_literal": literal(schema),
+            "literal": literal(table),
+        }
         fields |= {"schema_name": literal(self.schema), "quote": dollar("sqlmig", table)}
         return fields | {"key": str(self.key), "worker": self.worker}
 
     def sql(self, title: str, /, **fields: object) -> str:
-        """Return the statements of ledger.sql under a title, filled in for this ledger."""
-        return _SQL[title].rstrip("\n").format(**self._fields, **fields)
+        """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""
+        return _SQL[title].rstrip("\n").format(**self._fields | fields)
 
     def definition(self) -> str:
         """Return the statements that make the ledger where it is missing."""

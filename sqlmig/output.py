@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from sqlmig.errors import SqlmigError, width
 
 if TYPE_CHECKING:
     from sqlmig.session import Session
 
 _GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible")
+_LOG = (10, 60)  # seconds after which a log is told that something is still at work, and then each time again
 
 
 def say(message: str) -> None:
@@ -24,15 +30,6 @@ def say(message: str) -> None:
 def on_terminal() -> bool:
     """Say whether somebody watches standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def watch(session: Session, label: str) -> AbstractContextManager[None]:
-    """Return what shows, on a terminal, how long a migration has been at work."""
-    if not on_terminal():
-        return nullcontext()
-    from sqlmig.progress import watched
-
-    return watched(session, label)
 
 
 def print_json(things: Sequence[object], *fields: str) -> None:
@@ -51,3 +48,53 @@ def coloured(word: str) -> str:
 def duration(seconds: float) -> str:
     """Return a time in words."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+@contextmanager
+def watch(session: Session, label: str) -> Iterator[None]:
+    """Say how long something is at work: each second on a line of the terminal, in a log now and then.
+
+    On a terminal also how far an index is, where another connection can be had to ask; it is never waited for.
+    """
+    from psycopg import Error  # it is loaded by now
+
+    begun = told = time.monotonic()
+    index, other = "", list[Any]()
+
+    def tick() -> None:
+        nonlocal told, index
+        pause = 1 if on_terminal() else _LOG[told > begun]
+        with suppress(SqlmigError, Error):
+            if (now := time.monotonic()) >= told + pause:
+                told, line = now, f"{label} at work for {timedelta(seconds=int(now - begun))}"
+                if not on_terminal():
+                    return say(line)
+                _draw(line + index)
+                other[:] = other or [stack.enter_context(session.connect("sqlmig: progress")).pgconn]
+                if not other[0].is_busy():
+                    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+                    pid, worker = session.connection.info.backend_pid, session.ledger.worker
+                    other[0].send_query(query.format(pid=pid, worker=worker).encode())
+            elif other:
+                other[0].consume_input()
+                while not other[0].is_busy() and (result := other[0].get_result()):
+                    index = f": {(result.get_value(0, 0) or b'').decode()}" if result.ntuples else ""
+        return None
+
+    with ExitStack() as stack:
+        session.connection.tick = tick
+        try:
+            yield
+        finally:
+            session.connection.tick = None
+            if on_terminal():
+                _draw("")
+
+
+def _draw(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone, and the migration goes on
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # some do not know theirs
+        shown = "".join(char if char.isprintable() else "?" for char in line)
+        while shown and sum(map(width, shown)) >= columns:
+            shown = shown[:-1]
+        print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)

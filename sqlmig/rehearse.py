@@ -38,9 +38,9 @@ def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], Lost]:
     begun = False
     try:
         for step in steps_of(session, wish):
-            around, found = envelope(step.script), step.script.scan
-            if not found.in_transaction or (begun and found.own_kind):
-                does = "begins a transaction of its own kind" if found.in_transaction else "runs outside a transaction"
+            around, script = envelope(step.script), step.script
+            if not script.in_transaction or (begun and script.own_kind):
+                does = "begins a transaction of its own kind" if script.in_transaction else "runs outside a transaction"
                 rehearsed.append(Rehearsed(step, 0, f"it {does}"))
                 continue
             first = beginning(session, step)

@@ -58,7 +58,7 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
     steps = [Step(by_version[v], load(downs[v]), wish.verb) for v in versions]
     for step in steps:
-        if (why := step.script.scan.irreversible) is not None:
+        if (why := step.script.irreversible) is not None:
             raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
     return steps
 
@@ -117,7 +117,7 @@ def _apply(session: Session, step: Step) -> None:
         create(session, ours("other", session.ledger.sql("refuse_sqlx")))
     applied = session.applied = session.applied or []
     before, record = beginning(session, step), recorded(session, step)
-    if step.script.scan.in_transaction:
+    if step.script.in_transaction:
         around = envelope(step.script)
         guarded(session.connection, [*around.opening, *before, *around.body, *around.reset, record, *around.closing])
     else:
@@ -152,7 +152,7 @@ def beginning(session: Session, step: Step) -> list[Piece]:
     Where there is no ledger yet, what makes it is the guard.
     """
     ledger, applied, timeout = session.ledger, session.applied, literal(session.settings.lock_timeout)
-    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) if step.script.scan.own_kind and applied else ""
+    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) if step.script.own_kind and applied else ""
     under = f"SET LOCAL lock_timeout = {timeout};{ledger.sql('path_first', local=True) if ledger.named else ''}"
     before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
     if applied is None:
@@ -219,7 +219,7 @@ def _ended(error: BaseException, words: str) -> BaseException:
 
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
-    kept, count = 0, len(script.scan.starts)
+    kept, count = 0, len(script.starts)
     for done in range(count):
         if worker.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             kept = done
@@ -251,7 +251,7 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
     remedy = "connect to the server itself for this file"
     if ledger.named:
         raise SqlmigError(f"{script.path}: --schema cannot be kept for a no-transaction file by a pooler; {remedy}")
-    for start in script.scan.starts:
+    for start in script.starts:
         if _SESSION_STATE.match(script.text, start):
             where = place(script.path, script.text, start)
             raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")

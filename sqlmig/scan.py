@@ -56,10 +56,10 @@ class ScanError(Exception):
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A script's statements and how it wants to be run.
+class Script:
+    """A text (UTF-8, without a byte order mark), its statements, and how it wants to be run.
 
-    starts: the byte offset of each statement; each goes on to the next one's start.
+    path: the file that it is from. starts: the byte offset of each statement; each goes on to the next one's start.
     in_transaction: whether it runs in one transaction (else statement by statement).
     bracketed: whether its first and last statement are a BEGIN and a COMMIT of its own.
     opening: how many of its statements open the transaction: its BEGIN, and SET TRANSACTION.
@@ -67,6 +67,8 @@ class Scan:
     irreversible: why a down file cannot undo its up file, where it says so.
     """
 
+    path: Path | None
+    text: bytes
     starts: array[int]
     in_transaction: bool = True
     bracketed: bool = False
@@ -75,29 +77,19 @@ class Scan:
     irreversible: str | None = None
 
 
-@dataclass(frozen=True)
-class Script:
-    """A text (UTF-8, without a byte order mark), the file that it is from, and what the scan found in it."""
-
-    path: Path | None
-    text: bytes
-    scan: Scan
-
-
 def load(path: Path) -> Script:
     """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
     text = read(path)
     try:
-        return Script(path, text, scan(text))
+        return scan(text, path)
     except ScanError as error:
         problem, offset = error.args
         raise SqlmigError(f"{place(path, text, offset)}: {problem}\n{excerpt(text, offset)}") from None
 
 
-def scan(text: bytes) -> Scan:
-    """Find the statements of a script.
+def scan(text: bytes, path: Path | None = None) -> Script:
+    """Find the statements of a text, as they are read with standard_conforming_strings on.
 
-    text: UTF-8, read with standard_conforming_strings on.
     Raises ScanError for what ends nowhere, psql's meta-commands, COPY from or to the client, unknown directives, and
     transaction control that would break the script's own transaction.
     """
@@ -118,10 +110,9 @@ def scan(text: bytes) -> Scan:
         starts.append(start)
     irreversible = directives.get(b"irreversible")
     if b"no-transaction" in directives or (len(starts) == 1 and _is_concurrent(text, starts[0])):
-        return Scan(starts, in_transaction=False, irreversible=irreversible)
-    bracketed = _bracketed(starts, control)
+        return Script(path, text, starts, in_transaction=False, irreversible=irreversible)
     own_kind = any(_BEGIN.sub(b"", said) for said in opening)
-    return Scan(starts, True, bracketed, len(opening), own_kind, irreversible)  # noqa: FBT003
+    return Script(path, text, starts, True, _bracketed(starts, control), len(opening), own_kind, irreversible)  # noqa: FBT003
 
 
 def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:

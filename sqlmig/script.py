@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sqlmig import files
 from sqlmig.envelope import envelope, joined
@@ -17,11 +16,6 @@ _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
 _CREATES = re.compile(rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
 _SECURES = re.compile(rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE)
-
-# Its head, the two checks of order that fit into the head, a step, and its tail.
-_HEAD, _ORDER_UP, _ORDER_DOWN, _STEP, _TAIL = (
-    Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
-)
 
 
 def script(
@@ -40,24 +34,16 @@ def script(
     steps = [_step(ledger, *step, down=down) for step in zip(chosen, scripts, strict=True)]
     known = [(m.version, literal(m.label), literal(files.checksum(files.read(m.up)))) for m in migrations]
     rows = ",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known)
-    opening = joined(envelope(scripts[0]).opening).decode().strip() if scripts[0].scan.own_kind else "BEGIN"
+    opening = joined(envelope(scripts[0]).opening).decode().strip() if scripts[0].own_kind else "BEGIN"
     names = ", ".join(f"({m.version}::bigint, {literal(m.name)})" for m in chosen)
-    fields = {
-        "table": ledger.table,
-        "key": ledger.key,
-        "first": chosen[0].version,
-        "last": chosen[-1].version,
-        "quote": dollar("sqlmig", ledger.table + rows),
-    }
-    head = _HEAD.format(
-        **fields,
-        does="reverts" if down else "applies",
-        begin=opening.removesuffix(";"),
-        ledger=ledger.definition(),
-        files=rows,
-        order=(_ORDER_DOWN if down else _ORDER_UP).format(**fields).rstrip(),
-    )
-    whole = head + "".join(steps[::-1] if down else steps) + _TAIL.format(table=ledger.table, names=names)
+    first, last = chosen[0].version, chosen[-1].version
+    head = ledger.sql(
+        "script_head", does="reverts" if down else "applies", first=first, last=last, begin=opening.removesuffix(";"),
+        ledger=ledger.definition(), files=rows, quote=dollar("sqlmig", ledger.table + rows),
+        order=ledger.sql(f"script_order_{'down' if down else 'up'}", first=first, last=last),
+    )  # fmt: skip
+    tail = ledger.sql("script_tail", names=names)
+    whole = "\n".join([head.lstrip(), *(steps[::-1] if down else steps), tail]) + "\n"
     if (size := len(whole.encode())) > _LARGEST:
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
     for name in sorted(set(_CREATES.findall(whole)) - set(_SECURES.findall(whole))):
@@ -72,16 +58,16 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
     if path is None:
         raise SqlmigError(f"there is no down file for {migration.label}")
     file = load(path)
-    if file.scan.irreversible is not None:
-        raise SqlmigError(f"{path}: irreversible: {file.scan.irreversible}")
-    if not file.scan.in_transaction:
+    if file.irreversible is not None:
+        raise SqlmigError(f"{path}: irreversible: {file.irreversible}")
+    if not file.in_transaction:
         how = f"run its statements one by one, then `sqlmig stamp {migration.version}`, and go on with --from the next"
         problem = "runs outside a transaction, which no script can do"
         raise SqlmigError(f"{path}: {problem}. Print up to it with --to, {how}")
-    if file.scan.own_kind and not alone:
+    if file.own_kind and not alone:
         how = f"print it alone, with --from {migration.version} --to {migration.version}, and what is around it apart"
         raise SqlmigError(f"{path}: begins a transaction of its own kind, which others cannot be in; {how}")
-    for start in file.scan.starts:
+    for start in file.starts:
         if select_into(file.text, start):
             where = place(path, file.text, start)
             raise SqlmigError(f"{where}: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT")
@@ -89,19 +75,13 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
 
 
 def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -> str:
-    table, version = ledger.table, migration.version
+    version, around = migration.version, envelope(script)
     insert = f"{ledger.insert(version, migration.name, files.checksum(script.text))} ON CONFLICT (version) DO NOTHING"
-    around = envelope(script)
     text = b"".join(piece.text for piece in around.body).decode().strip("\n")
-    return _STEP.format(
-        label=" ".join(migration.label.split()),
+    return ledger.sql(
+        "script_step", label=" ".join(migration.label.split()), version=version, text=text or "SELECT",
         settings=ledger.sql("path_first", local=True) + "\n" if ledger.named else "",
-        outer=dollar("sqlmig", text + table),
-        inner=dollar("file", text),
-        condition="EXISTS" if down else "NOT EXISTS",
-        table=table,
-        version=version,
-        text=text or "SELECT",
-        after=joined(around.reset).decode(),
+        outer=dollar("sqlmig", text + ledger.table), inner=dollar("file", text),
+        condition="EXISTS" if down else "NOT EXISTS", after=joined(around.reset).decode(),
         record=ledger.sql("delete", version=version) if down else insert,
-    )
+    )  # fmt: skip

@@ -1,3 +1,5 @@
+-- %% script_head
+
 -- Made by sqlmig. Paste it into the Supabase SQL editor, or run it with psql. It {does} versions {first} to {last}, in one
 -- transaction, and leaves out what the ledger says is done: pasting it twice does nothing the second time.
 
@@ -35,7 +37,8 @@ BEGIN
     END IF;
 END
 {quote};
--- %%
+
+-- %% script_order_up
 SELECT version, label || ': changed since it was applied'
             FROM file JOIN {table} AS ledger USING (version)
             WHERE ledger.checksum <> file.checksum
@@ -45,11 +48,13 @@ SELECT version, label || ': changed since it was applied'
             FROM file
             WHERE version NOT IN (SELECT version FROM {table})
                 AND (version < {first} OR (version <= {last} AND version < (SELECT max(version) FROM {table})))
--- %%
+
+-- %% script_order_down
 SELECT version, label || ': applied later, and must be reverted first'
             FROM file JOIN {table} USING (version)
             WHERE version > {last}
--- %%
+
+-- %% script_step
 
 -- {label}
 {settings}DO {outer}
@@ -63,7 +68,8 @@ END
 {outer};
 {after};
 {record};
--- %%
+
+-- %% script_tail
 
 SELECT set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
 COMMIT;

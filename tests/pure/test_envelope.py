@@ -24,7 +24,7 @@ def diag(position: int | None = None, **fields: str) -> Any:
 
 
 def script(text: str) -> Script:
-    return Script(Path("x.sql"), text.encode(), scan(text.encode()))
+    return scan(text.encode(), Path("x.sql"))
 
 
 def sent(text: str) -> list[Piece]:
@@ -64,7 +64,7 @@ def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> 
             part, words = explained(diag(), done, message, file)
             assert part == one.part
             if part == "file":
-                assert words.startswith(f"{place('x.sql', file.text, file.scan.starts[number])}: ERROR: no")
+                assert words.startswith(f"{place('x.sql', file.text, file.starts[number])}: ERROR: no")
             else:
                 assert words.startswith("x.sql: ")
             done += 1
@@ -111,7 +111,7 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
     file = script("-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37))
     around = envelope.envelope(file)
     assert b"".join(one.text for one in around.body) == file.text
-    assert sum(one.last - one.first for one in around.body) == len(file.scan.starts)
+    assert sum(one.last - one.first for one in around.body) == len(file.starts)
     pieces = [*around.opening, *around.body, *around.reset, *around.closing]
     cut = [*messages(pieces)]
     assert [one for message in cut for one in message] == pieces
