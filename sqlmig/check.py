@@ -122,7 +122,7 @@ def _try_together(connection: Connection, up: Script, down: Script, finding: Fin
     """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
     savepoint, back = ours("other", "SAVEPOINT sqlmig"), ours("other", "ROLLBACK TO SAVEPOINT sqlmig")
     traces, commit = ours("other", _TRACES), ours("commit", "COMMIT")
-    ups, downs = ([*around.body, *around.reset] for around in (envelope(up), envelope(down)))
+    ups, downs = ([around.body, *around.reset] for around in (envelope(up), envelope(down)))
     try:
         before = rows_of(send(connection, f"BEGIN; {_TRACES}; SAVEPOINT before".encode()))[1]
         results = transmit(connection, [*ups, savepoint, *downs, traces])
@@ -144,7 +144,7 @@ def _try_together(connection: Connection, up: Script, down: Script, finding: Fin
 def _run(connection: Connection, script: Script) -> None:
     if script.in_transaction:
         around = envelope(script)
-        transmit(connection, [*around.opening, *around.body, *around.reset, *around.closing])
+        transmit(connection, [*around.opening, around.body, *around.reset, around.closing])
     else:
         try:
             send_each(connection, script)

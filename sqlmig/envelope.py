@@ -52,9 +52,9 @@ class Envelope(NamedTuple):
     """A script in a transaction: what opens it, the script, what then undoes its settings, and COMMIT."""
 
     opening: list[Piece]
-    body: list[Piece]
+    body: Piece
     reset: list[Piece]
-    closing: list[Piece]
+    closing: Piece
 
 
 @lru_cache(64)
@@ -74,30 +74,28 @@ def envelope(script: Script) -> Envelope:
     prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
     reset = [ours("settle", SETTLE), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
     closing = piece("file", script, count - 1, count) if script.bracketed else ours("commit", "COMMIT")
-    return Envelope(opening, list(_cut(script, script.opening, count - script.bracketed)), reset, [closing])
+    return Envelope(opening, piece("file", script, script.opening, count - script.bracketed), reset, closing)
 
 
-def _cut(script: Script, first: int, last: int) -> Iterator[Piece]:
-    """Cut statements into pieces that fit into a message, where they can be cut."""
-    starts = script.starts
-    for after in range(first + 1, last):
-        if starts[after] - starts[first] >= LARGEST:
-            yield piece("file", script, first, after)
-            first = after
-    yield piece("file", script, first, last)
-
-
-def messages(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Join pieces to messages."""
+def messages(pieces: Iterable[Piece], largest: int = LARGEST) -> Iterator[list[Piece]]:
+    """Join pieces to messages of at most so many bytes, and cut them between their statements where they are longer."""
     message: list[Piece] = []
-    size = 0
-    for one in pieces:
-        if message and size + len(one.text) > LARGEST:
-            yield message
-            message, size = [], 0
-        message.append(one)
-        size += len(one.text)
+    for whole in pieces:
+        for one in _cut(whole, largest):
+            if message and sum(len(other.text) for other in message) + len(one.text) > largest:
+                yield message
+                message = []
+            message.append(one)
     yield message
+
+
+def _cut(whole: Piece, largest: int) -> Iterator[Piece]:
+    part, script, first, last, _, text = whole
+    for after in range(first + 1, last) if len(text) > largest else ():
+        if script.starts[after] - script.starts[first] >= largest:
+            yield piece(part, script, first, after)
+            first = after
+    yield piece(part, script, first, last)
 
 
 def joined(message: Iterable[Piece]) -> bytes:

@@ -49,7 +49,7 @@ def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], Lost]:
                 before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
             started = time.monotonic()
             with session.watch(session, step.migration.label):
-                transmit(connection, [first[1], *around.body, *around.reset, recorded(session, step)])
+                transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
         after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
     except Refused as refused:

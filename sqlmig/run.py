@@ -119,7 +119,7 @@ def _apply(session: Session, step: Step) -> None:
     before, record = beginning(session, step), recorded(session, step)
     if step.script.in_transaction:
         around = envelope(step.script)
-        guarded(session.connection, [*around.opening, *before, *around.body, *around.reset, record, *around.closing])
+        guarded(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
     else:
         with session.connect(session.ledger.worker) as worker:
             worker.tick = session.connection.tick

@@ -197,22 +197,19 @@ def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:
     """Say whether the transaction control is one BEGIN … COMMIT around everything; raise ScanError for any other."""
     if not control:
         return False
-    last = len(starts) - 1
+    strays, last = control, len(starts) - 1
     if control[0][0] == 0 and _BEGIN.match(control[0][1]):
         ends = _COMMIT.fullmatch(control[-1][1])
         if len(control) == 2 and control[1][0] == last and ends:
             return True
         strays = [(n, words) for n, words in control[1:] if n != last or not ends] or control[:1]
-    else:
-        strays = control
-    number, words = strays[0]
-    name = words.decode().upper()
-    if number == 0 and name.startswith(("BEGIN", "START")):
-        problem = f"{name} has no COMMIT as the last statement"
-    else:
-        problem = f"{name} would end or split the transaction that the file runs in"
-    message = f"{problem}; take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
-    raise ScanError(message, starts[number])
+    number, name = strays[0][0], strays[0][1].decode().upper()
+    alone = number == 0 and name.startswith(("BEGIN", "START"))
+    does = (
+        "has no COMMIT as the last statement" if alone else "would end or split the transaction that the file runs in"
+    )
+    remedy = "take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
+    raise ScanError(f"{name} {does}; {remedy}", starts[number])
 
 
 def _plain(text: bytes, at: int) -> int | None:
@@ -235,11 +232,10 @@ def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:
             at = _behind_escapes(text, start)
         elif kind == "dollar":
             at = _behind(text, match[0], at, start, "dollar-quoted string")
-        elif kind == "sign" and text[start] in b"'\"":
+        elif match[0] in (b"'", b'"'):
             _behind(text, match[0], at, start, "string" if match[0] == b"'" else "quoted identifier")
-        elif kind == "sign" and text[start] == ord("\\"):
-            problem = "a psql meta-command (a backslash) is no SQL; write it as SQL, or run the file with psql"
-            raise ScanError(problem, start)
+        elif match[0] == b"\\":
+            raise ScanError("a psql meta-command (a backslash) is no SQL; write it as SQL, or use psql", start)
         yield kind, start, at
 
 
@@ -262,12 +258,9 @@ def _behind_comment(text: bytes, opened: int) -> int:
 def _behind_escapes(text: bytes, opened: int) -> int:
     at = opened + 2
     while True:
-        run = _ESCAPES.match(text, at)
-        end = run.end() if run else at
-        if end == at:
-            at = _behind(text, b"'", at, opened + 1, "string")
-            continued = _CONTINUED.match(text, at)
-            if not continued:
-                return at
-            end = continued.end()
-        at = end
+        while (run := _ESCAPES.match(text, at)) and run.end() > at:
+            at = run.end()
+        at = _behind(text, b"'", at, opened + 1, "string")
+        if not (continued := _CONTINUED.match(text, at)):
+            return at
+        at = continued.end()

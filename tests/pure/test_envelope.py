@@ -31,7 +31,7 @@ def sent(text: str) -> list[Piece]:
     """Return all that is sent of a file."""
     around = envelope.envelope(script(text))
     lock, record = ours("lock", "SELECT 1"), ours("record", "INSERT INTO ledger VALUES ('é')")
-    return [*around.opening, lock, *around.body, *around.reset, record, *around.closing]
+    return [*around.opening, lock, around.body, *around.reset, record, around.closing]
 
 
 BEGINS = ["", "BEGIN; ", "BEGIN ISOLATION LEVEL SERIALIZABLE; SET TRANSACTION READ WRITE;\n"]
@@ -110,13 +110,21 @@ def test_what_a_function_ran_and_what_to_do_are_told() -> None:
 def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) -> None:
     file = script("-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37))
     around = envelope.envelope(file)
-    assert b"".join(one.text for one in around.body) == file.text
-    assert sum(one.last - one.first for one in around.body) == len(file.starts)
-    pieces = [*around.opening, *around.body, *around.reset, *around.closing]
-    cut = [*messages(pieces)]
-    assert [one for message in cut for one in message] == pieces
+    cut = [*messages([*around.opening, around.body, *around.reset, around.closing])]
+    pieces = [one for message in cut for one in message]
+    own = [one for one in pieces if one.part == "file"]
+    assert b"".join(one.text for one in own) == file.text
+    assert sum(one.last - one.first for one in own) == len(file.starts)
+    assert [*around.opening, *around.reset, around.closing] == [one for one in pieces if one.part != "file"]
     assert max(len(joined(message)) for message in cut) < 2 * LARGEST
     assert length // LARGEST <= len(cut) <= length // LARGEST + 2
+
+
+def test_each_statement_can_have_a_message_of_its_own() -> None:
+    file = script("-- begins\nSELECT 1; SELECT 2;\n-- ends")
+    around = envelope.envelope(file)
+    cut = [joined(one) for one in messages([*around.opening, around.body, around.closing], 0)]
+    assert cut == [b"BEGIN", b"-- begins\nSELECT 1; ", b"SELECT 2;\n-- ends", b"COMMIT"]
 
 
 def test_a_file_without_a_statement_is_sent_and_says_who_it_is() -> None:
@@ -165,5 +173,5 @@ def test_a_schemas_name_stays_a_name(schema: str) -> None:
 @pytest.mark.parametrize("text", ["SET TRANSACTION READ WRITE", "SET TRANSACTION READ WRITE; -- c", "BEGIN; COMMIT"])
 def test_a_file_that_only_opens_a_transaction_has_an_empty_body(text: str) -> None:
     around = envelope.envelope(script(text))
-    assert sum(one.last - one.first for one in around.body) == 0
-    assert list(scan(joined([*around.opening, *around.body, *around.closing])).starts)
+    assert around.body.first == around.body.last
+    assert list(scan(joined([*around.opening, around.body, around.closing])).starts)
