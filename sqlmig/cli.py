@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import chain
 
 import click
 
@@ -14,7 +15,7 @@ import sqlmig
 from sqlmig import files, options, output, plan
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.options import epilog
-from sqlmig.plan import Row, Wish
+from sqlmig.plan import Wish
 from sqlmig.session import Session, Settings, located, opened
 
 _FIRST = ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status")
@@ -36,10 +37,6 @@ def _command(*examples: str, fails: str = "it failed") -> Callable[[options.Func
     )
 
 
-def _session(settings: Settings) -> AbstractContextManager[Session]:
-    return opened(settings, output.say, output.watch)
-
-
 def _exclusive(**options: int | bool | None) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None and value is not False]
     if len(given) > 1:
@@ -52,12 +49,13 @@ def _exclusive(**options: int | bool | None) -> None:
 @options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
 @options.dry_run
 @options.locks
-def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool) -> None:
+def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
     wish = Wish("applied", lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order))
-    with _session(settings) as session:
-        (_rehearse if dry_run else _run)(session, wish)
+    from sqlmig.work import do
+
+    return do(settings, wish, dry_run=dry_run)
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
@@ -73,59 +71,9 @@ def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool, d
     count = 1 if to is None and steps is None and not all_ else steps
     wish = Wish("reverted", lambda rows, done: plan.down(rows, to, count, done=done))
     asks = sys.stdin is not None and sys.stdin.isatty() and not yes
-    with _session(settings) as session:
-        if dry_run or asks:
-            shown = _rehearse(session, wish)
-            if dry_run or not shown:
-                return 0
-            if not click.confirm("Revert?", err=True):
-                output.say("nothing was reverted")
-                return 1
-            wish = _confirmed(wish, shown)
-        _run(session, wish)
-    return 0
+    from sqlmig.work import do
 
-
-def _confirmed(wish: Wish, shown: list[int]) -> Wish:
-    """Return a wish that never is for more than what was shown."""
-
-    def choose(rows: Sequence[Row], done: int) -> list[int]:
-        if others := set(versions := wish.choose(rows, done)) - set(shown):
-            said = f"the ledger has changed since you were asked: {max(others)} is applied"
-            raise SqlmigError(f"{said}; run it again")
-        return versions
-
-    return Wish(wish.verb, choose)
-
-
-def _run(session: Session, wish: Wish) -> None:
-    """Do what is wished, and print a line for each migration as it is done."""
-    nothing = True
-    if session.wanted(wish):
-        from sqlmig.run import run
-
-        for step, took in run(session, wish):
-            click.echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
-            nothing = False
-    if nothing:
-        click.echo("nothing to do")
-
-
-def _rehearse(session: Session, wish: Wish) -> list[int]:
-    """Rehearse what is wished, print a line for each migration, and return their versions."""
-    if not session.wanted(wish):
-        click.echo("nothing to do")
-        return []
-    from sqlmig.rehearse import rehearse
-
-    rehearsed, lost = session.alone(lambda: rehearse(session, wish))
-    for one in rehearsed:
-        label, infinitive = one.step.migration.label, "apply" if wish.verb == "applied" else "revert"
-        would = f"would {infinitive} {label} ({output.duration(one.seconds)})"
-        click.echo(f"not rehearsed {label}: {one.obstacle}" if one.obstacle else would)
-    for what in lost:
-        click.echo(f"would lose {what}")
-    return [one.step.migration.version for one in rehearsed]
+    return do(settings, wish, dry_run=dry_run, asks=asks)
 
 
 _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
@@ -139,15 +87,16 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
 
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
-    with _session(settings) as session:
-        rows = session.rows()
+    with opened(settings, output.say, output.watch) as sessions:
+        rows = [session.rows() for session in sessions]
     if as_json:
-        output.print_json(rows, "version", "name", "state", "applied_at")
-    label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
-    for row in [] if as_json else rows:
-        padding = " " * (state - len(row.state))
-        click.echo(f"{row.label:{label}}  {output.coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
-    return int(exit_code and any(row.state != "applied" for row in rows))
+        schema = ["schema"] if settings.many else []
+        output.print_json(chain(*rows), *schema, "version", "name", "state", "applied_at")
+    elif settings.many:
+        output.print_answers(rows)
+    else:
+        output.print_rows(rows[0])
+    return int(exit_code and any(row.state != "applied" for row in chain(*rows)))
 
 
 @_command('sqlmig new "add invoices"')
@@ -209,13 +158,21 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 
 @_command("sqlmig stamp 7")
 @click.argument("version", type=options.number, metavar="V")
-def stamp(settings: Settings, version: int) -> None:
+def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
-    with _session(settings) as session:
-        from sqlmig.run import stamp
+    from sqlmig.run import stamp
+    from sqlmig.work import each, told
 
-        for line in session.alone(lambda: stamp(session, version)) or ["nothing to do"]:
-            click.echo(line)
+    if set("*?") & set("".join(settings.schemas)):
+        raise UsageError("stamp works on named schemas: give --schema without * or ?")
+
+    def tell(session: Session, lines: list[str]) -> None:
+        for line in lines:
+            click.echo(f"{session.ledger.schema}: {line}" if settings.many else line)
+
+    with opened(settings, output.say, output.watch) as sessions:
+        failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], tell)
+        return told(failed, sessions)
 
 
 @_command("sqlmig docs > schema.md")
@@ -228,7 +185,7 @@ def docs(settings: Settings) -> None:
     from sqlmig.docs import page
 
     with located(settings.url) as url, connected(url, output.say) as connection:
-        click.echo(page(connection, settings.schema), nl=False)
+        click.echo(page(connection, settings.ledger.schema if settings.ledger.named else ""), nl=False)
 
 
 def command(arguments: list[str] | None = None) -> int:

@@ -17,13 +17,19 @@ from sqlmig.errors import SqlmigError, UsageError, said
 if TYPE_CHECKING:
     from sqlmig.envelope import Part, Piece
 
+LARGEST = 1 << 20  # bytes of a message; a longer file takes several: less memory here, and far less on the server
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
 class Connection(psycopg.Connection[tuple[object, ...]]):
-    """A connection that calls ``tick`` ten times a second while it waits for the server."""
+    """A connection that calls ``tick`` ten times a second while it waits for the server.
+
+    say: is told the server's notices. largest: how many bytes a message may have; none means a statement a message.
+    """
 
     tick: Callable[[], None] | None = None
+    say: Callable[[str], None]
+    largest: int
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Consume a generator of psycopg's."""
@@ -43,13 +49,13 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
 class Refused(SqlmigError):
     """The server's error, in words with its place in the file; what was open is rolled back.
 
-    part: of an envelope, in which it happened. done: how many statements of the message had been done before.
+    part: of an envelope, in which it happened. before: the results of the message's statements that had been done.
     """
 
-    def __init__(self, error: psycopg.Error, done: int, part: Part = "other", words: str = "") -> None:
+    def __init__(self, error: psycopg.Error, before: list[PGresult], part: Part = "other", words: str = "") -> None:
         """Keep what decides how it goes on."""
         super().__init__(words or said(error.diag))
-        self.error, self.done, self.part = error, done, part
+        self.error, self.before, self.part = error, before, part
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -79,7 +85,9 @@ def in_environment(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def connected(url: str, say: Callable[[str], None], name: str | None = None) -> Iterator[Connection]:
+def connected(
+    url: str, say: Callable[[str], None], name: str | None = None, largest: int = LARGEST
+) -> Iterator[Connection]:
     """Yield a connection in autocommit mode, whose notices are said; ``name`` is its application name.
 
     Raises UsageError for an URL that cannot be read, SqlmigError when connecting or a query fails.
@@ -92,7 +100,8 @@ def connected(url: str, say: Callable[[str], None], name: str | None = None) -> 
         connection = Connection.connect(**options, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise SqlmigError(f"cannot connect: {without_password(str(error).strip(), given)}") from None
-    connection.add_notice_handler(lambda notice: say(said(notice)))
+    connection.say, connection.largest = say, largest
+    connection.add_notice_handler(lambda notice: connection.say(said(notice)))
     try:
         with connection:
             if connection.info.parameter_status("standard_conforming_strings") != "on":
@@ -119,7 +128,7 @@ def send(connection: Connection, message: bytes) -> list[PGresult]:
     for done, result in enumerate(results):
         if result.status not in _FINE:
             rollback(connection)
-            raise Refused(psycopg.errors.error_from_result(result), done)
+            raise Refused(psycopg.errors.error_from_result(result), results[:done])
     return results
 
 
@@ -128,19 +137,20 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
 
     Raises Refused, with the place in the file; psycopg.OperationalError when the connection is lost.
     """
-    from sqlmig.envelope import LARGEST, explained, joined, messages  # here, as a question needs no lexer
+    from sqlmig.envelope import explained, joined, messages  # here, as a question needs no lexer
 
     file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()
-    for message in messages(pieces):
+    for message in messages(pieces, connection.largest):
         for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
             if results and file and connection.info.parameter_status(name) != needed:
                 rollback(connection)
-                raise SqlmigError(f"{file.path}: a file of more than {LARGEST:,} bytes must not change {name}")
+                size = f"a file of more than {connection.largest:,} bytes" if connection.largest else "on Citus a file"
+                raise SqlmigError(f"{file.path}: {size} must not change {name}")
         try:
             results = send(connection, joined(message))
         except Refused as refused:
-            part, words = explained(refused.error.diag, refused.done, message, file)
-            raise Refused(refused.error, refused.done, part, words) from None
+            part, words = explained(refused.error.diag, len(refused.before), message, file)
+            raise Refused(refused.error, refused.before, part, words) from None
         file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
     return results
 

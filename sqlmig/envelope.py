@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # What undoes a script's settings, and what undoes its prepared statements.
 RESET, _DEALLOCATE = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
 SETTLE = "SET CONSTRAINTS ALL IMMEDIATE"
-# A longer file is sent in several messages, still in one transaction: less memory here, and far less on the server.
-LARGEST = 1 << 20
 _BETWEEN = b"\n;"  # a file need not end with a semicolon, and may end with a comment
 
 Part = Literal["file", "begin", "lock", "guard", "settings", "settle", "reset", "record", "commit", "other"]
@@ -77,7 +75,7 @@ def envelope(script: Script) -> Envelope:
     return Envelope(opening, piece("file", script, script.opening, count - script.bracketed), reset, closing)
 
 
-def messages(pieces: Iterable[Piece], largest: int = LARGEST) -> Iterator[list[Piece]]:
+def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
     """Join pieces to messages of at most so many bytes, and cut them between their statements where they are longer."""
     message: list[Piece] = []
     for whole in pieces:

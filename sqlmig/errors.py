@@ -20,6 +20,11 @@ class UsageError(SqlmigError):
     exit_code = 2
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def said(diag: Diagnostic) -> str:
     """Return the server's words."""
     more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}

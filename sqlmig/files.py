@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 
 from sqlmig.errors import SqlmigError, UsageError, place
@@ -25,6 +26,11 @@ class Migration:
     label: str
     up: Path
     down: Path | None
+
+    @cached_property
+    def checksum(self) -> str:
+        """The up file's, as it was when this was asked first."""
+        return checksum(read(self.up))
 
 
 def find(directory: Path) -> list[Migration]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -14,10 +15,12 @@ from sqlmig.errors import SqlmigError
 from sqlmig.plan import Applied
 
 if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
     from sqlmig.database import Connection
 
 TABLE = "schema_migrations"
-_TYPES = [20, 25, 25, 1114]  # as the ledger is read: bigint, text, text, timestamp
+_TYPES = [23, 20, 25, 25, 1114]  # as a ledger is read, behind its number: bigint, text, text, timestamp
 _TEXT = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("ledger.sql", "script.sql"))
 _SQL: dict[str, str] = dict(re.findall(r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", _TEXT, re.MULTILINE))
 
@@ -91,28 +94,49 @@ def dollar(word: str, text: str) -> str:
     return next(quote for n in count() if (quote := f"${word}{n or ''}$") not in text)
 
 
-def read(connection: Connection, ledger: Ledger) -> list[Applied] | None:
-    """Return the ledger's rows by version, or None where there is no ledger yet. It writes nothing.
+def read(connection: Connection, ledgers: Sequence[Ledger]) -> list[list[Applied]] | None:
+    """Return each ledger's rows by version, or None where there is one that is not there. It writes nothing.
 
     Raises SqlmigError for a table of that name that is not this ledger, and for a role that may not read it.
     """
     from psycopg import OperationalError  # here, as `script` needs no driver
 
-    from sqlmig.database import Refused, rows_of, send
+    from sqlmig.database import Refused, rows_of
 
+    one, numbered = ledgers[0], enumerate(ledgers)
+    selects = [ledger.sql("rows", number=number) for number, ledger in numbered]
     try:
-        types, rows = rows_of(send(connection, ledger.sql("read").encode()))
+        types, rows = rows_of(_asked(connection, one.sql("read", rows=" UNION ALL ".join(selects)))[1:])
     except (Refused, OperationalError) as error:
         state = error.error.sqlstate if isinstance(error, Refused) else None
         if state == "42P01":  # there is no such table
             return None
         if state not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
             said = error.error.diag.message_primary if isinstance(error, Refused) else str(error).strip()
-            raise SqlmigError(f"cannot read the ledger {ledger.schema}.{TABLE}: {said}") from None
+            raise SqlmigError(f"cannot read the ledger {one.schema}.{TABLE}: {said}") from None
         types, rows = [], []
     if types != _TYPES:
-        raise SqlmigError(str(connection.execute(ledger.sql("strange").encode()).fetchall()[0][0]))
-    return [Applied(int(row[0]), row[1], row[2], f"{row[3][:10]}T{row[3][11:19]}Z") for row in rows]
+        raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
+    found: list[list[Applied]] = [[] for _ in ledgers]
+    for number, version, name, checksum, at in rows:
+        found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z"))
+    return found
+
+
+def _asked(connection: Connection, message: str) -> list[PGresult]:
+    """Return the results of statements whose first asks for Citus, which takes a statement a message."""
+    from sqlmig.database import Refused, send
+
+    problem = None
+    try:
+        results = send(connection, message.encode())
+    except Refused as refused:
+        problem, results = refused, refused.before
+    if results and results[0].get_value(0, 0):
+        connection.largest = 0
+    if problem and connection.largest:
+        raise problem
+    return results if not problem else [send(connection, one.encode())[0] for one in message.split(";\n")]
 
 
 def holders(connection: Connection, ledger: Ledger) -> set[str]:

@@ -80,12 +80,25 @@ COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
 
 -- %% read
 -- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
+SELECT current_setting('citus.version', true);
 BEGIN READ ONLY;
 SET LOCAL row_security = off;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL DateStyle = ISO;
-SELECT version, name, checksum, applied_at AT TIME ZONE 'UTC' FROM {table} ORDER BY version;
+{rows} ORDER BY 1, 2;
 COMMIT;
+
+-- %% rows
+SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC' FROM {table}
+
+-- %% schemas
+-- The schemas whose names fit, and whether each has a ledger of ours.
+SELECT nspname::text, coalesce((
+    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone'], false)
+FROM pg_namespace AS s LEFT JOIN pg_class AS c ON relnamespace = s.oid AND relname = 'schema_migrations' AND relkind IN ('r', 'p')
+WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
+ORDER BY 1;
 
 -- %% holders
 -- Who holds the lock, or works on for a runner that is gone. Sent without parameters: with them the portal would stay

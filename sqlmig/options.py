@@ -22,6 +22,8 @@ def epilog(examples: Sequence[str], fails: str) -> str:
 
 
 def _schema(name: str) -> str:
+    if "," in name:
+        raise click.BadParameter(f"{name!r} is no list; give --schema once for each")
     if not name.isprintable():
         raise click.BadParameter(f"{name!a} has bytes or characters that cannot be shown")
     return name
@@ -35,7 +37,7 @@ def _duration(value: str) -> str:
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Write what was given into the settings."""
-    if value is not None:
+    if value not in (None, ()):
         setattr(context.ensure_object(Settings), str(parameter.name), value)
 
 
@@ -50,9 +52,10 @@ _SHARED: dict[tuple[str, ...], dict[str, Any]] = {
         "envvar": "SQLMIG_DIR", "type": click.Path(path_type=Path), "show_default": "sql",
         "help": "Where the SQL files are.",
     },
-    ("--schema",): {
-        "envvar": "SQLMIG_SCHEMA", "metavar": "NAME", "type": _schema, "show_default": "public",
-        "help": "The ledger's schema; where given, it is made when missing and comes first in the search path.",
+    ("--schema", "schemas"): {
+        "envvar": "SQLMIG_SCHEMA", "metavar": "NAME", "type": _schema, "multiple": True, "show_default": "public",
+        "help": "The ledger's schema; where given, it is made when missing and comes first in the search path. "
+        "Several, or a pattern with * and ? for all that have a ledger: each for itself.",
     },
 }  # fmt: skip
 
@@ -68,6 +71,8 @@ def locks(function: Function) -> Function:
     """Add the options of what takes locks."""
     again = "How often to try again after a lock timeout or deadlock."
     function = _kept("--retries", type=number, show_default="10", help=again)(function)
+    among = "How many schemas at a time, where --schema names many."
+    function = _kept("--jobs", type=click.IntRange(1), metavar="N", show_default="4", help=among)(function)
     queue = "How long a statement may queue for a lock."
     return _kept("--lock-timeout", metavar="TIME", type=_duration, show_default="5s", help=queue)(function)
 

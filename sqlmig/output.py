@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlmig.errors import SqlmigError, width
+from sqlmig.errors import SqlmigError, counted, width
 
 if TYPE_CHECKING:
+    from sqlmig.plan import Row
     from sqlmig.session import Session
 
 _GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible")
+_FEW = 5  # so many are named
 _LOG = (10, 60)  # seconds after which a log is told that something is still at work, and then each time again
 
 
@@ -32,11 +35,37 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def print_json(things: Sequence[object], *fields: str) -> None:
+def print_json(things: Iterable[object], *fields: str) -> None:
     """Print a list of objects with these fields."""
     import json
 
     click.echo(json.dumps([{field: getattr(thing, field) for field in fields} for thing in things], indent=2))
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a line for each version and its state."""
+    label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
+    for row in rows:
+        padding = " " * (state - len(row.state))
+        click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
+
+
+def print_answers(every: Iterable[Sequence[Row]]) -> None:
+    """Print a line for each different answer of many schemas, with how many give it, most first; few are named."""
+    answers = defaultdict[str, list[str]](list)
+    for rows in every:
+        states = defaultdict[str, list[str]](list)
+        for row in rows:
+            states[row.state].append(row.label)
+        words = [
+            f"{len(labels):,} {coloured(state)}"
+            + ("" if state == "applied" or len(labels) > _FEW else f" ({', '.join(labels)})")
+            for state, labels in states.items()
+        ]
+        answers[", ".join(words)].append(rows[0].schema)
+    for answer, schemas in sorted(answers.items(), key=lambda item: -len(item[1])):
+        which = f" ({', '.join(schemas)})" if len(schemas) <= _FEW else ""
+        click.echo(f"{counted(len(schemas), 'schema')}{which}: {answer}")
 
 
 def coloured(word: str) -> str:

@@ -32,6 +32,7 @@ class Row:
     name: str
     state: State
     applied_at: str | None
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Wish:
     choose: Callable[[Sequence[Row], int], list[int]]
 
 
-def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str]) -> list[Row]:
+def states(
+    migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str], schema: str = ""
+) -> list[Row]:
     """Return a row for each version that the directory or the ledger knows, by version.
 
     checksums: of the up files as they are now; an applied version without one counts as unchanged.
@@ -58,10 +61,12 @@ def states(migrations: Iterable[Migration], applied: Sequence[Applied], checksum
         else:
             state = "applied" if checksums.get(row.version, row.checksum) == row.checksum else "changed"
         applied_at = row.applied_at if row else None
-        rows.append(Row(migration.version, migration.label, migration.name, state, applied_at))
+        rows.append(Row(migration.version, migration.label, migration.name, state, applied_at, schema))
     width = len(rows[0].label.partition("_")[0]) if rows else 0
-    gone = [Row(a.version, f"{a.version:0{width}}_{a.name}", a.name, "missing", a.applied_at) for a in ledger.values()]
-    return sorted(rows + gone, key=lambda row: row.version)
+    for gone in ledger.values():
+        label = f"{gone.version:0{width}}_{gone.name}"
+        rows.append(Row(gone.version, label, gone.name, "missing", gone.applied_at, schema))
+    return sorted(rows, key=lambda row: row.version)
 
 
 def up(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlmig.database import Refused, rollback, transmit
 from sqlmig.envelope import envelope
@@ -14,9 +14,15 @@ from sqlmig.plan import Wish
 from sqlmig.run import Step, beginning, guarded, recorded, steps_of
 from sqlmig.session import Session
 
-Lost = list[str]  # tables and columns, in words, with their rows
 _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
 _COLUMNS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+
+class Lost(NamedTuple):
+    """A table, or columns of one, and how many rows it has."""
+
+    what: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Rehearsed:
     obstacle: str = ""
 
 
-def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], Lost]:
+def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], list[Lost]]:
     """Do what is wished in one transaction, which begins as the first of its files does; roll it back.
 
     Returns what became of each, and which tables and columns would vanish with how many rows. Raises Busy and
@@ -63,5 +69,5 @@ def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], Lost]:
         if gone := [column for column in columns if column not in after.get(table, ())]:
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
             of = f"{', '.join(gone)} of " if table in after else ""
-            lost.append(f"{of}{table} ({rows} row{'' if rows == 1 else 's'})")
+            lost.append(Lost(of + table, int(str(rows))))
     return rehearsed, lost

@@ -22,7 +22,7 @@ from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
 from sqlmig.ledger import TABLE, Ledger, literal
 from sqlmig.plan import Applied, Verb, Wish
-from sqlmig.scan import Script, load
+from sqlmig.scan import Script
 from sqlmig.session import Busy, LedgerChanged, Session
 
 _LONGEST_PAUSE = 5.0
@@ -51,12 +51,12 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     versions = session.wanted(wish, done)
     by_version = {migration.version: migration for migration in session.migrations}
     if wish.verb == "applied":
-        return [Step(by_version[v], load(by_version[v].up), wish.verb) for v in versions]
+        return [Step(by_version[v], session.script(by_version[v].up), wish.verb) for v in versions]
     downs = {version: migration.down for version, migration in by_version.items() if migration.down}
     if bare := set(versions) - set(downs):
         names = ", ".join(row.label for row in session.rows(checked=False) if row.version in bare)
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
-    steps = [Step(by_version[v], load(downs[v]), wish.verb) for v in versions]
+    steps = [Step(by_version[v], session.script(downs[v]), wish.verb) for v in versions]
     for step in steps:
         if (why := step.script.irreversible) is not None:
             raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
@@ -105,7 +105,7 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
     # What it was told once it need not be told again.
     problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"
     session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
-    time.sleep(pause)
+    session.sleep(pause)
 
 
 def _apply(session: Session, step: Step) -> None:
@@ -293,7 +293,7 @@ def stamp(session: Session, version: int) -> list[str]:
         session.read()
     todo = [migration for migration in session.migrations if migration.version in versions]
     ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
-    records = [ledger.insert(m.version, m.name, files.checksum(files.read(m.up))) for m in todo]
+    records = [ledger.insert(m.version, m.name, m.checksum) for m in todo]
     if todo:
         _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
     return [f"recorded {migration.label}" for migration in todo]

@@ -32,7 +32,7 @@ def script(
     """
     scripts = [_script(migration, alone=len(chosen) == 1, down=down) for migration in chosen]
     steps = [_step(ledger, *step, down=down) for step in zip(chosen, scripts, strict=True)]
-    known = [(m.version, literal(m.label), literal(files.checksum(files.read(m.up)))) for m in migrations]
+    known = [(m.version, literal(m.label), literal(m.checksum)) for m in migrations]
     rows = ",\n            ".join(f"({version}::bigint, {label}, {digest})" for version, label, digest in known)
     opening = joined(envelope(scripts[0]).opening).decode().strip() if scripts[0].own_kind else "BEGIN"
     names = ", ".join(f"({m.version}::bigint, {literal(m.name)})" for m in chosen)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlmig import files, ledger, plan
-from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.errors import SqlmigError, UsageError, counted
 from sqlmig.files import Migration
-from sqlmig.ledger import Ledger
+from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Wish
 
 if TYPE_CHECKING:
     from sqlmig.database import Connection
+    from sqlmig.scan import Script
 
 Done = TypeVar("Done")
 Say = Callable[[str], None]
 Watch = Callable[["Session", str], AbstractContextManager[None]]
+_BATCH = 250  # ledgers in a query: one for all is slower, and takes more locks than a server has room for
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
@@ -39,19 +42,28 @@ class LedgerChanged(Exception):
 class Settings:
     """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and patience.
 
-    lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how often then again.
+    schemas: of the ledgers, also as patterns. jobs: how many of them at a time. lock_timeout: how long a statement may
+    queue for a lock, in PostgreSQL's format; retries: how often then again.
     """
 
     url: str | None = None
     directory: Path = Path("sql")
-    schema: str = ""
+    schemas: tuple[str, ...] = ()
+    jobs: int = 4
     lock_timeout: str = "5s"
     retries: int = 10
 
     @property
+    def many(self) -> bool:
+        """Whether more than one schema may be meant."""
+        return len(self.schemas) > 1 or bool(set("*?") & set("".join(self.schemas)))
+
+    @property
     def ledger(self) -> Ledger:
-        """The ledger's place."""
-        return Ledger(self.schema or "public", named=bool(self.schema))
+        """The one ledger that is meant. Raises UsageError for more."""
+        if self.many:
+            raise UsageError("this command works on one schema: give --schema once, without * or ?")
+        return Ledger("".join(self.schemas) or "public", named=bool(self.schemas))
 
 
 @dataclass
@@ -59,7 +71,8 @@ class Session:
     """A connection, and what the directory and the ledger held when they were read.
 
     connect: opens another connection, under a name. say: tells the user something. watch: is entered with the session
-    and a label while something is at work. applied: None where there is no ledger yet.
+    and a label while something is at work. applied: None where there is no ledger yet. scripts: of the files read so
+    far. sleep: for seconds.
     """
 
     connection: Connection
@@ -70,12 +83,21 @@ class Session:
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None
+    scripts: dict[Path, Script]
+    sleep: Callable[[float], object] = time.sleep
 
     def rows(self, *, checked: bool = True) -> list[plan.Row]:
         """Return a row for each version; checked: the up files of what is applied are read."""
         versions = {row.version for row in self.applied or () if checked}
-        checksums = {m.version: files.checksum(files.read(m.up)) for m in self.migrations if m.version in versions}
-        return plan.states(self.migrations, self.applied or (), checksums)
+        checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
+        return plan.states(self.migrations, self.applied or (), checksums, self.ledger.schema)
+
+    def script(self, path: Path) -> Script:
+        """Return a file's script. Raises SqlmigError for everything that must not be sent."""
+        from sqlmig.scan import load  # here, as with nothing to do there is nothing to scan
+
+        self.scripts[path] = self.scripts.get(path) or load(path)
+        return self.scripts[path]
 
     def wanted(self, wish: Wish, done: int = 0) -> list[int]:
         """Return the versions of a wish, of which so many are done, in their order."""
@@ -84,7 +106,7 @@ class Session:
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
         before = [row.version for row in self.applied or ()]
-        self.applied = ledger.read(self.connection, self.ledger)
+        (self.applied,) = _read(self.connection, [self.ledger])
         return before != [row.version for row in self.applied or ()]
 
     def alone(self, attempt: Callable[[], Done]) -> Done:
@@ -107,20 +129,51 @@ class Session:
             for other in sorted(others - told):
                 self.say(f"waiting for {other}")
             told |= others
-            time.sleep(pause * random.uniform(0.5, 1))
+            self.sleep(pause * random.uniform(0.5, 1))
             pause = min(0.5, pause * 1.5)
 
 
 @contextmanager
-def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[Session]:
-    """Yield a session. Nothing is written."""
+def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]]:
+    """Yield a session for the ledger that is meant, or for each, all on one connection. Nothing is written."""
     from sqlmig.database import connected  # here, as help and usage errors need no driver
 
-    migrations, place = files.find(settings.directory), settings.ledger
+    migrations, scripts = files.find(settings.directory), dict[Path, Any]()
     with located(settings.url) as url, connected(url, say) as connection:
-        applied = ledger.read(connection, place)
-        connect = lambda name: connected(url, say, name)  # noqa: E731
-        yield Session(connection, connect, say, watch, settings, place, migrations, applied)
+
+        def session(ledger: Ledger, rows: list[Applied] | None) -> Session:
+            told = (lambda message: say(f"{ledger.schema}: {message}")) if settings.many else say
+            connect = lambda name: connected(url, told, name, connection.largest)  # noqa: E731
+            return Session(connection, connect, told, watch, settings, ledger, migrations, rows, scripts)
+
+        ledgers = _many(settings.schemas, connection, say) if settings.many else [settings.ledger]
+        groups = [ledgers[n : n + _BATCH] for n in range(0, len(ledgers), _BATCH)]
+        yield [session(*one) for group in groups for one in zip(group, _read(connection, group), strict=True)]
+
+
+def _many(names: Sequence[str], connection: Connection, say: Say) -> list[Ledger]:
+    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one."""
+    patterns = [re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") for name in names]
+    query = Ledger("public", named=False).sql("schemas", pattern=literal(f"^({'|'.join(patterns)})$"))
+    has_ledger = dict(connection.execute(query.encode()).fetchall())  # type: ignore[arg-type, var-annotated]
+    named = [name for name in names if not set("*?") & set(name)]
+    if without := [schema for schema, ours in has_ledger.items() if not ours and schema not in named]:
+        say(f"{counted(len(without), 'schema')} without a ledger, left alone")
+    chosen = dict.fromkeys([*(schema for schema, ours in has_ledger.items() if ours), *named])
+    if not chosen:
+        raise SqlmigError("no schema that fits has a ledger; name those to begin with")
+    return [Ledger(schema, named=True) for schema in chosen]
+
+
+def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] | None]:
+    """Return the rows of each ledger, None for one that is not there."""
+    try:
+        if found := ledger.read(connection, ledgers):
+            return [*found]
+    except SqlmigError:
+        if len(ledgers) == 1:
+            raise
+    return [rows for one in ledgers for rows in _read(connection, [one])] if len(ledgers) > 1 else [None]
 
 
 @contextmanager

@@ -125,6 +125,6 @@ def test_a_connection_that_breaks_within_a_no_transaction_file_says_where(projec
 
 def test_a_connection_that_breaks_before_anything_ran_is_said(project: Project, proxy: Proxy) -> None:
     tables(project, 1)
-    proxy.cut_at = b"SELECT version, name"
+    proxy.cut_at = b"AS number, version, name"
     assert "error: cannot read the ledger" in proxy.before(project).run("up", code=1).err
     assert project.tables() == set()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sqlmig import envelope
-from sqlmig.envelope import LARGEST, Piece, explained, joined, messages, ours, piece
+from sqlmig.database import LARGEST
+from sqlmig.envelope import Piece, explained, joined, messages, ours, piece
 from sqlmig.errors import excerpt, place
 from sqlmig.ledger import Ledger, dollar
 from sqlmig.scan import Script, scan
@@ -110,7 +111,7 @@ def test_what_a_function_ran_and_what_to_do_are_told() -> None:
 def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) -> None:
     file = script("-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37))
     around = envelope.envelope(file)
-    cut = [*messages([*around.opening, around.body, *around.reset, around.closing])]
+    cut = [*messages([*around.opening, around.body, *around.reset, around.closing], LARGEST)]
     pieces = [one for message in cut for one in message]
     own = [one for one in pieces if one.part == "file"]
     assert b"".join(one.text for one in own) == file.text

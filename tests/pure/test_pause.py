@@ -12,10 +12,9 @@ from sqlmig.session import Settings
 
 
 @pytest.mark.parametrize(("tries", "at_most"), [(1, 0.2), (3, 0.8), (6, 5), (1_024, 5), (1_000_000, 5)])
-def test_the_pause_grows_and_never_overflows(tries: int, at_most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pause_grows_and_never_overflows(tries: int, at_most: float) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("time.sleep", slept.append)
-    session: Any = SimpleNamespace(say=lambda _: None, settings=Settings(retries=tries))
+    session: Any = SimpleNamespace(say=lambda _: None, sleep=slept.append, settings=Settings(retries=tries))
     step: Any = SimpleNamespace(migration=SimpleNamespace(label="1_x"))
     refused: Any = SimpleNamespace(error=SimpleNamespace(sqlstate="55P03"))
     run._pause(session, step, refused, tries)

@@ -1,0 +1,219 @@
+"""Doing what is wished, or rehearsing it, in one schema or in many, a few at a time; and the words for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import ExitStack, nullcontext, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import psycopg
+
+from sqlmig import output
+from sqlmig.database import Connection, rollback
+from sqlmig.errors import SqlmigError, UsageError, counted
+from sqlmig.plan import Row, Wish
+from sqlmig.session import Session, Settings, opened
+
+if TYPE_CHECKING:
+    from sqlmig.rehearse import Lost, Rehearsed
+    from sqlmig.run import Step
+
+Done = TypeVar("Done")
+Shown = dict[str, list[int]]  # versions by their schema
+
+
+def do(settings: Settings, wish: Wish, *, dry_run: bool, asks: bool = False) -> int:
+    """Do what is wished, or rehearse it, or rehearse it and ask first; return the exit code."""
+    with opened(settings, output.say, output.watch) as sessions:
+        if not dry_run and not asks:
+            return _run(sessions, wish)
+        shown, code = _rehearse(sessions, wish)
+        if dry_run or not shown:
+            return code
+        if not click.confirm(f"Revert{_in(sessions, shown)}?", err=True):
+            output.say("nothing was reverted")
+            return 1
+        return _run([session for session in sessions if session.ledger.schema in shown], wish, shown)
+
+
+def _in(sessions: list[Session], some: Sized) -> str:
+    return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
+
+
+def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int:
+    """Do what is wished, but nothing that was not shown; print a line for each migration, or for each schema."""
+    ran, many = set[str](), sessions[0].settings.many
+
+    def confirmed(session: Session) -> Wish:
+        def choose(rows: Sequence[Row], done: int) -> list[int]:
+            versions = wish.choose(rows, done)
+            if shown is not None and (others := set(versions).difference(shown[session.ledger.schema])):
+                said = f"the ledger has changed since you were asked: {max(others)} is applied"
+                raise SqlmigError(f"{said}; run it again")
+            return versions
+
+        return Wish(wish.verb, choose)
+
+    def work(session: Session) -> Iterator[tuple[Step, float]]:
+        from sqlmig.run import run
+
+        return run(session, confirmed(session))
+
+    def tell(session: Session, done: list[tuple[Step, float]]) -> None:
+        ran.add(session.ledger.schema)
+        for step, took in done if not many else ():
+            click.echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
+        if many:
+            took = sum(took for _, took in done)
+            click.echo(f"{session.ledger.schema}: {output.coloured(wish.verb)} {len(done)} ({output.duration(took)})")
+
+    failed = each(sessions, work, tell, wish)
+    idle = len(sessions) - len(ran | set(failed))
+    if many and ran | set(failed):
+        numbers = {wish.verb: len(ran), "failed": len(failed), "with nothing to do": idle}
+        words = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
+        click.echo(f"{counted(len(sessions), 'schema')}: {words}")
+    elif idle:
+        click.echo(f"nothing to do{_in(sessions, sessions)}")
+    return told(failed, sessions)
+
+
+def _rehearse(sessions: list[Session], wish: Wish) -> tuple[Shown, int]:
+    """Rehearse what is wished, print what each migration would do, in sum, and return what was shown."""
+    steps, losses, shown = dict[str, list[float]](), dict[str, list[int]](), Shown()
+
+    def work(session: Session) -> list[tuple[list[Rehearsed], list[Lost]]]:
+        from sqlmig.rehearse import rehearse
+
+        return [session.alone(lambda: rehearse(session, wish))]
+
+    def tell(session: Session, done: list[tuple[list[Rehearsed], list[Lost]]]) -> None:
+        for one in done[0][0]:
+            label, infinitive = one.step.migration.label, "apply" if wish.verb == "applied" else "revert"
+            said = f"not rehearsed {label}: {one.obstacle}" if one.obstacle else f"would {infinitive} {label}"
+            steps.setdefault(said, []).append(one.seconds)
+            shown.setdefault(session.ledger.schema, []).append(one.step.migration.version)
+        for what, rows in done[0][1]:
+            losses.setdefault(what, []).append(rows)
+
+    failed = each(sessions, work, tell, wish)
+    for said, times in steps.items():
+        took = f" ({output.duration(sum(times))})" if said.startswith("would") else ""
+        click.echo(f"{said}{_in(sessions, times)}{took}")
+    for what, rows in losses.items():
+        click.echo(f"would lose {what} ({counted(sum(rows), 'row')}{_in(sessions, rows)})")
+    if not steps and not failed:
+        click.echo(f"nothing to do{_in(sessions, sessions)}")
+    return shown, told(failed, sessions)
+
+
+def told(failed: list[str], sessions: list[Session]) -> int:
+    """Say which schemas failed, and return the exit code."""
+    if failed:
+        what = f"{len(failed):,} of {counted(len(sessions), 'schema')} failed: {', '.join(sorted(failed))}"
+        output.say(f"{output.coloured('error')}: {what}")
+    return int(bool(failed))
+
+
+def each(
+    sessions: list[Session],
+    work: Callable[[Session], Iterable[Done]],
+    tell: Callable[[Session, list[Done]], None],
+    wish: Wish | None = None,
+) -> list[str]:
+    """Do a work in each session (that wishes for something), tell what it gave, and return the schemas where it failed.
+
+    In many schemas --jobs of them are at work at a time, each over a connection that goes from one to the next, and an
+    error stops that one alone. Raises KeyboardInterrupt with words: nothing new begins, what is at work is cancelled.
+    """
+    failed, todo = list[str](), list[Session]()
+
+    def fail(session: Session, error: Exception) -> None:
+        failed.append(session.ledger.schema)
+        session.say(f"{output.coloured('error')}: {error}")
+
+    many = sessions[0].settings.many
+    for session in sessions:
+        try:
+            todo += [session] if not wish or session.wanted(wish) else []
+        except SqlmigError as error:
+            if not many or isinstance(error, UsageError):
+                raise
+            fail(session, error)
+    if not many:
+        for session in todo:
+            for result in work(session):
+                tell(session, [result])
+    elif todo:
+        bar = click.progressbar(length=len(todo), show_pos=True, file=sys.stderr)
+        with bar if output.on_terminal() else nullcontext() as shown:
+
+            def ended(session: Session, done: list[Done], problem: Exception | None) -> None:
+                click.echo("\r\x1b[K" if shown else "", nl=False, err=True)
+                if done:
+                    tell(session, done)
+                if problem:
+                    fail(session, problem)
+                if shown:
+                    shown.update(1)
+
+            _at_once(todo, work, ended)
+    return failed
+
+
+def _at_once(
+    sessions: list[Session],
+    work: Callable[[Session], Iterable[Done]],
+    ended: Callable[[Session, list[Done], Exception | None], None],
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    jobs, stopped = min(sessions[0].settings.jobs, len(sessions)), threading.Event()
+    idle, opened = SimpleQueue[Connection](), list[Connection]()
+
+    def connect() -> Connection:
+        opened.append(stack.enter_context(sessions[0].connect("sqlmig")))
+        return opened[-1]
+
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise SqlmigError("interrupted")
+
+    def one(session: Session) -> tuple[Session, list[Done], Exception | None]:
+        done, connection = list[Done](), idle.get()
+        try:
+            connection = connect() if connection.closed else connection
+            session.connection, session.sleep, connection.say = connection, sleep, session.say
+            for result in work(session):
+                done.append(result)
+                sleep(0)
+        except (SqlmigError, psycopg.Error) as error:
+            return session, done, error
+        finally:
+            rollback(connection)
+            idle.put(connection)
+        return session, done, None
+
+    with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        for _ in range(jobs):
+            idle.put(connect())
+        futures = [pool.submit(one, session) for session in sessions]
+        try:
+            for future in as_completed(futures):
+                ended(*future.result())
+        except BaseException as error:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for connection in opened:
+                with suppress(psycopg.Error):  # it is lost
+                    connection.cancel()
+            pool.shutdown()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            done = [future for future in futures if not future.cancelled() and not future.result()[2]]
+            words = f"interrupted; {len(done)} of {len(sessions)} schemas are done, the rest is for the next run"
+            raise type(error)(words) from None
