@@ -74,6 +74,14 @@ def coloured(word: str) -> str:
     return word if os.environ.get("NO_COLOR") else click.style(word, fg=colour)
 
 
+def size(size: float) -> str:
+    """Return a number of bytes in words."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 10_240 and units[1:]:
+        size, units = size / 1024, units[1:]
+    return f"{size:.0f} {units[0]}"
+
+
 def duration(seconds: float) -> str:
     """Return a time in words."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,73 +1,119 @@
-"""Running steps in one transaction that is rolled back, to see what they would do."""
+"""Running steps in one transaction that is rolled back, to see what they would do, also to the application."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlmig.database import Refused, rollback, transmit
+from sqlmig.database import Connection, Refused, rollback, transmit
 from sqlmig.envelope import envelope
 from sqlmig.errors import SqlmigError
+from sqlmig.ledger import Ledger, literal, quoted
 from sqlmig.plan import Wish
 from sqlmig.run import Step, beginning, guarded, recorded, steps_of
 from sqlmig.session import Session
 
 _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
-_COLUMNS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_RELATIONS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
-class Lost(NamedTuple):
-    """A table, or columns of one, and how many rows it has."""
+class _Relation(NamedTuple):
+    table: str  # that it counts for
+    name: str
+    columns: dict[str, str] | None  # by their numbers, as names change
+    node: int | None
+    size: int
+    lock: int
+    read: int
 
-    what: str
-    rows: int
+
+@dataclass
+class Effect:
+    """What a file does to a table that was there before the run.
+
+    lock: 2 blocks reads and writes, 1 blocks writes. rewrites: bytes. reads: whether it reads it whole.
+    """
+
+    lock: int = 0
+    rewrites: int = 0
+    reads: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rehearsed:
-    """A step, and the seconds that it took, or why it could not be rehearsed."""
+    """A step, and the seconds that it took, or why it could not be rehearsed.
+
+    effects: by table. losses: of the tables that would vanish, or of columns of one, how many rows they have.
+    """
 
     step: Step
-    seconds: float
+    seconds: float = 0
     obstacle: str = ""
+    effects: dict[str, Effect] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
 
 
-def rehearse(session: Session, wish: Wish) -> tuple[list[Rehearsed], list[Lost]]:
+def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     """Do what is wished in one transaction, which begins as the first of its files does; roll it back.
 
-    Returns what became of each, and which tables and columns would vanish with how many rows. Raises Busy and
-    LedgerChanged before anything ran, SqlmigError for a file that fails.
+    Returns what became of each. A lock that an earlier file took is told there alone. Raises Busy and LedgerChanged
+    before anything ran, SqlmigError for a file that fails.
     """
-    connection, rehearsed, before = session.connection, list[Rehearsed](), dict[Any, Any]()
-    begun = False
+    connection, rehearsed, there = session.connection, list[Rehearsed](), dict[int, _Relation]()
+    lost, begun = list[tuple[Rehearsed, str, str]](), False
     try:
         for step in steps_of(session, wish):
             around, script = envelope(step.script), step.script
             if not script.in_transaction or (begun and script.own_kind):
                 does = "begins a transaction of its own kind" if script.in_transaction else "runs outside a transaction"
-                rehearsed.append(Rehearsed(step, 0, f"it {does}"))
+                rehearsed.append(Rehearsed(step, obstacle=f"it {does}"))
                 continue
             first = beginning(session, step)
             if not begun:
                 guarded(connection, [*around.opening, *first])
-                before, begun = dict(connection.execute(_COLUMNS.encode()).fetchall()), True  # type: ignore[arg-type]
+                there, begun = _relations(connection, session.ledger), True
             started = time.monotonic()
             with session.watch(session, step.migration.label):
                 transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
-        after: dict[Any, Any] = dict(connection.execute(_COLUMNS.encode()).fetchall())  # type: ignore[arg-type]
+            now = _relations(connection, session.ledger)
+            lost += _compare(there, now, rehearsed[-1])
+            there = {oid: now[oid] for oid in there if oid in now}
     except Refused as refused:
         if refused.error.sqlstate == "55P04":  # a new enum value that is used
             raise SqlmigError(f"{refused}\n{_REMEDY}") from None
         raise
     finally:
         rollback(connection)
-    lost = []
-    for table, columns in before.items():
-        if gone := [column for column in columns if column not in after.get(table, ())]:
-            ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
-            of = f"{', '.join(gone)} of " if table in after else ""
-            lost.append(Lost(of + table, int(str(rows))))
-    return rehearsed, lost
+    for one, what, name in lost:
+        ((one.losses[what],),) = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()  # type: ignore[assignment]
+    return rehearsed
+
+
+def _relations(connection: Connection, ledger: Ledger) -> dict[int, _Relation]:
+    query = _RELATIONS.format(schema_literal=literal(quoted(ledger.schema)))
+    return {row[0]: _Relation(*row[1:]) for row in connection.execute(query.encode()).fetchall()}  # type: ignore[misc, arg-type]
+
+
+def _compare(
+    there: dict[int, _Relation], now: dict[int, _Relation], one: Rehearsed
+) -> list[tuple[Rehearsed, str, str]]:
+    """Write down what a file did to the relations that were there before, and return what is lost, and where it is."""
+    effects, lost = defaultdict[str, Effect](Effect), list[tuple[Rehearsed, str, str]]()
+    for oid, was in there.items():
+        is_now = now.get(oid, was._replace(columns=None, lock=2))
+        if is_now.lock > was.lock:
+            effects[was.table].lock = max(effects[was.table].lock, is_now.lock)
+        if is_now.node != was.node and is_now.size:
+            effects[was.table].rewrites += is_now.size
+        if is_now.read > was.read:
+            effects[was.table].reads = True
+        if was.columns is not None and is_now.columns is None:
+            lost.append((one, was.table, was.name))
+        elif gone := [name for number, name in (was.columns or {}).items() if number not in (is_now.columns or {})]:
+            lost.append((one, f"{', '.join(gone)} of {was.table}", was.name))
+    one.effects = effects
+    return lost

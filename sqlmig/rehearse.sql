@@ -1,10 +1,32 @@
--- The columns of each table, both as one writes them in SQL.
-SELECT attrelid::regclass::text, array_agg(quote_ident(attname::text) ORDER BY attnum)
-FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
-WHERE relkind IN ('r', 'p', 'm')
-    AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-    AND attnum > 0
-    AND NOT attisdropped
-    AND relname <> 'schema_migrations'
-GROUP BY 1
-ORDER BY 1
+-- Every relation that a file may lock, rewrite, read or drop, with the table that it counts for (an index and an owned
+-- sequence count for theirs, a partition for its root), and what this transaction has done to it so far.
+WITH held AS MATERIALIZED (
+    SELECT relation, max(CASE mode WHEN 'AccessExclusiveLock' THEN 2 ELSE 1 END) AS lock
+    FROM pg_locks
+    WHERE pid = pg_backend_pid() AND locktype = 'relation'
+        AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
+    GROUP BY relation
+)
+SELECT
+    relation.oid::bigint,
+    CASE WHEN root.relnamespace::regnamespace = {schema_literal}::regnamespace THEN quote_ident(root.relname)
+        ELSE format('%I.%I', root.relnamespace::regnamespace::name, root.relname) END,
+    format('%I.%I', relation.relnamespace::regnamespace::name, relation.relname),
+    CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (
+        SELECT coalesce(json_object_agg(attnum, quote_ident(attname) ORDER BY attnum), '{{}}') FROM pg_attribute
+        WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+    ) END,
+    pg_relation_filenode(relation.oid)::bigint,
+    pg_relation_size(relation.oid),
+    coalesce(held.lock, 0),
+    CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END
+FROM pg_class AS relation
+    LEFT JOIN pg_index ON indexrelid = relation.oid
+    LEFT JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = relation.oid AND refclassid = 'pg_class'::regclass
+        AND relation.relkind = 'S' AND deptype IN ('a', 'i')
+    CROSS JOIN LATERAL coalesce(indrelid, refobjid, relation.oid) AS own (oid)
+    JOIN pg_class AS root ON root.oid = coalesce(pg_partition_root(own.oid), own.oid)
+    LEFT JOIN held ON held.relation = relation.oid
+WHERE relation.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I', 'S')
+    AND relation.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+    AND root.relname <> 'schema_migrations'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack, nullcontext, suppress
 from queue import SimpleQueue
@@ -19,7 +20,7 @@ from sqlmig.plan import Row, Wish
 from sqlmig.session import Session, Settings, opened
 
 if TYPE_CHECKING:
-    from sqlmig.rehearse import Lost, Rehearsed
+    from sqlmig.rehearse import Rehearsed
     from sqlmig.run import Step
 
 Done = TypeVar("Done")
@@ -84,31 +85,49 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int
 
 def _rehearse(sessions: list[Session], wish: Wish) -> tuple[Shown, int]:
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown."""
-    steps, losses, shown = dict[str, list[float]](), dict[str, list[int]](), Shown()
+    steps: dict[tuple[str, str], list[Rehearsed]] = defaultdict(list)
+    shown = Shown()
 
-    def work(session: Session) -> list[tuple[list[Rehearsed], list[Lost]]]:
+    def work(session: Session) -> list[list[Rehearsed]]:
         from sqlmig.rehearse import rehearse
 
         return [session.alone(lambda: rehearse(session, wish))]
 
-    def tell(session: Session, done: list[tuple[list[Rehearsed], list[Lost]]]) -> None:
-        for one in done[0][0]:
-            label, infinitive = one.step.migration.label, "apply" if wish.verb == "applied" else "revert"
-            said = f"not rehearsed {label}: {one.obstacle}" if one.obstacle else f"would {infinitive} {label}"
-            steps.setdefault(said, []).append(one.seconds)
-            shown.setdefault(session.ledger.schema, []).append(one.step.migration.version)
-        for what, rows in done[0][1]:
-            losses.setdefault(what, []).append(rows)
+    def tell(session: Session, done: list[list[Rehearsed]]) -> None:
+        for one in done[0]:
+            steps[one.step.migration.label, one.obstacle].append(one)
+        shown[session.ledger.schema] = [one.step.migration.version for one in done[0]]
 
     failed = each(sessions, work, tell, wish)
-    for said, times in steps.items():
-        took = f" ({output.duration(sum(times))})" if said.startswith("would") else ""
-        click.echo(f"{said}{_in(sessions, times)}{took}")
+    for (label, obstacle), ones in steps.items():
+        would = "would apply" if wish.verb == "applied" else "would revert"
+        took = sum(one.seconds for one in ones)
+        said = f"not rehearsed {label}: {obstacle}" if obstacle else f"{would} {label}"
+        click.echo(f"{said}{_in(sessions, ones)}{'' if obstacle else f' ({output.duration(took)})'}")
+        for line in _effects(ones):
+            click.echo(f"  {line}")
+    losses = Counter[str]()
+    for ones in steps.values():
+        for one in ones:
+            losses.update(one.losses)
     for what, rows in losses.items():
-        click.echo(f"would lose {what} ({counted(sum(rows), 'row')}{_in(sessions, rows)})")
+        if what.rpartition(" of ")[2] not in losses.keys() - {what}:
+            click.echo(f"would lose {what} ({counted(rows, 'row')})")
     if not steps and not failed:
         click.echo(f"nothing to do{_in(sessions, sessions)}")
     return shown, told(failed, sessions)
+
+
+def _effects(ones: list[Rehearsed]) -> Iterator[str]:
+    """Yield a line for each table that a file would do something to, in sum."""
+    for table in sorted({table for one in ones for table in one.effects}):
+        effects = [one.effects[table] for one in ones if table in one.effects]
+        lock, size = max(effect.lock for effect in effects), sum(effect.rewrites for effect in effects)
+        longest = output.duration(max(one.seconds for one in ones if table in one.effects))
+        does = [f"blocks {'reads and writes' if lock > 1 else 'writes'} for up to {longest}"] if lock else []
+        does += [f"rewrites {output.size(size)}"] if size else []
+        does += ["reads it whole"] if any(effect.reads for effect in effects) and not size else []
+        yield f"{table}: {', '.join(does)}"
 
 
 def told(failed: list[str], sessions: list[Session]) -> int:
