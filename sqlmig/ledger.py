@@ -57,7 +57,7 @@ class Ledger:
             "literal": literal(table),
         }
         fields |= {"schema_name": literal(self.schema), "quote": dollar("sqlmig", table)}
-        return fields | {"key": str(self.key), "worker": self.worker}
+        return fields | {"key": str(self.key), "worker": self.worker, "named": self.named}
 
     def sql(self, title: str, /, **fields: object) -> str:
         """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""

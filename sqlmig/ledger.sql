@@ -119,6 +119,13 @@ FROM (
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
 WHERE pid IS DISTINCT FROM pg_backend_pid();
 
+-- %% invalid_indexes
+-- Another tenant's schema may have one of the same name at work.
+SELECT indexrelid::regclass::text, relname
+FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+WHERE NOT indisvalid AND relkind = 'i' AND (NOT {named} OR nspname IN ('public', {schema_name}))
+ORDER BY 1;
+
 -- %% strange
 -- Whose a table of the ledger's name is, by its columns, and how to take over. Its rows are read as JSON, as only the names
 -- of their columns are known. It is left untouched.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlmig.database import Connection, Refused, rollback, transmit
+from sqlmig.database import Refused, rollback, transmit
 from sqlmig.envelope import envelope
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import Ledger, literal, quoted
+from sqlmig.ledger import literal, quoted
 from sqlmig.plan import Wish
 from sqlmig.run import Step, beginning, guarded, recorded, steps_of
 from sqlmig.session import Session
@@ -74,12 +74,12 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
             first = beginning(session, step)
             if not begun:
                 guarded(connection, [*around.opening, *first])
-                there, begun = _relations(connection, session.ledger), True
+                there, begun = _relations(session), True
             started = time.monotonic()
             with session.watch(session, step.migration.label):
                 transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
-            now = _relations(connection, session.ledger)
+            now = _relations(session)
             lost += _compare(there, now, rehearsed[-1])
             there = {oid: now[oid] for oid in there if oid in now}
     except Refused as refused:
@@ -93,8 +93,9 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     return rehearsed
 
 
-def _relations(connection: Connection, ledger: Ledger) -> dict[int, _Relation]:
-    query = _RELATIONS.format(schema_literal=literal(quoted(ledger.schema)))
+def _relations(session: Session) -> dict[int, _Relation]:
+    schema, connection = literal(quoted(session.ledger.schema)), session.connection
+    query = _RELATIONS.format(schema_literal=schema, many=session.settings.many)
     return {row[0]: _Relation(*row[1:]) for row in connection.execute(query.encode()).fetchall()}  # type: ignore[misc, arg-type]
 
 

@@ -17,7 +17,7 @@ SELECT
         WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
     ) END,
     pg_relation_filenode(relation.oid)::bigint,
-    pg_relation_size(relation.oid),
+    CASE held.lock WHEN 2 THEN pg_relation_size(relation.oid) ELSE 0 END,  -- else it would wait for others' locks
     coalesce(held.lock, 0),
     CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END
 FROM pg_class AS relation
@@ -30,3 +30,4 @@ FROM pg_class AS relation
 WHERE relation.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I', 'S')
     AND relation.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
     AND root.relname <> 'schema_migrations'
+    AND (NOT {many} OR relation.relnamespace IN ({schema_literal}::regnamespace, 'public'::regnamespace))

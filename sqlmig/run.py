@@ -199,7 +199,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
         _prepare(worker, script, ledger)
         guarded(worker, [ours("lock", ledger.sql("no_orphan")), guard])
         send_each(worker, script)
-        if _invalid_indexes(holder, script):  # by now nothing waits for it
+        if _invalid_indexes(session, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
             transmit(holder, [record, ours("commit", "COMMIT")])
@@ -207,7 +207,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
         rollback(holder)
-        raise _ended(error, "\n".join([str(error), *_invalid_indexes(holder, script)])) from None
+        raise _ended(error, "\n".join([str(error), *_invalid_indexes(session, script)])) from None
     finally:
         rollback(holder)
 
@@ -257,13 +257,13 @@ def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
             raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")
 
 
-def _invalid_indexes(connection: Connection, script: Script) -> list[str]:
+def _invalid_indexes(session: Session, script: Script) -> list[str]:
     """Return a line for each index that the script names and that is INVALID, with the remedy."""
-    query = "SELECT indexrelid::regclass::text, relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
     with suppress(psycopg.Error):
+        found = session.connection.execute(session.ledger.sql("invalid_indexes").encode()).fetchall()
         return [
             f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
-            for name, bare in connection.execute(f"{query} WHERE NOT indisvalid AND relkind = 'i' ORDER BY 1".encode())
+            for name, bare in found
             if re.sub(r"_cc(new|old)\d*$", "", str(bare)).encode() in script.text
         ]
     return []

@@ -28,8 +28,10 @@ SLOW = """
 """
 
 
-def on_a_terminal(project: Project, *arguments: str, code: int = 0, columns: int = 80, **environment: str) -> str:
-    """Run a command with a terminal for its input and output, and return what it showed."""
+def on_a_terminal(
+    project: Project, *arguments: str, code: int = 0, columns: int = 80, answer: str = "", **environment: str
+) -> str:
+    """Run a command with a terminal for its input and output, answer its question, and return what it showed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {"env": os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)} | environment}
@@ -39,6 +41,9 @@ def on_a_terminal(project: Project, *arguments: str, code: int = 0, columns: int
     try:
         while chunk := os.read(ours, 65536):
             shown += chunk
+            if answer and b"[y/N]" in shown:
+                os.write(ours, f"{answer}\n".encode())
+                answer = ""
     except OSError:  # Linux: the other side is closed
         pass
     os.close(ours)
