@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from statistics import median
@@ -17,13 +18,6 @@ HERE = Path(".cache/bench-schemas").absolute()
 COUNT = int(os.environ.get("SCHEMAS", "1000"))
 FIRST = "CREATE TABLE a (id int PRIMARY KEY, v text);\nCREATE INDEX a_v ON a (v);\n"
 SECOND = "CREATE TABLE b (id int PRIMARY KEY, v text);\nCREATE INDEX b_v ON b (v);\nALTER TABLE a ADD w text;\n"
-MADE = """
-    DO $$BEGIN
-        FOR n IN {0}..{1} LOOP
-            EXECUTE format('CREATE SCHEMA t_%s', n);
-        END LOOP;
-    END$$
-"""
 
 
 def main() -> None:
@@ -44,7 +38,7 @@ def main() -> None:
     with embedded.server(HERE / "server", {"fsync": "off", "max_locks_per_transaction": "256"}) as url:
         place = Place("bench", parse_qs(urlsplit(url).query)["host"][0])
         sqlmig = [PYTHON, "-m", "sqlmig", "-d", place.url(), "--dir"]
-        loop = f"for n in $(seq 0 99); do {' '.join(f"'{word}'" for word in sqlmig)} {both} --schema t_$n up; done"
+        loop = f"for n in $(seq 0 99); do {shlex.join(sqlmig)} {both} --schema t_$n up; done"
         todo = {
             "the first file": [*sqlmig, str(one), "up", *every],
             "one new file": [*sqlmig, str(both), "up", "--schema", "t_*"],
