@@ -94,9 +94,11 @@ SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC
 -- %% schemas
 -- The schemas whose names fit, and whether each has a ledger of ours.
 SELECT nspname::text, coalesce((
-    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
+    FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
+    WHERE relname = 'schema_migrations' AND relnamespace = s.oid AND relkind IN ('r', 'p')
 ) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone'], false)
-FROM pg_namespace AS s LEFT JOIN pg_class AS c ON relnamespace = s.oid AND relname = 'schema_migrations' AND relkind IN ('r', 'p')
+FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1;
 
