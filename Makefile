@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status psql docs mermaid test soak bench lint clean
+.PHONY: help up down status psql docs mermaid test citus soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -47,12 +47,16 @@ test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a priva
 	@mkdir -p .cache
 	@$(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp
 
+citus: $(READY) ## Prove what is promised of Citus (CITUS_DATABASE_URL names a coordinator)
+	@$(BIN)/python -m pytest -q --basetemp=.cache/tmp tests/citus
+
 soak: $(READY) ## The same with ten times as many killed runners
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/promises
 
 bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and what the policies cost (half an hour)
 	@$(BIN)/python -m tests.benchmarks.runner
+	@$(BIN)/python -m tests.benchmarks.schemas
 	@$(BIN)/python -m tests.benchmarks.policies
 
 .cache/peers/ready:

@@ -139,7 +139,7 @@ def clinics(project: Project) -> Project:
 
 def test_this_projects_schema_for_twenty_organizations(clinics: Project) -> None:
     placed = clinics.query(
-        "SELECT count(DISTINCT nodeport), count(*) FROM citus_shards WHERE table_name::text ~ '^c_..[.]sessions$'"
+        "SELECT count(DISTINCT (nodename, nodeport)), count(*) FROM citus_shards WHERE table_name::text ~ '^c_..[.]sessions$'"
     )
     assert placed == [(2, 20)]
     with psycopg.connect(URL, autocommit=True) as connection:
