@@ -5,6 +5,23 @@ DATABASE_URL ?= embedded:.postgres
 JOBS ?= 2
 export DATABASE_URL
 
+# Supabase's roles, on the private server alone: so that the policies can be tried.
+define ROLES
+DO $$$$
+DECLARE
+    api_role text;
+BEGIN
+    FOREACH api_role IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
+        IF to_regrole(api_role) IS NULL THEN
+            EXECUTE format('CREATE ROLE %I', api_role);
+        END IF;
+    END LOOP;
+    ALTER ROLE service_role BYPASSRLS;
+END
+$$$$
+endef
+export ROLES
+
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -17,12 +34,14 @@ help: ## Show these targets
 	@echo 'They use DATABASE_URL where it is set, else a private PostgreSQL server in .postgres.'
 
 up: $(READY) ## Apply the migrations to the database
+	@case "$$DATABASE_URL" in embedded:*) $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES" ;; esac
 	@$(BIN)/python -m sqlmig up
 	@$(BIN)/python -m sqlmig status
 	@case "$$DATABASE_URL" in \
 	    embedded:*) echo "The database is in $${DATABASE_URL#embedded:}; open it with: make psql" ;; \
 	    *) echo "The database is the one that DATABASE_URL names; open it with: make psql" ;; \
 	esac
+	@echo 'Your own next file:  . .venv/bin/activate; export DATABASE_URL=$(DATABASE_URL); sqlmig new "add invoices"; sqlmig up'
 
 down: $(READY) ## Revert the newest migration
 	@$(BIN)/python -m sqlmig down

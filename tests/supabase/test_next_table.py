@@ -1,0 +1,78 @@
+"""The guide's worked pair of files for a table more, run as it is written."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.conftest import SQL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Project
+    from tests.supabase.conftest import Platform
+
+SECTION = re.findall(r"^## Your next table\n(.*?)^## ", (SQL / "GUIDE.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+UP, DOWN, TRY = re.findall(r"```sql\n(.*?)```", SECTION, re.DOTALL)
+
+
+def test_its_down_file_undoes_it(therapyflow: Project, tmp_path: Path) -> None:
+    directory = tmp_path / "both"
+    directory.mkdir()
+    for file in SQL.glob("*.sql"):
+        (directory / file.name).write_bytes(file.read_bytes())
+    (directory / "0011_treatment_goals.up.sql").write_text(UP)
+    (directory / "0011_treatment_goals.down.sql").write_text(DOWN)
+    lines = therapyflow.run("--dir", str(directory), "check").out.splitlines()
+    assert len(lines) == 11
+    assert {line.split()[0] for line in lines} == {"ok"}
+
+
+def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> None:
+    platform = own_platform
+    platform.owner.execute(UP)
+    patient, stranger = platform.ours["patients"], platform.theirs["patients"]
+    add = "INSERT INTO treatment_goals (patient_id, title) VALUES (%s, 'walk') RETURNING org_id"
+    with platform.request(claims=platform.own()) as api:
+        assert api.execute(add, [patient]).fetchone() == (platform.ours["organizations"],)
+        api.execute("UPDATE treatment_goals SET title = 'run', reached_at = now()")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation), api.transaction():
+            api.execute(add, [stranger])
+        for forbidden in (
+            "DELETE FROM treatment_goals",
+            "UPDATE treatment_goals SET org_id = org_id",
+            "TRUNCATE treatment_goals",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
+                api.execute(forbidden)
+        query = "SELECT action FROM audit_logs WHERE table_name = 'treatment_goals' ORDER BY action"
+        assert [action.lower() for (action,) in api.execute(query)] == ["insert", "update"]
+    platform.owner.execute(add, [patient])
+    with platform.request(claims=platform.other()) as api:
+        assert api.execute("SELECT * FROM treatment_goals").fetchall() == []
+    with platform.request("anon") as api, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        api.execute("SELECT * FROM treatment_goals")
+
+
+def test_one_can_be_a_role_as_the_guide_says(own_platform: Platform) -> None:
+    platform = own_platform
+    platform.owner.execute(UP)
+    platform.owner.execute(
+        "INSERT INTO treatment_goals (patient_id, title) VALUES (%s, 'walk')", [platform.theirs["patients"]]
+    )
+    for org, count in ((platform.theirs, 1), (platform.ours, 0)):
+        *before, select, _ = TRY.replace("ID-OF-AN-ORGANIZATION", str(org["organizations"])).strip().splitlines()
+        platform.owner.execute("".join(before))
+        assert len(platform.owner.execute(select).fetchall()) == count
+        platform.owner.execute("ROLLBACK")
+
+
+def test_every_column_of_it_has_a_comment(own_platform: Platform) -> None:
+    own_platform.owner.execute(UP)
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = 'treatment_goals'::regclass AND attnum > 0"
+    rows = own_platform.owner.execute(f"{query} AND col_description(attrelid, attnum) IS NULL").fetchall()
+    assert [f"treatment_goals: no comment on column {name}" for (name,) in rows] == []
