@@ -102,12 +102,10 @@ def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[st
 def _unused(path: Path) -> Iterator[None]:
     """Hold the server alone, once no other command uses it."""
     with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-        if alone:
+        if not alone:
+            print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
+        with nullcontext() if alone else _locked(path / "PG_VERSION", fcntl.LOCK_EX):
             yield
-            return
-    print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
-    with _locked(path / "PG_VERSION", fcntl.LOCK_EX):
-        yield
 
 
 class _Postmaster(NamedTuple):

@@ -38,13 +38,6 @@ def find(directory: Path) -> list[Migration]:
 
     Raises SqlmigError for a directory that cannot be read or has no migration, and for files that do not fit together.
     """
-    if migrations := _find(directory):
-        return migrations
-    remedy = "write the first with `sqlmig new NAME`, or give --dir"
-    raise SqlmigError(f"{directory}: no migrations there; {remedy}")
-
-
-def _find(directory: Path) -> list[Migration]:
     found: dict[str, dict[int, str]] = {"up": {}, "down": {}}
     for file in _sql_files(directory):
         path = f"{directory}{os.sep}{file}"
@@ -68,6 +61,8 @@ def _find(directory: Path) -> list[Migration]:
         other = found["down"].get(version)
         name = label.partition("_")[2]
         migrations.append(Migration(version, name, label, directory / file, directory / other if other else None))
+    if not migrations:
+        raise SqlmigError(f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir")
     return migrations
 
 
@@ -119,8 +114,8 @@ def create(directory: Path, title: str) -> tuple[Path, Path]:
     name = re.sub(r"\W+", "_", title.lower()).strip("_")
     if not name:
         raise UsageError(f"“{title}” has no letter or digit to name a file with")
-    newest = max(_find(directory), key=lambda m: m.version, default=None) if directory.exists() else None
-    digits = newest.label.partition("_")[0] if newest else "0000"
+    some = directory.exists() and _sql_files(directory)
+    digits = find(directory)[-1].label.partition("_")[0] if some else "0000"
     version = int(digits) + 1
     if _TIMESTAMP.fullmatch(digits):
         version = max(version, int(datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")))
@@ -128,12 +123,12 @@ def create(directory: Path, title: str) -> tuple[Path, Path]:
         raise SqlmigError(f"{directory}: no number comes after {digits}")
     stem = f"{version:0{len(digits)}}_{name}"
     up, down = directory / f"{stem}.up.sql", directory / f"{stem}.down.sql"
+    words = f"{name.replace('_', ' ').capitalize()}: say what this is for.", f"Undoes {stem}, in reverse order."
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with up.open("x", encoding="utf-8") as file:
-            file.write(f"-- {name.replace('_', ' ').capitalize()}: say what this is for.\n")
-        with down.open("x", encoding="utf-8") as file:
-            file.write(f"-- Undoes {stem}, in reverse order.\n")
+        for path, line in zip((up, down), words, strict=True):
+            with path.open("x", encoding="utf-8") as file:
+                file.write(f"-- {line}\n")
     except OSError as error:
         raise SqlmigError(f"{error.filename}: {error.strerror}") from None
     return up, down

@@ -141,11 +141,6 @@ def create(session: Session, *first: Piece) -> None:
         raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
 
 
-def lock(ledger: Ledger) -> Piece:
-    """Return what takes the runners' lock."""
-    return ours("lock", ledger.sql("lock"))
-
-
 def beginning(session: Session, step: Step) -> list[Piece]:
     """Return what comes between a BEGIN and the step's script: the lock, what it runs under, and the guard.
 
@@ -194,7 +189,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
     ledger, holder = session.ledger, session.connection
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
     begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""
-    guarded(holder, [ours("begin", begin), lock(ledger)])
+    guarded(holder, [ours("begin", begin), ours("lock", ledger.sql("lock"))])
     try:
         _prepare(worker, script, ledger)
         guarded(worker, [ours("lock", ledger.sql("no_orphan")), guard])
@@ -302,4 +297,4 @@ def stamp(session: Session, version: int) -> list[str]:
 def _write(session: Session, *pieces: Piece) -> None:
     """Send statements of our own in a transaction that holds the lock."""
     around = ours("begin", "BEGIN; SET LOCAL lock_timeout = '10s'"), ours("commit", "COMMIT")
-    guarded(session.connection, [around[0], lock(session.ledger), *pieces, around[1]])
+    guarded(session.connection, [around[0], ours("lock", session.ledger.sql("lock")), *pieces, around[1]])

@@ -27,6 +27,10 @@ Done = TypeVar("Done")
 Shown = dict[str, list[int]]  # versions by their schema
 
 
+def _in(sessions: list[Session], some: Sized) -> str:
+    return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
+
+
 def do(settings: Settings, wish: Wish, *, dry_run: bool, asks: bool = False) -> int:
     """Do what is wished, or rehearse it, or rehearse it and ask first; return the exit code."""
     with opened(settings, output.say, output.watch) as sessions:
@@ -39,10 +43,6 @@ def do(settings: Settings, wish: Wish, *, dry_run: bool, asks: bool = False) -> 
             output.say("nothing was reverted")
             return 1
         return _run([session for session in sessions if session.ledger.schema in shown], wish, shown)
-
-
-def _in(sessions: list[Session], some: Sized) -> str:
-    return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
 
 
 def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int:
