@@ -63,7 +63,7 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 @options.steps
 @options.option("--all", "all_", is_flag=True, help="Revert all.")
 @options.dry_run
-@options.option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
+@options.yes
 @options.locks
 def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
@@ -173,6 +173,37 @@ def stamp(settings: Settings, version: int) -> int:
     with opened(settings, output.say, output.watch) as sessions:
         failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], tell)
         return told(failed, sessions)
+
+
+@_command("sqlmig repair", "sqlmig repair 7 12")
+@click.argument("versions", nargs=-1, type=options.number, metavar="[V]...")
+@options.yes
+def repair(settings: Settings, versions: tuple[int, ...], *, yes: bool) -> int:
+    """Bring the ledger in line with files edited, renumbered or removed on purpose.
+
+    A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
+    touched; what a missing version made stays.
+    """
+    from sqlmig.run import repair
+    from sqlmig.work import each, told
+
+    def tell(session: Session, lines: list[str], before: str = "") -> None:
+        for line in lines:
+            click.echo(f"{session.ledger.schema}: {before}{line}" if settings.many else before + line)
+
+    with opened(settings, output.say, output.watch) as sessions:
+        todo = {session.ledger.schema: repair(session, versions, dry_run=True) for session in sessions}
+        mended = [session for session in sessions if todo[session.ledger.schema]]
+        if not mended:
+            click.echo("nothing to do")
+            return 0
+        if sys.stdin is not None and sys.stdin.isatty() and not yes:
+            for session in mended:
+                tell(session, todo[session.ledger.schema], "would ")
+            if not click.confirm("Repair?", err=True):
+                output.say("nothing was changed")
+                return 1
+        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), tell), sessions)
 
 
 @_command("sqlmig docs > schema.md")

@@ -36,6 +36,9 @@ INSERT INTO {table} (version, name, checksum) VALUES ({version}, {name}, {checks
 -- %% delete
 DELETE FROM {table} WHERE version = {version}
 
+-- %% update
+UPDATE {table} SET name = {name}, checksum = {checksum} WHERE version = {version}
+
 -- %% path_first
 SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
 

@@ -87,6 +87,8 @@ def up(
         del remedies["out-of-order"]
     problems = [f"{row.label}: {remedies[row.state]}" for row in rows if row.state in remedies]
     if problems:
+        if any(row.state in ("changed", "missing") for row in rows):
+            problems.append("where that is so on purpose, `sqlmig repair` brings the ledger in line")
         message = "\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems])
         raise SqlmigError(message)
     wanted = [row.version for row in rows if row.applied_at is None and (to is None or row.version <= to)]
@@ -120,6 +122,16 @@ def stamp(rows: Sequence[Row], version: int) -> list[int]:
     if strange := [f"{row.label} is {row.state}" for row in wrong]:
         raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
     return [row.version for row in rows if row.version <= version and row.applied_at is None]
+
+
+def repair(rows: Sequence[Row], versions: Sequence[int]) -> list[Row]:
+    """Return the rows that a repair mends: all that are changed or missing, or those of some versions.
+
+    Raises UsageError for a version that does not exist.
+    """
+    for version in versions:
+        check_version(rows, version)
+    return [row for row in rows if row.state in ("changed", "missing") and (not versions or row.version in versions)]
 
 
 def check_version(rows: Sequence[Row], version: int | None) -> None:

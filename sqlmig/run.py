@@ -294,6 +294,29 @@ def stamp(session: Session, version: int) -> list[str]:
     return [f"recorded {migration.label}" for migration in todo]
 
 
+def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) -> list[str]:
+    """Record changed files anew, take the rows of missing ones out, and return a line for each; dry_run: only that.
+
+    Raises Busy and LedgerChanged before that; UsageError for a version that does not exist.
+    """
+    ledger, lines, records = session.ledger, list[str](), list[str]()
+    by_version = {migration.version: migration for migration in session.migrations}
+    for row in plan.repair(session.rows(), versions):
+        if row.state == "missing":
+            lines.append(f"take {row.label} out of the ledger; what it made stays")
+            records.append(ledger.sql("delete", version=row.version))
+        else:
+            migration = by_version[row.version]
+            name, checksum = literal(migration.name), literal(migration.checksum)
+            lines.append(f"record {row.label} anew; nothing of it is run")
+            records.append(ledger.sql("update", version=row.version, name=name, checksum=checksum))
+    if records and not dry_run:
+        newest = max(row.version for row in session.applied or ())
+        _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
+        session.read()
+    return lines
+
+
 def _write(session: Session, *pieces: Piece) -> None:
     """Send statements of our own in a transaction that holds the lock."""
     around = ours("begin", "BEGIN; SET LOCAL lock_timeout = '10s'"), ours("commit", "COMMIT")
