@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import generators, pq, waiting
+from psycopg import generators, pq
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGresult
 
@@ -36,13 +37,20 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         return super().wait(self._ticking(gen) if self.tick else gen, *args, **kwargs)
 
     def _ticking(self, gen: Any) -> Any:
-        ready = None
+        ready, interrupt, fd = None, None, [self.pgconn.socket]
         try:
             while True:
                 state = gen.send(ready)
-                while (ready := (yield state)) == waiting.READY_NONE:
-                    self.tick and self.tick()
+                try:
+                    while not any(select.select(fd if state & 1 else [], fd if state & 2 else [], [], 0.1)):
+                        self.tick and self.tick()
+                except KeyboardInterrupt as error:  # what the server makes of the cancel is read like any result
+                    interrupt = error
+                    self.cancel()
+                ready = yield state
         except StopIteration as end:
+            if interrupt:
+                raise interrupt from None
             return end.value
 
 

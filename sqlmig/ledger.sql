@@ -131,6 +131,18 @@ FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON
 WHERE NOT indisvalid AND relkind = 'i' AND (NOT {named} OR nspname IN ('public', {schema_name}))
 ORDER BY 1;
 
+-- %% open_tables
+-- What anybody can reach over Supabase's Data API, but for what an extension brought.
+SELECT c.oid::regclass::text
+FROM pg_class AS c
+WHERE relkind IN ('r', 'p')
+    AND NOT relrowsecurity
+    AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+    AND has_schema_privilege(to_regrole('anon'), relnamespace, 'USAGE')
+    AND has_table_privilege(to_regrole('anon'), c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY 1;
+
 -- %% strange
 -- Whose a table of the ledger's name is, by its columns, and how to take over. Its rows are read as JSON, as only the names
 -- of their columns are known. It is left untouched.

@@ -105,7 +105,7 @@ def watch(session: Session, label: str) -> Iterator[None]:
             if (now := time.monotonic()) >= told + pause:
                 told, line = now, f"{label} at work for {timedelta(seconds=int(now - begun))}"
                 if not on_terminal():
-                    return say(line)
+                    return session.say(line)
                 _draw(line + index)
                 other[:] = other or [stack.enter_context(session.connect("sqlmig: progress")).pgconn]
                 if not other[0].is_busy():
@@ -119,7 +119,8 @@ def watch(session: Session, label: str) -> Iterator[None]:
         return None
 
     with ExitStack() as stack:
-        session.connection.tick = tick
+        if not (session.settings.many and on_terminal()):  # there is a bar for all of them
+            session.connection.tick = tick
         try:
             yield
         finally:

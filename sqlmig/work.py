@@ -47,7 +47,8 @@ def do(settings: Settings, wish: Wish, *, dry_run: bool, asks: bool = False) -> 
 
 def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int:
     """Do what is wished, but nothing that was not shown; print a line for each migration, or for each schema."""
-    ran, many = set[str](), sessions[0].settings.many
+    ran, empty, many = set[str](), set[str](), sessions[0].settings.many
+    connection, query = sessions[0].connection, sessions[0].ledger.sql("open_tables").encode()
 
     def confirmed(session: Session) -> Wish:
         def choose(rows: Sequence[Row], done: int) -> list[int]:
@@ -66,6 +67,7 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int
 
     def tell(session: Session, done: list[tuple[Step, float]]) -> None:
         ran.add(session.ledger.schema)
+        empty.update(step.migration.label for step, _ in done if not step.script.starts)
         for step, took in done if not many else ():
             click.echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
         if many:
@@ -73,6 +75,14 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int
             click.echo(f"{session.ledger.schema}: {output.coloured(wish.verb)} {len(done)} ({output.duration(took)})")
 
     failed = each(sessions, work, tell, wish)
+    if ran and wish.verb == "applied":
+        for label in sorted(empty):
+            output.say(f"warning: {label} was applied, and has no statement")
+        if names := ", ".join(str(name) for (name,) in connection.execute(query)):
+            remedy = "ALTER TABLE … ENABLE ROW LEVEL SECURITY, or REVOKE ALL … FROM anon"
+            output.say(
+                f"warning: anyone can reach {names}, as the role anon may and row level security is off; {remedy}"
+            )
     idle = len(sessions) - len(ran | set(failed))
     if many and ran | set(failed):
         numbers = {wish.verb: len(ran), "failed": len(failed), "with nothing to do": idle}

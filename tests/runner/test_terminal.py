@@ -134,3 +134,10 @@ def test_a_pipe_gets_whole_lines_only(project: Project) -> None:
     output = project.run("up")
     assert re.fullmatch(r"applied 1_long \(1\.\d s\)\n", output.out)
     assert output.err == ""
+
+
+def test_a_log_is_told_what_takes_long(project: Project) -> None:
+    project.write(up_1_long="SELECT pg_sleep(10.6);")
+    output = project.run("up")
+    assert output.err == "1_long at work for 0:00:10\n"
+    assert re.fullmatch(r"applied 1_long \(10\.\d s\)\n", output.out)
