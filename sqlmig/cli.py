@@ -48,14 +48,17 @@ def _exclusive(**options: int | bool | None) -> None:
 @options.steps
 @options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
 @options.dry_run
+@options.json
 @options.locks
-def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool) -> int:
+def up(
+    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, as_json: bool
+) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
     wish = Wish("applied", lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order))
     from sqlmig.work import do
 
-    return do(settings, wish, dry_run=dry_run)
+    return do(settings, wish, dry_run=dry_run, as_json=as_json)
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
@@ -64,8 +67,11 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 @options.option("--all", "all_", is_flag=True, help="Revert all.")
 @options.dry_run
 @options.yes
+@options.json
 @options.locks
-def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool) -> int:
+def down(
+    settings: Settings, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
     count = 1 if to is None and steps is None and not all_ else steps
@@ -73,7 +79,7 @@ def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool, d
     asks = sys.stdin is not None and sys.stdin.isatty() and not yes
     from sqlmig.work import do
 
-    return do(settings, wish, dry_run=dry_run, asks=asks)
+    return do(settings, wish, dry_run=dry_run, as_json=as_json, asks=asks)
 
 
 _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'

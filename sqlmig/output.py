@@ -30,16 +30,21 @@ def say(message: str) -> None:
     click.echo(("\r\x1b[K" if on_terminal() else "") + message, err=True)
 
 
+def nothing(_: str) -> None:
+    """Say nothing."""
+
+
 def on_terminal() -> bool:
     """Say whether somebody watches standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def print_json(things: Iterable[object], *fields: str) -> None:
-    """Print a list of objects with these fields."""
+    """Print a list of objects, with these fields where some are named."""
     import json
 
-    click.echo(json.dumps([{field: getattr(thing, field) for field in fields} for thing in things], indent=2))
+    picked = [{field: getattr(thing, field) for field in fields} if fields else thing for thing in things]
+    click.echo(json.dumps(picked, indent=2))
 
 
 def print_rows(rows: Sequence[Row]) -> None:

@@ -55,6 +55,16 @@ class Rehearsed:
     effects: dict[str, Effect] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
 
+    def described(self) -> dict[str, object]:
+        """Return what it would do, for JSON."""
+        blocks = {2: "reads and writes", 1: "writes"}
+        return {
+            "seconds": round(self.seconds, 6), "obstacle": self.obstacle or None,
+            "locks": {table: blocks[effect.lock] for table, effect in self.effects.items() if effect.lock},
+            "rewrites": {table: effect.rewrites for table, effect in self.effects.items() if effect.rewrites},
+            "reads": [table for table, effect in self.effects.items() if effect.reads], "losses": self.losses,
+        }  # fmt: skip
+
 
 def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     """Do what is wished in one transaction, which begins as the first of its files does; roll it back.

@@ -31,22 +31,23 @@ def _in(sessions: list[Session], some: Sized) -> str:
     return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
 
 
-def do(settings: Settings, wish: Wish, *, dry_run: bool, asks: bool = False) -> int:
+def do(settings: Settings, wish: Wish, *, dry_run: bool, as_json: bool, asks: bool = False) -> int:
     """Do what is wished, or rehearse it, or rehearse it and ask first; return the exit code."""
     with opened(settings, output.say, output.watch) as sessions:
         if not dry_run and not asks:
-            return _run(sessions, wish)
-        shown, code = _rehearse(sessions, wish)
+            return _run(sessions, wish, as_json=as_json)
+        shown, code = _rehearse(sessions, wish, as_json=as_json and dry_run)
         if dry_run or not shown:
             return code
         if not click.confirm(f"Revert{_in(sessions, shown)}?", err=True):
             output.say("nothing was reverted")
             return 1
-        return _run([session for session in sessions if session.ledger.schema in shown], wish, shown)
+        return _run([session for session in sessions if session.ledger.schema in shown], wish, shown, as_json=as_json)
 
 
-def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int:
+def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None, *, as_json: bool) -> int:
     """Do what is wished, but nothing that was not shown; print a line for each migration, or for each schema."""
+    echo, results = (output.nothing if as_json else click.echo), list[dict[str, object]]()
     ran, empty, many = set[str](), set[str](), sessions[0].settings.many
     connection, query = sessions[0].connection, sessions[0].ledger.sql("open_tables").encode()
 
@@ -68,13 +69,19 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int
     def tell(session: Session, done: list[tuple[Step, float]]) -> None:
         ran.add(session.ledger.schema)
         empty.update(step.migration.label for step, _ in done if not step.script.starts)
-        for step, took in done if not many else ():
-            click.echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
+        for step, took in done:
+            results.append(_object(session, step) | {"seconds": round(took, 6)})
+            if not many:
+                echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
         if many:
             took = sum(took for _, took in done)
-            click.echo(f"{session.ledger.schema}: {output.coloured(wish.verb)} {len(done)} ({output.duration(took)})")
+            echo(f"{session.ledger.schema}: {output.coloured(wish.verb)} {len(done)} ({output.duration(took)})")
 
-    failed = each(sessions, work, tell, wish)
+    try:
+        failed = each(sessions, work, tell, wish)
+    finally:
+        if as_json:
+            output.print_json(results)
     if ran and wish.verb == "applied":
         for label in sorted(empty):
             output.say(f"warning: {label} was applied, and has no statement")
@@ -87,16 +94,22 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None) -> int
     if many and ran | set(failed):
         numbers = {wish.verb: len(ran), "failed": len(failed), "with nothing to do": idle}
         words = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
-        click.echo(f"{counted(len(sessions), 'schema')}: {words}")
+        echo(f"{counted(len(sessions), 'schema')}: {words}")
     elif idle:
-        click.echo(f"nothing to do{_in(sessions, sessions)}")
+        echo(f"nothing to do{_in(sessions, sessions)}")
     return told(failed, sessions)
 
 
-def _rehearse(sessions: list[Session], wish: Wish) -> tuple[Shown, int]:
+def _object(session: Session, step: Step) -> dict[str, object]:
+    """Return what a step is, for JSON."""
+    schema = {"schema": session.ledger.schema} if session.settings.many else {}
+    return {**schema, "version": step.migration.version, "name": step.migration.name}
+
+
+def _rehearse(sessions: list[Session], wish: Wish, *, as_json: bool) -> tuple[Shown, int]:
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown."""
     steps: dict[tuple[str, str], list[Rehearsed]] = defaultdict(list)
-    shown = Shown()
+    echo, shown, results = (output.nothing if as_json else click.echo), Shown(), list[dict[str, object]]()
 
     def work(session: Session) -> list[list[Rehearsed]]:
         from sqlmig.rehearse import rehearse
@@ -106,6 +119,7 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[Shown, int]:
     def tell(session: Session, done: list[list[Rehearsed]]) -> None:
         for one in done[0]:
             steps[one.step.migration.label, one.obstacle].append(one)
+            results.append(_object(session, one.step) | one.described())
         shown[session.ledger.schema] = [one.step.migration.version for one in done[0]]
 
     failed = each(sessions, work, tell, wish)
@@ -113,18 +127,20 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[Shown, int]:
         would = "would apply" if wish.verb == "applied" else "would revert"
         took = sum(one.seconds for one in ones)
         said = f"not rehearsed {label}: {obstacle}" if obstacle else f"{would} {label}"
-        click.echo(f"{said}{_in(sessions, ones)}{'' if obstacle else f' ({output.duration(took)})'}")
+        echo(f"{said}{_in(sessions, ones)}{'' if obstacle else f' ({output.duration(took)})'}")
         for line in _effects(ones):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     losses = Counter[str]()
     for ones in steps.values():
         for one in ones:
             losses.update(one.losses)
     for what, rows in losses.items():
         if what.rpartition(" of ")[2] not in losses.keys() - {what}:
-            click.echo(f"would lose {what} ({counted(rows, 'row')})")
+            echo(f"would lose {what} ({counted(rows, 'row')})")
     if not steps and not failed:
-        click.echo(f"nothing to do{_in(sessions, sessions)}")
+        echo(f"nothing to do{_in(sessions, sessions)}")
+    if as_json:
+        output.print_json(results)
     return shown, told(failed, sessions)
 
 
