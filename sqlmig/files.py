@@ -32,6 +32,11 @@ class Migration:
         """The up file's, as it was when this was asked first."""
         return checksum(read(self.up))
 
+    @cached_property
+    def undo(self) -> bytes | None:
+        """The down file's text, likewise."""
+        return read(self.down) if self.down else None
+
 
 def find(directory: Path) -> list[Migration]:
     """Return the directory's migrations, by version.

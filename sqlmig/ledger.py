@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig.errors import SqlmigError
+from sqlmig.files import Migration
 from sqlmig.plan import Applied
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sqlmig.database import Connection
 
 TABLE = "schema_migrations"
-_TYPES = [23, 20, 25, 25, 1114]  # as a ledger is read, behind its number: bigint, text, text, timestamp
+_TYPES = [23, 20, 25, 25, 1114, 16]  # as a ledger is read, behind its number: bigint, text, text, timestamp, boolean
 _TEXT = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("ledger.sql", "script.sql"))
 _SQL: dict[str, str] = dict(re.findall(r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", _TEXT, re.MULTILINE))
 
@@ -74,9 +75,11 @@ class Ledger:
         newest_is = self.sql("newest_is", newest="NULL" if newest is None else newest)
         return newest_is + (self.sql("lacks", version=version) if older else "")
 
-    def insert(self, version: int, name: str, checksum: str) -> str:
-        """Return the statement, without its end, that records a migration."""
-        return self.sql("insert", version=version, name=literal(name), checksum=literal(checksum))
+    def write(self, migration: Migration, checksum: str, how: str = "insert") -> str:
+        """Return the statement, without its end, that records a migration, or (update) records it anew."""
+        down = "NULL" if migration.undo is None else literal(migration.undo.decode())
+        name = literal(migration.name)
+        return self.sql(how, version=migration.version, name=name, checksum=literal(checksum), down=down)
 
 
 def quoted(name: str) -> str:
@@ -118,8 +121,9 @@ def read(connection: Connection, ledgers: Sequence[Ledger]) -> list[list[Applied
     if types != _TYPES:
         raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
     found: list[list[Applied]] = [[] for _ in ledgers]
-    for number, version, name, checksum, at in rows:
-        found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z"))
+    for number, version, name, checksum, at, has_copy in rows:
+        row = Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t")
+        found[int(number)].append(row)
     return found
 
 

@@ -31,13 +31,16 @@ THEN '1' ELSE 'the ledger has changed' END::int;
 SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version}) THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% insert
-INSERT INTO {table} (version, name, checksum) VALUES ({version}, {name}, {checksum})
+INSERT INTO {table} (version, name, checksum, down) VALUES ({version}, {name}, {checksum}, {down})
 
 -- %% delete
 DELETE FROM {table} WHERE version = {version}
 
 -- %% update
-UPDATE {table} SET name = {name}, checksum = {checksum} WHERE version = {version}
+UPDATE {table} SET name = {name}, checksum = {checksum}, down = {down} WHERE version = {version}
+
+-- %% copies
+SELECT version, down FROM {table} WHERE down IS NOT NULL AND version IN ({versions})
 
 -- %% path_first
 SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
@@ -52,6 +55,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     name text NOT NULL,
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now(),
+    down text,
     CONSTRAINT sqlmig_schema_migrations_pkey PRIMARY KEY (version)
 );
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -80,6 +84,7 @@ COMMENT ON COLUMN {table}.version IS 'The number that the file''s name begins wi
 COMMENT ON COLUMN {table}.name IS 'The rest of the file''s name.';
 COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
 COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
+COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back where the files have none any more.';
 
 -- %% read
 -- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
@@ -92,7 +97,7 @@ SET LOCAL DateStyle = ISO;
 COMMIT;
 
 -- %% rows
-SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC' FROM {table}
+SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}
 
 -- %% schemas
 -- The schemas whose names fit, and whether each has a ledger of ours.
@@ -100,7 +105,7 @@ SELECT nspname::text, coalesce((
     SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
     FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
     WHERE relname = 'schema_migrations' AND relnamespace = s.oid AND relkind IN ('r', 'p')
-) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone'], false)
+) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone', 'down text'], false)
 FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1;

@@ -52,7 +52,8 @@ def print_rows(rows: Sequence[Row]) -> None:
     label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
     for row in rows:
         padding = " " * (state - len(row.state))
-        click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {row.applied_at or ''}".rstrip())
+        back = "  (the ledger has its down file)" if row.state == "missing" and row.has_copy else ""
+        click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {row.applied_at or ''}{back}".rstrip())
 
 
 def print_answers(every: Iterable[Sequence[Row]]) -> None:

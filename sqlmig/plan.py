@@ -15,12 +15,13 @@ Verb = Literal["applied", "reverted"]
 
 @dataclass(frozen=True)
 class Applied:
-    """A row of the ledger; the time is UTC, in ISO 8601."""
+    """A row of the ledger; the time is UTC, in ISO 8601. has_copy: of the down file."""
 
     version: int
     name: str
     checksum: str
     applied_at: str
+    has_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Row:
     state: State
     applied_at: str | None
     schema: str = ""
+    has_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def states(
     width = len(rows[0].label.partition("_")[0]) if rows else 0
     for gone in ledger.values():
         label = f"{gone.version:0{width}}_{gone.name}"
-        rows.append(Row(gone.version, label, gone.name, "missing", gone.applied_at, schema))
+        rows.append(Row(gone.version, label, gone.name, "missing", gone.applied_at, schema, gone.has_copy))
     return sorted(rows, key=lambda row: row.version)
 
 
@@ -80,7 +82,7 @@ def up(
     check_version(rows, to)
     remedies: dict[State, str] = {
         "changed": "changed since it was applied: restore the file, and write the change as a new migration",
-        "missing": "applied, but its file is gone: restore the file",
+        "missing": "applied, but its file is gone: restore the file, or revert it with `down`",
         "out-of-order": "pending, but older than the newest applied: renumber it, or use --allow-out-of-order",
     }
     if out_of_order:

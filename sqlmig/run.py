@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
 import psycopg
 from psycopg import generators
@@ -21,8 +22,8 @@ from sqlmig.envelope import Piece, envelope, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
 from sqlmig.ledger import TABLE, Ledger, literal
-from sqlmig.plan import Applied, Verb, Wish
-from sqlmig.scan import Script
+from sqlmig.plan import Applied, Row, Verb, Wish
+from sqlmig.scan import Script, loaded
 from sqlmig.session import Busy, LedgerChanged, Session
 
 _LONGEST_PAUSE = 5.0
@@ -51,16 +52,38 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     versions = session.wanted(wish, done)
     by_version = {migration.version: migration for migration in session.migrations}
     if wish.verb == "applied":
-        return [Step(by_version[v], session.script(by_version[v].up), wish.verb) for v in versions]
-    downs = {version: migration.down for version, migration in by_version.items() if migration.down}
-    if bare := set(versions) - set(downs):
-        names = ", ".join(row.label for row in session.rows(checked=False) if row.version in bare)
+        steps = [Step(by_version[v], session.script(by_version[v].up), wish.verb) for v in versions]
+        _ = [step.migration.undo for step in steps]  # read now: what cannot be kept stops all
+        return steps
+    bare = [row for row in session.rows(checked=False) if row.version in versions]
+    bare = [row for row in bare if row.version not in by_version or not by_version[row.version].down]
+    copies = _copies(session, [row for row in bare if row.has_copy])
+    if names := ", ".join(row.label for row in bare if row.version not in copies):
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
-    steps = [Step(by_version[v], session.script(downs[v]), wish.verb) for v in versions]
+    steps = [
+        copies.get(v) or Step(by_version[v], session.script(by_version[v].down or Path()), wish.verb) for v in versions
+    ]
     for step in steps:
         if (why := step.script.irreversible) is not None:
             raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
     return steps
+
+
+def _copies(session: Session, rows: Sequence[Row]) -> dict[int, Step]:
+    """Return the steps that revert what has no down file any more, from the ledger's copies."""
+    if not rows:
+        return {}
+    query = session.ledger.sql("copies", versions=", ".join(str(row.version) for row in rows))
+    texts = dict(session.connection.execute(query.encode()).fetchall())  # type: ignore[arg-type, var-annotated]
+    return {
+        row.version: Step(
+            Migration(row.version, row.name, row.label, Path(), None),
+            loaded(texts[row.version].encode(), Path(f"the ledger's copy of {row.label}.down.sql")),
+            "reverted",
+        )
+        for row in rows
+        if row.version in texts
+    }
 
 
 def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
@@ -162,7 +185,7 @@ def recorded(session: Session, step: Step) -> Piece:
     ledger, migration = session.ledger, step.migration
     row = ledger.sql("delete", version=migration.version)
     if step.verb == "applied":
-        row = ledger.insert(migration.version, migration.name, files.checksum(step.script.text))
+        row = ledger.write(migration, files.checksum(step.script.text))
     return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{row}")
 
 
@@ -288,7 +311,7 @@ def stamp(session: Session, version: int) -> list[str]:
         session.read()
     todo = [migration for migration in session.migrations if migration.version in versions]
     ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
-    records = [ledger.insert(m.version, m.name, m.checksum) for m in todo]
+    records = [ledger.write(m, m.checksum) for m in todo]
     if todo:
         _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
     return [f"recorded {migration.label}" for migration in todo]
@@ -307,9 +330,8 @@ def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) 
             records.append(ledger.sql("delete", version=row.version))
         else:
             migration = by_version[row.version]
-            name, checksum = literal(migration.name), literal(migration.checksum)
             lines.append(f"record {row.label} anew; nothing of it is run")
-            records.append(ledger.sql("update", version=row.version, name=name, checksum=checksum))
+            records.append(ledger.write(migration, migration.checksum, "update"))
     if records and not dry_run:
         newest = max(row.version for row in session.applied or ())
         _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))

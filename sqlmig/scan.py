@@ -79,7 +79,11 @@ class Script:
 
 def load(path: Path) -> Script:
     """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
-    text = read(path)
+    return loaded(read(path), path)
+
+
+def loaded(text: bytes, path: Path) -> Script:
+    """Scan a file's text, likewise."""
     try:
         return scan(text, path)
     except ScanError as error:

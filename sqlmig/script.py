@@ -76,7 +76,7 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
 
 def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -> str:
     version, around = migration.version, envelope(script)
-    insert = f"{ledger.insert(version, migration.name, files.checksum(script.text))} ON CONFLICT (version) DO NOTHING"
+    insert = f"{ledger.write(migration, files.checksum(script.text))} ON CONFLICT (version) DO NOTHING"
     text = bytes(around.body.text).decode().strip("\n")
     return ledger.sql(
         "script_step", label=" ".join(migration.label.split()), version=version, text=text or "SELECT",
