@@ -94,7 +94,10 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
     with opened(settings, output.say, output.watch) as sessions:
-        rows = [session.rows() for session in sessions]
+        rows = [session.rows() for session in sessions if not session.problem]
+        failed = [session for session in sessions if session.problem]
+    for session in failed:
+        session.say(f"{output.coloured('error')}: {session.problem}")
     if as_json:
         schema = ["schema"] if settings.many else []
         output.print_json(chain(*rows), *schema, "version", "name", "state", "applied_at")
@@ -102,7 +105,7 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
         output.print_answers(rows)
     else:
         output.print_rows(rows[0])
-    return int(exit_code and any(row.state != "applied" for row in chain(*rows)))
+    return int(bool(failed) or (exit_code and any(row.state != "applied" for row in chain(*rows))))
 
 
 @_command('sqlmig new "add invoices"')

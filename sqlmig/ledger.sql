@@ -46,7 +46,15 @@ SELECT version, down FROM {table} WHERE down IS NOT NULL AND version IN ({versio
 SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
 
 -- %% schema
-CREATE SCHEMA IF NOT EXISTS {schema};
+-- IF NOT EXISTS would ask for the right to make one where there is one.
+DO {quote}
+BEGIN
+    IF to_regnamespace({schema_literal}) IS NULL THEN
+        CREATE SCHEMA {schema};
+        RAISE NOTICE 'the schema % is made', {schema_literal};
+    END IF;
+END
+{quote};
 
 -- %% definition
 -- Closed to everyone but its owner from the first moment.

@@ -22,6 +22,8 @@ def epilog(examples: Sequence[str], fails: str) -> str:
 
 
 def _schema(name: str) -> str:
+    if not name or len(name.encode(errors="surrogateescape")) > 63:
+        raise click.BadParameter(f"{name!a} is no name of 1 to 63 bytes")
     if "," in name:
         raise click.BadParameter(f"{name!r} is no list; give --schema once for each")
     if not name.isprintable():

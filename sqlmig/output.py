@@ -131,6 +131,8 @@ def watch(session: Session, label: str) -> Iterator[None]:
             yield
         finally:
             session.connection.tick = None
+            if other:
+                other[0].finish()  # whatever it was asked
             if on_terminal():
                 _draw("")
 

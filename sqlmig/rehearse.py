@@ -22,12 +22,16 @@ _RELATIONS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 class _Relation(NamedTuple):
     table: str  # that it counts for
-    name: str
+    own: str
+    name: str  # with its schema
     columns: dict[str, str] | None  # by their numbers, as names change
     node: int | None
     size: int
+    empty: bool
     lock: int
     read: int
+    deleted: int
+    rows: int
 
 
 @dataclass
@@ -98,8 +102,11 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
         raise
     finally:
         rollback(connection)
-    for one, what, name in lost:
-        ((one.losses[what],),) = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()  # type: ignore[assignment]
+    with connection.transaction():
+        connection.execute("SET LOCAL row_security = off")  # rows that are not seen are lost as well
+        for one, what, name in lost:
+            ((rows,),) = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()
+            one.losses |= {what: int(str(rows))} if rows or not what.startswith("all rows of ") else {}
     return rehearsed
 
 
@@ -114,17 +121,24 @@ def _compare(
 ) -> list[tuple[Rehearsed, str, str]]:
     """Write down what a file did to the relations that were there before, and return what is lost, and where it is."""
     effects, lost = defaultdict[str, Effect](Effect), list[tuple[Rehearsed, str, str]]()
+    gone_tables = {was.table for oid, was in there.items() if was.own == was.table and oid not in now}
+    emptied = {was.own for oid, was in there.items() if oid in now and now[oid].node != was.node and now[oid].empty}
     for oid, was in there.items():
-        is_now = now.get(oid, was._replace(columns=None, lock=2))
-        if is_now.lock > was.lock:
-            effects[was.table].lock = max(effects[was.table].lock, is_now.lock)
-        if is_now.node != was.node and is_now.size:
-            effects[was.table].rewrites += is_now.size
-        if is_now.read > was.read:
-            effects[was.table].reads = True
-        if was.columns is not None and is_now.columns is None:
-            lost.append((one, was.table, was.name))
-        elif gone := [name for number, name in (was.columns or {}).items() if number not in (is_now.columns or {})]:
+        is_now, effect = now.get(oid, was._replace(columns=None, lock=2)), effects[was.table]
+        effect.lock = max(effect.lock, is_now.lock if is_now.lock > was.lock else 0)
+        effect.rewrites += is_now.size if is_now.node != was.node and not {was.table, was.own} & emptied else 0
+        effect.reads |= is_now.read - was.read > max(1, was.rows // 2)  # else it stopped early
+        if was.columns is None:
+            continue
+        if is_now.columns is None:
+            if was.own == was.table or was.table not in gone_tables:
+                lost.append((one, was.own, was.name))
+        elif was.own in emptied:
+            lost.append((one, f"all rows of {was.own}", was.name))
+        elif is_now.deleted > was.deleted:
+            one.losses[f"rows of {was.own}"] = is_now.deleted - was.deleted
+        gone = [name for number, name in was.columns.items() if is_now.columns and number not in is_now.columns]
+        if gone and was.own == was.table:
             lost.append((one, f"{', '.join(gone)} of {was.table}", was.name))
-    one.effects = effects
+    one.effects = {table: effect for table, effect in effects.items() if effect != Effect()}
     return lost

@@ -9,17 +9,23 @@ WITH held AS MATERIALIZED (
 )
 SELECT
     relation.oid::bigint,
-    CASE WHEN root.relnamespace::regnamespace = {schema_literal}::regnamespace THEN quote_ident(root.relname)
-        ELSE format('%I.%I', root.relnamespace::regnamespace::name, root.relname) END,
-    format('%I.%I', relation.relnamespace::regnamespace::name, relation.relname),
+    CASE WHEN root.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(root.relname)
+        ELSE format('%s.%I', root.relnamespace::regnamespace, root.relname) END,
+    CASE WHEN relation.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(relation.relname)
+        ELSE format('%s.%I', relation.relnamespace::regnamespace, relation.relname) END,
+    format('%s.%I', relation.relnamespace::regnamespace, relation.relname),
     CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (
         SELECT coalesce(json_object_agg(attnum, quote_ident(attname) ORDER BY attnum), '{{}}') FROM pg_attribute
         WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
     ) END,
     pg_relation_filenode(relation.oid)::bigint,
-    CASE held.lock WHEN 2 THEN pg_relation_size(relation.oid) ELSE 0 END,  -- else it would wait for others' locks
+    -- Without the lock it would wait for others'.
+    CASE held.lock WHEN 2 THEN CASE relation.relkind WHEN 'i' THEN pg_relation_size(relation.oid) ELSE pg_table_size(relation.oid) END ELSE 0 END,
+    CASE held.lock WHEN 2 THEN pg_relation_size(relation.oid) = 0 ELSE false END,
     coalesce(held.lock, 0),
-    CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END
+    CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END,
+    pg_stat_get_xact_tuples_deleted(relation.oid),
+    relation.reltuples::bigint
 FROM pg_class AS relation
     LEFT JOIN pg_index ON indexrelid = relation.oid
     LEFT JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = relation.oid AND refclassid = 'pg_class'::regclass
@@ -30,4 +36,4 @@ FROM pg_class AS relation
 WHERE relation.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I', 'S')
     AND relation.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
     AND root.relname <> 'schema_migrations'
-    AND (NOT {many} OR relation.relnamespace IN ({schema_literal}::regnamespace, 'public'::regnamespace))
+    AND (NOT {many} OR relation.relnamespace IN (to_regnamespace({schema_literal}), to_regnamespace('public')))

@@ -121,8 +121,10 @@ def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
 
 def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
     """Wait before a step is tried again, or raise the error that it is not tried again after."""
-    retries = session.settings.retries
-    if refused.error.sqlstate not in _TRY_AGAIN or tries > retries:
+    retries, error = session.settings.retries, refused.error
+    # Two who write one row of a catalog, of a function that many tenants' files make, say.
+    clash = "tuple concurrently" in str(error) or (error.sqlstate == "23505" and error.diag.schema_name == "pg_catalog")
+    if not (clash or error.sqlstate in _TRY_AGAIN) or tries > retries:
         raise refused
     pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
     # What it was told once it need not be told again.

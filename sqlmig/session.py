@@ -72,7 +72,7 @@ class Session:
 
     connect: opens another connection, under a name. say: tells the user something. watch: is entered with the session
     and a label while something is at work. applied: None where there is no ledger yet. scripts: of the files read so
-    far. sleep: for seconds.
+    far. problem: why its ledger cannot be read. sleep: for seconds.
     """
 
     connection: Connection
@@ -84,10 +84,13 @@ class Session:
     migrations: list[Migration]
     applied: list[Applied] | None
     scripts: dict[Path, Script]
+    problem: SqlmigError | None = None
     sleep: Callable[[float], object] = time.sleep
 
     def rows(self, *, checked: bool = True) -> list[plan.Row]:
         """Return a row for each version; checked: the up files of what is applied are read."""
+        if self.problem:
+            raise self.problem
         versions = {row.version for row in self.applied or () if checked}
         checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
         return plan.states(self.migrations, self.applied or (), checksums, self.ledger.schema)
@@ -106,7 +109,8 @@ class Session:
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
         before = [row.version for row in self.applied or ()]
-        (self.applied,) = _read(self.connection, [self.ledger])
+        found = ledger.read(self.connection, [self.ledger])
+        self.applied = found[0] if found else None
         return before != [row.version for row in self.applied or ()]
 
     def alone(self, attempt: Callable[[], Done]) -> Done:
@@ -141,14 +145,18 @@ def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]
     migrations, scripts = files.find(settings.directory), dict[Path, Any]()
     with located(settings.url) as url, connected(url, say) as connection:
 
-        def session(ledger: Ledger, rows: list[Applied] | None) -> Session:
+        def session(ledger: Ledger, rows: list[Applied] | SqlmigError | None) -> Session:
             told = (lambda message: say(f"{ledger.schema}: {message}")) if settings.many else say
             connect = lambda name: connected(url, told, name, connection.largest)  # noqa: E731
-            return Session(connection, connect, told, watch, settings, ledger, migrations, rows, scripts)
+            applied, problem = (None, rows) if isinstance(rows, SqlmigError) else (rows, None)
+            return Session(connection, connect, told, watch, settings, ledger, migrations, applied, scripts, problem)
 
         ledgers = _many(settings.schemas, connection, say) if settings.many else [settings.ledger]
         groups = [ledgers[n : n + _BATCH] for n in range(0, len(ledgers), _BATCH)]
-        yield [session(*one) for group in groups for one in zip(group, _read(connection, group), strict=True)]
+        sessions = [session(*one) for group in groups for one in zip(group, _read(connection, group), strict=True)]
+        if sessions[0].problem and not settings.many:
+            raise sessions[0].problem
+        yield sessions
 
 
 def _many(names: Sequence[str], connection: Connection, say: Say) -> list[Ledger]:
@@ -165,15 +173,15 @@ def _many(names: Sequence[str], connection: Connection, say: Say) -> list[Ledger
     return [Ledger(schema, named=True) for schema in chosen]
 
 
-def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] | None]:
-    """Return the rows of each ledger, None for one that is not there."""
+def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] | SqlmigError | None]:
+    """Return the rows of each ledger, None for one that is not there, an error for one that cannot be read."""
+    problem = None
     try:
         if found := ledger.read(connection, ledgers):
             return [*found]
-    except SqlmigError:
-        if len(ledgers) == 1:
-            raise
-    return [rows for one in ledgers for rows in _read(connection, [one])] if len(ledgers) > 1 else [None]
+    except SqlmigError as error:
+        problem = error
+    return [rows for one in ledgers for rows in _read(connection, [one])] if len(ledgers) > 1 else [problem]
 
 
 @contextmanager

@@ -245,7 +245,12 @@ def _at_once(
 
     with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         for _ in range(jobs):
-            idle.put(connect())
+            try:
+                idle.put(connect())
+            except SqlmigError:  # there may be no more for us; some do
+                if not opened:
+                    raise
+                break
         futures = [pool.submit(one, session) for session in sessions]
         try:
             for future in as_completed(futures):
@@ -260,5 +265,5 @@ def _at_once(
             if not isinstance(error, KeyboardInterrupt):
                 raise
             done = [future for future in futures if not future.cancelled() and not future.result()[2]]
-            words = f"interrupted; {len(done)} of {len(sessions)} schemas are done, the rest is for the next run"
+            words = f"interrupted; {len(done)} of {counted(len(sessions), 'schema')} done, the rest is for the next run"
             raise type(error)(words) from None

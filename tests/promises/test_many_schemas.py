@@ -6,12 +6,14 @@ import random
 import re
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from tests.conftest import until
+from tests.conftest import RUN, until
 from tests.runner.test_terminal import on_a_terminal
 
 if TYPE_CHECKING:
@@ -293,6 +295,56 @@ def test_interrupted_it_says_how_many_are_done(project: Project, sent: signal.Si
         "four at work",
     )
     runner.send(sent)
-    assert "interrupted; 4 of 20 schemas are done, the rest is for the next run" in runner.ended(code)
+    assert "interrupted; 4 of 20 schemas done, the rest is for the next run" in runner.ended(code)
     consistent(project, names)
     assert sum(columns(project).values()) == 24
+
+
+def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(project: Project) -> None:
+    schemas(project, 2)
+    project.query("CREATE SCHEMA t_foreign; CREATE TABLE t_foreign.schema_migrations (version bigint, dirty boolean)")
+    names = ("--schema", "t_001", "--schema", "t_foreign", "--schema", "t_002")
+    output = project.run("up", *names, code=1)
+    assert "t_foreign: error: t_foreign.schema_migrations is the ledger of golang-migrate" in output.err
+    assert "3 schemas: 2 applied, 1 failed" in output.out
+    output = project.run("status", *names, code=1)
+    assert output.out == "2 schemas (t_001, t_002): 2 applied\n"
+    assert "t_foreign: error: " in output.err
+
+
+def test_a_role_without_rights_to_one_schema_works_on_the_others(project: Project) -> None:
+    names, role = schemas(project, 3), f"tenant_{RUN}"
+    project.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 3")
+    try:
+        for name in names[:2]:
+            for what in ("TABLE {}.a", "TABLE {}.schema_migrations"):
+                project.query(f"ALTER {what.format(name)} OWNER TO {role}")
+            project.query(f"ALTER SCHEMA {name} OWNER TO {role}")
+        limited = replace(project, url=make_conninfo(project.url, user=role, password="x"))
+        output = limited.run("up", "--schema", "t_*", "--jobs", "8", code=1)
+        assert "3 schemas: 2 applied, 1 failed" in output.out
+        assert "t_003: error: cannot read the ledger t_003.schema_migrations: permission denied" in output.err
+        project.query(f"CREATE SCHEMA mine AUTHORIZATION {role}")
+        limited.run("up", "--schema", "mine")  # it need not be able to make schemas where there is one
+    finally:
+        project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_files_that_touch_what_all_share_end_well(project: Project) -> None:
+    project.write(up_1_a="CREATE OR REPLACE FUNCTION public.shared() RETURNS int LANGUAGE sql AS 'SELECT 1';")
+    project.query("CREATE FUNCTION public.shared() RETURNS int LANGUAGE sql AS 'SELECT 0'")
+    names = [word for n in range(24) for word in ("--schema", f"s_{n}")]
+    assert "24 schemas: 24 applied" in project.run("up", "--jobs", "8", *names).out
+
+
+@pytest.mark.parametrize("name", ["", "x" * 64, "ü" * 32])
+def test_what_is_no_name_is_a_usage_error(project: Project, name: str) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    assert "is no name of 1 to 63 bytes" in project.run("up", "--schema", name, code=2).err
+
+
+def test_a_schema_that_is_made_is_said_once(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    assert 'NOTICE: the schema "acme" is made' in project.run("up", "--schema", "acme").err
+    project.query("CREATE SCHEMA there")
+    assert project.run("up", "--schema", "there").err == ""

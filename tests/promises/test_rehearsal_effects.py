@@ -180,3 +180,62 @@ def test_a_rehearsal_asks_for_no_lock_of_its_own(project: Project) -> None:
     with psycopg.connect(project.url) as other:
         other.execute("LOCK TABLE t, other.t IN ACCESS EXCLUSIVE MODE")
         assert effects(project, "up", "--lock-timeout", "1s", "--retries", "0") == {"child": ALL}
+
+
+def losses(project: Project, text: str, *arguments: str) -> dict[str, int]:
+    """Return what a rehearsal of a file says would be lost."""
+    project.file("1_x.up.sql", text)
+    lines = project.run("up", "--dry-run", *arguments).out.splitlines()
+    found = [re.fullmatch(r"would lose (.*) \(([\d,]+) rows?\)", line) for line in lines]
+    return {match[1]: int(match[2].replace(",", "")) for match in found if match}
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("DROP TABLE child", {"child": 500}),
+        ("DROP TABLE part", {"part": 500}),
+        ("DROP TABLE part_1", {"part_1": 500}),
+        ("ALTER TABLE part DROP id", {"id of part": 500}),
+        ("ALTER TABLE part DROP id; DROP TABLE part_1", {"id of part": 500, "part_1": 500}),
+        ("TRUNCATE child", {"all rows of child": 500}),
+        ("TRUNCATE other.t", {}),
+        ("DELETE FROM child WHERE id <= 3", {"rows of child": 3}),
+        ("DROP TABLE other.t", {"other.t": 0}),
+        ("DROP MATERIALIZED VIEW m", {"m": 2000}),
+        ("CREATE TABLE a (n int); INSERT INTO a VALUES (1); DROP TABLE a", {}),
+    ],
+)
+def test_what_would_be_lost(project: Project, text: str, lost: dict[str, int]) -> None:
+    project.query(BASE)
+    project.query(
+        "ALTER TABLE child DROP CONSTRAINT child_t; ALTER TABLE child DROP CONSTRAINT child_up_fkey; REFRESH MATERIALIZED VIEW m"
+    )
+    assert losses(project, text) == lost
+
+
+def test_rows_that_a_policy_hides_are_lost_as_well(project: Project) -> None:
+    project.query(BASE)
+    project.query("ALTER TABLE child ENABLE ROW LEVEL SECURITY; ALTER TABLE child FORCE ROW LEVEL SECURITY")
+    assert losses(project, "DROP TABLE child") == {"child": 500}
+
+
+@pytest.mark.parametrize("schema", ["Odd-Name", "a b", "plain"])
+def test_a_schema_by_any_name_is_rehearsed_also_without_public(project: Project, schema: str) -> None:
+    project.query("DROP SCHEMA public")
+    project.file("0_t.up.sql", "CREATE TABLE t (n int); INSERT INTO t VALUES (1);")
+    project.run("up", "--schema", schema)
+    assert losses(project, "DROP TABLE t", "--schema", schema) == {"t": 1}
+
+
+def test_the_size_of_a_rewrite_has_what_is_stored_apart(project: Project) -> None:
+    project.query("CREATE TABLE t (n int, s text); ALTER TABLE t ALTER s SET STORAGE EXTERNAL")
+    project.query("INSERT INTO t SELECT g, repeat('x', 10000) FROM generate_series(1, 500) g")
+    project.write(up_1_a="ALTER TABLE t ALTER n TYPE bigint;")
+    assert project.run("up", "--dry-run", "--json").json()[0]["rewrites"]["t"] > 5_000_000
+
+
+def test_a_look_at_one_row_is_no_reading_of_the_whole(project: Project) -> None:
+    project.query(BASE)
+    project.write(up_1_a="SELECT 1 FROM t LIMIT 1;")
+    assert effects(project, "up") == {}

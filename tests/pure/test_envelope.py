@@ -12,6 +12,7 @@ from sqlmig import envelope
 from sqlmig.database import LARGEST
 from sqlmig.envelope import Piece, explained, joined, messages, ours, piece
 from sqlmig.errors import excerpt, place
+from sqlmig.files import Migration
 from sqlmig.ledger import Ledger, dollar
 from sqlmig.scan import Script, scan
 
@@ -165,7 +166,11 @@ def test_a_dollar_quote_is_not_in_its_text(text: str) -> None:
 @pytest.mark.parametrize("schema", ["public", "$sqlmig$", "a'b\"c", "x; DROP TABLE t", "$sqlmig1$ $sqlmig$"])
 def test_a_schemas_name_stays_a_name(schema: str) -> None:
     plain, odd = Ledger("plain", named=True), Ledger(schema, named=True)
-    for make in (Ledger.definition, lambda one: one.sql("lock"), lambda one: one.insert(1, "x", "y")):
+    for make in (
+        Ledger.definition,
+        lambda one: one.sql("lock"),
+        lambda one: one.write(Migration(1, "x", "1_x", Path(), None), "y"),
+    ):
         assert len(scan(make(odd).encode()).starts) == len(scan(make(plain).encode()).starts)
     assert -(2**63) <= odd.key < 2**63
     assert odd.key != plain.key

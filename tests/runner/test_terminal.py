@@ -141,3 +141,10 @@ def test_a_log_is_told_what_takes_long(project: Project) -> None:
     output = project.run("up")
     assert output.err == "1_long at work for 0:00:10\n"
     assert re.fullmatch(r"applied 1_long \(10\.\d s\)\n", output.out)
+
+
+@pytest.mark.parametrize("seconds", [1.02, 1.05, 1.1])
+def test_what_ends_while_progress_is_asked_for_is_done(project: Project, seconds: float) -> None:
+    project.write(up_1_long=f"SELECT pg_sleep({seconds});", up_2_next="SELECT 1;")
+    on_a_terminal(project, "up")
+    assert project.states() == {1: "applied", 2: "applied"}
