@@ -126,7 +126,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
     from sqlmig.check import check, scratch
 
     migrations = files.find(settings.directory)
-    with located(settings.url) as url, scratch(url, settings.ledger, output.say) as connection:
+    with located(settings) as url, scratch(url, settings.ledger, output.say) as connection:
         trials = check(connection, migrations)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
         with bar if output.on_terminal() else nullcontext(trials) as each:
@@ -224,7 +224,7 @@ def docs(settings: Settings) -> None:
     from sqlmig.database import connected
     from sqlmig.docs import page
 
-    with located(settings.url) as url, connected(url, output.say) as connection:
+    with located(settings) as url, connected(url, output.say) as connection:
         click.echo(page(connection, settings.ledger.schema if settings.ledger.named else ""), nl=False)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import select
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import generators, pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq.abc import PGresult
 
 from sqlmig.errors import SqlmigError, UsageError, said
@@ -118,6 +119,13 @@ def connected(
             yield connection
     except psycopg.Error as error:
         raise SqlmigError(f"the database said: {without_password(str(error).strip(), given)}") from None
+
+
+def awaited(url: str, seconds: float) -> None:
+    """Wait for a server that cannot be reached yet, or is starting, but not for one that answers otherwise."""
+    deadline, conninfo = time.monotonic() + seconds, make_conninfo("", **parameters(url)).encode()
+    while pq.PGconn.ping(conninfo) in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def without_password(text: str, given: dict[str, str]) -> str:

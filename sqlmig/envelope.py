@@ -26,6 +26,14 @@ _WHEN: dict[Part, str] = {
     "record": "when it was to be recorded: ",
     "commit": "at COMMIT: ",
 }
+_NO_TRANSACTION = "put “-- sqlmig: no-transaction” on a line before the first statement"
+# What the server does not know of a file: its SQLSTATE, what it says, and what to do.
+_HINTS = (
+    ("25001", "", f"give it a file of its own (with CONCURRENTLY no line is needed), or {_NO_TRANSACTION}"),
+    ("2D000", "", f"a DO block or procedure may not end the file's transaction: take that out, or {_NO_TRANSACTION}"),
+    ("42704", 'role "(anon|authenticated|service_role)"', "it is Supabase's: make it here, or ask pg_roles first"),
+    ("0A000|58P01", "extension ", "use a server that has the extension, with --database-url"),
+)  # fmt: skip
 
 
 class Piece(NamedTuple):
@@ -128,6 +136,7 @@ def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Scrip
         inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())
         lines += ["in the query that it ran:", excerpt(diag.internal_query.encode(), inside)]
     lines += more
-    if diag.sqlstate == "25001" and file and file.in_transaction:
-        lines.append("HINT: put “-- sqlmig: no-transaction” on a line before the first statement")
+    for state, words, hint in _HINTS if file and file.in_transaction else ():
+        if re.fullmatch(state, diag.sqlstate or "") and re.search(words, first):
+            lines.append(f"HINT: {hint}")
     return one.part, "\n".join(lines)

@@ -37,6 +37,12 @@ def _duration(value: str) -> str:
     return value
 
 
+def _seconds(value: str) -> float:
+    if not (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", value)):
+        raise click.BadParameter("a number with s, min or h")
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
+
+
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Write what was given into the settings."""
     if value not in (None, ()):
@@ -58,6 +64,10 @@ _SHARED: dict[tuple[str, ...], dict[str, Any]] = {
         "envvar": "SQLMIG_SCHEMA", "metavar": "NAME", "type": _schema, "multiple": True, "show_default": "public",
         "help": "The ledger's schema; where given, it is made when missing and comes first in the search path. "
         "Several, or a pattern with * and ? for all that have a ledger: each for itself.",
+    },
+    ("--wait",): {
+        "metavar": "TIME", "type": _seconds, "show_default": "0s",
+        "help": "How long to keep trying a server that does not answer yet; one that says no is not asked again.",
     },
 }  # fmt: skip
 

@@ -46,9 +46,9 @@ def script(
     whole = "\n".join([head.lstrip(), *(steps[::-1] if down else steps), tail]) + "\n"
     if (size := len(whole.encode())) > _LARGEST:
         say(f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to")
-    for name in sorted(set(_CREATES.findall(whole)) - set(_SECURES.findall(whole))):
-        add = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
-        say(f"warning: Supabase's SQL editor will warn that {name} is open to everyone; add {add}, spelled so")
+    if names := ", ".join(sorted(set(_CREATES.findall(whole)) - set(_SECURES.findall(whole)))):
+        add = "ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
+        say(f"warning: on Supabase anyone could reach {names}; add {add}")
     return whole
 
 

@@ -42,13 +42,15 @@ class LedgerChanged(Exception):
 class Settings:
     """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and patience.
 
-    schemas: of the ledgers, also as patterns. jobs: how many of them at a time. lock_timeout: how long a statement may
-    queue for a lock, in PostgreSQL's format; retries: how often then again.
+    schemas: of the ledgers, also as patterns. wait: seconds for a server that does not answer yet. jobs: how many
+    schemas at a time. lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how
+    often then again.
     """
 
     url: str | None = None
     directory: Path = Path("sql")
     schemas: tuple[str, ...] = ()
+    wait: float = 0
     jobs: int = 4
     lock_timeout: str = "5s"
     retries: int = 10
@@ -143,7 +145,7 @@ def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]
     from sqlmig.database import connected  # here, as help and usage errors need no driver
 
     migrations, scripts = files.find(settings.directory), dict[Path, Any]()
-    with located(settings.url) as url, connected(url, say) as connection:
+    with located(settings) as url, connected(url, say) as connection:
 
         def session(ledger: Ledger, rows: list[Applied] | SqlmigError | None) -> Session:
             told = (lambda message: say(f"{ledger.schema}: {message}")) if settings.many else say
@@ -185,15 +187,20 @@ def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] |
 
 
 @contextmanager
-def located(url: str | None) -> Iterator[str]:
+def located(settings: Settings) -> Iterator[str]:
     """Yield the URL to connect to (``embedded:PATH`` starts a server), empty where libpq's own variables name it.
 
     Raises UsageError where nothing does.
     """
+    url = settings.url
     if not url and not any(os.environ.get(name) for name in _LIBPQ):
         ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         raise UsageError(f"no database: {ways}")
     if not url or not url.startswith("embedded:"):
+        if settings.wait:
+            from sqlmig.database import awaited
+
+            awaited(url or "", settings.wait)
         yield url or ""
         return
     if sys.platform == "win32":

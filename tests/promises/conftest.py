@@ -86,10 +86,10 @@ def either(request: pytest.FixtureRequest) -> Project:
 class Proxy:
     """A relay before the server: it keeps what the client sent, and can cut the client off behind a message."""
 
-    def __init__(self, server: NoopExecutor) -> None:
-        """Listen on a free port."""
+    def __init__(self, server: NoopExecutor, port: int = 0) -> None:
+        """Listen on a port, else a free one."""
         self.server = server
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.cut_at: bytes | None = None
         self.sent: list[bytearray] = []  # one a connection
         threading.Thread(target=self._accept, daemon=True).start()

@@ -265,7 +265,7 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
     )
     output = project.run("script")
     assert (
-        "warning: Supabase's SQL editor will warn that open is open to everyone; add ALTER TABLE open ENABLE ROW"
+        "warning: on Supabase anyone could reach open; add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
         in output.err
     )
     assert "shut" not in output.err

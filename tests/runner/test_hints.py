@@ -1,0 +1,38 @@
+"""What the server does not know, and a user wants to: hints below its words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Project
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "SELECT 1; VACUUM;",
+            "HINT: give it a file of its own (with CONCURRENTLY no line is needed), or put “-- sqlmig: no-tr",
+        ),
+        (
+            "DO $$BEGIN COMMIT; END$$;",
+            "HINT: a DO block or procedure may not end the file's transaction: take that out, or put",
+        ),
+        (
+            "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
+            "HINT: it is Supabase's: make it here, or ask pg_roles",
+        ),
+        ("CREATE EXTENSION no_such_thing;", "HINT: use a server that has the extension, with --database-url"),
+    ],
+)
+def test_a_hint(project: Project, text: str, hint: str) -> None:
+    project.write(up_1_a=text)
+    assert hint in project.run("up", code=1).err
+
+
+def test_no_hint_where_none_fits(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE t (); GRANT ALL ON t TO somebody_else;")
+    assert "HINT" not in project.run("up", code=1).err
