@@ -107,7 +107,7 @@ def read(connection: Connection, ledgers: Sequence[Ledger]) -> list[list[Applied
     from sqlmig.database import Refused, rows_of
 
     one, numbered = ledgers[0], enumerate(ledgers)
-    selects = [ledger.sql("rows", number=number) for number, ledger in numbered]
+    selects = [_SQL["rows"].rstrip().format(number=number, table=ledger.table) for number, ledger in numbered]
     try:
         types, rows = rows_of(_asked(connection, one.sql("read", rows=" UNION ALL ".join(selects)))[1:])
     except (Refused, OperationalError) as error:
