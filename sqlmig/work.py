@@ -45,26 +45,38 @@ def do(settings: Settings, wish: Wish, *, dry_run: bool, as_json: bool, asks: bo
         return _run([session for session in sessions if session.ledger.schema in shown], wish, shown, as_json=as_json)
 
 
+def _confirmed(session: Session, wish: Wish, shown: Shown | None) -> Wish:
+    """Return a wish that is never for more than what was shown, where something was."""
+
+    def choose(rows: Sequence[Row], done: int) -> list[int]:
+        versions = wish.choose(rows, done)
+        if shown is not None and (others := set(versions).difference(shown[session.ledger.schema])):
+            said = f"the ledger has changed since you were asked: {max(others)} is applied"
+            raise SqlmigError(f"{said}; run it again")
+        return versions
+
+    return Wish(wish.verb, choose)
+
+
+def _warn(connection: Connection, query: str, empty: set[str]) -> None:
+    """Warn of files without a statement, and of tables that anybody can reach."""
+    for label in sorted(empty):
+        output.say(f"warning: {label} was applied, and has no statement")
+    if names := ", ".join(str(name) for (name,) in connection.execute(query.encode())):
+        why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"
+        output.say(f"warning: anyone can reach {names}, {why}")
+
+
 def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None, *, as_json: bool) -> int:
     """Do what is wished, but nothing that was not shown; print a line for each migration, or for each schema."""
     echo, results = (output.nothing if as_json else click.echo), list[dict[str, object]]()
     ran, empty, many = set[str](), set[str](), sessions[0].settings.many
-    connection, query = sessions[0].connection, sessions[0].ledger.sql("open_tables").encode()
-
-    def confirmed(session: Session) -> Wish:
-        def choose(rows: Sequence[Row], done: int) -> list[int]:
-            versions = wish.choose(rows, done)
-            if shown is not None and (others := set(versions).difference(shown[session.ledger.schema])):
-                said = f"the ledger has changed since you were asked: {max(others)} is applied"
-                raise SqlmigError(f"{said}; run it again")
-            return versions
-
-        return Wish(wish.verb, choose)
+    connection = sessions[0].connection
 
     def work(session: Session) -> Iterator[tuple[Step, float]]:
         from sqlmig.run import run
 
-        return run(session, confirmed(session))
+        return run(session, _confirmed(session, wish, shown))
 
     def tell(session: Session, done: list[tuple[Step, float]]) -> None:
         ran.add(session.ledger.schema)
@@ -83,13 +95,7 @@ def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None, *, as_
         if as_json:
             output.print_json(results)
     if ran and wish.verb == "applied":
-        for label in sorted(empty):
-            output.say(f"warning: {label} was applied, and has no statement")
-        if names := ", ".join(str(name) for (name,) in connection.execute(query)):
-            remedy = "ALTER TABLE … ENABLE ROW LEVEL SECURITY, or REVOKE ALL … FROM anon"
-            output.say(
-                f"warning: anyone can reach {names}, as the role anon may and row level security is off; {remedy}"
-            )
+        _warn(connection, sessions[0].ledger.sql("open_tables"), empty)
     idle = len(sessions) - len(ran | set(failed))
     if many and ran | set(failed):
         numbers = {wish.verb: len(ran), "failed": len(failed), "with nothing to do": idle}
