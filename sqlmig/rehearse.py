@@ -103,7 +103,9 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     finally:
         rollback(connection)
     with connection.transaction():
-        connection.execute("SET LOCAL row_security = off")  # rows that are not seen are lost as well
+        # Rows that are not seen are lost as well; and somebody else may hold the table by now.
+        patience = f"SET LOCAL row_security = off; SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)}"
+        connection.execute(patience.encode())
         for one, what, name in lost:
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()
             one.losses |= {what: int(str(rows))} if rows or not what.startswith("all rows of ") else {}
