@@ -54,6 +54,7 @@ psql: $(READY) ## Open the database in psql
 
 docs: $(READY) ## Write sql/README.md, the page about the schema
 	@rm -rf .cache/docs && mkdir -p .cache
+	@DATABASE_URL=embedded:.cache/docs $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES"
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
 	@{ echo '<!-- Written by make docs. -->'; echo; \
 	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs; } > .cache/page.md

