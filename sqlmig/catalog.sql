@@ -1,5 +1,5 @@
 -- Everything that a migration can make or change in this database, but what belongs to PostgreSQL or an extension:
--- a row an object with its kind, its name and its properties.
+-- a row an object with its kind, its name, its properties and its schema, where it is in one.
 
 WITH
 owned AS (  -- what an extension brought along
@@ -11,22 +11,22 @@ schemas AS (
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_namespace'::regclass AND objid = oid)
 ),
 relations AS (
-    SELECT c.*, format('%I.%I', nspname, relname) AS name FROM pg_class c JOIN schemas s ON s.oid = relnamespace
+    SELECT c.*, nspname, format('%I.%I', nspname, relname) AS name FROM pg_class c JOIN schemas s ON s.oid = relnamespace
     WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_class'::regclass AND objid = c.oid)
 ),
 functions AS (
-    SELECT p.*, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS name
+    SELECT p.*, nspname, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS name
     FROM pg_proc p JOIN schemas s ON s.oid = pronamespace
     WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
 ),
 types AS (  -- not the types of tables, nor of arrays
-    SELECT t.*, format('%I.%I', nspname, typname) AS name FROM pg_type t JOIN schemas s ON s.oid = typnamespace
+    SELECT t.*, nspname, format('%I.%I', nspname, typname) AS name FROM pg_type t JOIN schemas s ON s.oid = typnamespace
     WHERE typtype IN ('e', 'd', 'r', 'b') AND typelem = 0
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
 )
 SELECT 'schema' AS kind, nspname::text AS name, jsonb_build_object(
     'owner', nspowner::regrole, 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) a),
-    'comment', obj_description(oid, 'pg_namespace')) AS properties
+    'comment', obj_description(oid, 'pg_namespace')) AS properties, nspname::text AS schema
 FROM schemas
 UNION ALL
 SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
@@ -44,31 +44,31 @@ SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'v
     'foreign keys off', (SELECT array_agg(DISTINCT conname::text) FROM pg_trigger JOIN pg_constraint con ON con.oid = tgconstraint
         WHERE tgrelid = relations.oid AND tgisinternal AND tgenabled <> 'O'),
     'partition bound', pg_get_expr(relpartbound, oid), 'partition key', CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END,
-    'definition', CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END)
+    'definition', CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END), nspname
 FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
 UNION ALL
 SELECT 'column', format('%s.%I', name, attname), jsonb_build_object(
     'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
     'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', (SELECT array_agg(o ORDER BY o) FROM unnest(attfdwoptions) o),
-    'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum))
+    'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum)), nspname
 FROM pg_attribute JOIN relations r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
 UNION ALL
 SELECT 'sequence settings of', name, to_jsonb(s) - 'seqrelid' || jsonb_build_object('owned by', (
     SELECT format('%s.%s', refobjid::regclass, refobjsubid) FROM pg_depend
-    WHERE classid = 'pg_class'::regclass AND objid = seqrelid AND deptype IN ('a', 'i') AND refobjsubid > 0))
+    WHERE classid = 'pg_class'::regclass AND objid = seqrelid AND deptype IN ('a', 'i') AND refobjsubid > 0)), nspname
 FROM pg_sequence s JOIN relations ON relations.oid = seqrelid
 UNION ALL
 SELECT 'constraint', format('%s.%I', coalesce(r.name, t.name), conname), jsonb_build_object(
-    'definition', pg_get_constraintdef(con.oid), 'comment', obj_description(con.oid, 'pg_constraint'))
+    'definition', pg_get_constraintdef(con.oid), 'comment', obj_description(con.oid, 'pg_constraint')), coalesce(r.nspname, t.nspname)
 FROM pg_constraint con LEFT JOIN relations r ON r.oid = conrelid LEFT JOIN types t ON t.oid = contypid
 WHERE contype NOT IN ('t', 'n') AND coalesce(r.oid, t.oid) IS NOT NULL
 UNION ALL
 SELECT 'index', r.name, jsonb_build_object(
     'definition', pg_get_indexdef(indexrelid), 'valid', indisvalid, 'clustered', indisclustered, 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o),
     'replica identity', indisreplident, 'comment', obj_description(indexrelid, 'pg_class'),
-    'statistics', (SELECT array_agg(nullif(attstattarget::int, -1) ORDER BY attnum) FROM pg_attribute WHERE attrelid = indexrelid))
+    'statistics', (SELECT array_agg(nullif(attstattarget::int, -1) ORDER BY attnum) FROM pg_attribute WHERE attrelid = indexrelid)), nspname
 FROM pg_index JOIN relations r ON r.oid = indexrelid
 UNION ALL
 SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, name, jsonb_build_object(
@@ -76,16 +76,16 @@ SELECT CASE prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'fu
     'definition', CASE WHEN prokind = 'a' THEN (SELECT (to_jsonb(a) || jsonb_build_object('aggtranstype', aggtranstype::regtype,
         'aggmtranstype', aggmtranstype::regtype, 'aggsortop', aggsortop::regoperator))::text FROM pg_aggregate a WHERE aggfnoid = functions.oid)
         ELSE pg_get_functiondef(oid) END,
-    'comment', obj_description(oid, 'pg_proc'))
+    'comment', obj_description(oid, 'pg_proc')), nspname
 FROM functions
 UNION ALL
 SELECT 'trigger', format('%s.%I', name, tgname), jsonb_build_object(
-    'definition', pg_get_triggerdef(t.oid), 'enabled', tgenabled, 'comment', obj_description(t.oid, 'pg_trigger'))
+    'definition', pg_get_triggerdef(t.oid), 'enabled', tgenabled, 'comment', obj_description(t.oid, 'pg_trigger')), nspname
 FROM pg_trigger t JOIN relations r ON r.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
 SELECT 'event trigger', evtname, jsonb_build_object(
     'owner', evtowner::regrole, 'event', evtevent, 'function', evtfoid::regprocedure, 'enabled', evtenabled, 'tags', evttags,
-    'comment', obj_description(oid, 'pg_event_trigger'))
+    'comment', obj_description(oid, 'pg_event_trigger')), NULL
 FROM pg_event_trigger
 UNION ALL
 SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, name, jsonb_build_object(
@@ -94,26 +94,26 @@ SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END,
     'type', CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod) END, 'not null', typnotnull,
     'default', typdefault, 'collation', nullif(typcollation, 0)::regcollation,
     'subtype', (SELECT rngsubtype::regtype FROM pg_range WHERE rngtypid = types.oid),
-    'comment', obj_description(oid, 'pg_type'))
+    'comment', obj_description(oid, 'pg_type')), nspname
 FROM types
 UNION ALL
 SELECT 'rule', format('%s.%I', name, rulename), jsonb_build_object(
-    'definition', pg_get_ruledef(w.oid), 'enabled', ev_enabled, 'comment', obj_description(w.oid, 'pg_rewrite'))
+    'definition', pg_get_ruledef(w.oid), 'enabled', ev_enabled, 'comment', obj_description(w.oid, 'pg_rewrite')), nspname
 FROM pg_rewrite w JOIN relations r ON r.oid = ev_class WHERE rulename <> '_RETURN'
 UNION ALL
 SELECT 'policy', format('%s.%I', name, polname), jsonb_build_object(
     'command', polcmd, 'permissive', polpermissive, 'roles', (SELECT array_agg(x::regrole::text ORDER BY x::regrole::text) FROM unnest(polroles) x),
     'using', pg_get_expr(polqual, polrelid), 'with check', pg_get_expr(polwithcheck, polrelid),
-    'comment', obj_description(p.oid, 'pg_policy'))
+    'comment', obj_description(p.oid, 'pg_policy')), nspname
 FROM pg_policy p JOIN relations r ON r.oid = polrelid
 UNION ALL
 SELECT 'extension', extname, jsonb_build_object(
     'version', extversion, 'schema', extnamespace::regnamespace, 'owner', extowner::regrole,
-    'comment', obj_description(oid, 'pg_extension'))
+    'comment', obj_description(oid, 'pg_extension')), NULL
 FROM pg_extension
 UNION ALL
 SELECT 'default privileges', format('of %s in %s on %s', defaclrole::regrole, coalesce(nullif(defaclnamespace, 0)::regnamespace::text, 'all'),
-    defaclobjtype), jsonb_build_object('grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(defaclacl) a))
+    defaclobjtype), jsonb_build_object('grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(defaclacl) a)), NULL
 FROM pg_default_acl
 UNION ALL
 SELECT 'publication', pubname, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_object(
@@ -121,16 +121,16 @@ SELECT 'publication', pubname, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_o
     'tables', (SELECT array_agg(format('%s %s %s', prrelid::regclass, (SELECT array_agg(attname ORDER BY attname)
             FROM pg_attribute WHERE attrelid = prrelid AND attnum = ANY (prattrs::int2[])), pg_get_expr(prqual, prrelid)) ORDER BY prrelid::regclass::text)
         FROM pg_publication_rel WHERE prpubid = p.oid),
-    'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY pnnspid::regnamespace::text) FROM pg_publication_namespace WHERE pnpubid = p.oid))
+    'schemas', (SELECT array_agg(pnnspid::regnamespace::text ORDER BY pnnspid::regnamespace::text) FROM pg_publication_namespace WHERE pnpubid = p.oid)), NULL
 FROM pg_publication p
 UNION ALL
 SELECT 'statistics', format('%I.%I', s.nspname, stxname), jsonb_build_object(
-    'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext'))
+    'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext')), nspname
 FROM pg_statistic_ext x JOIN schemas s ON s.oid = stxnamespace
 UNION ALL
-SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), jsonb_build_object('comment', comment, 'details', details)
+SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), jsonb_build_object('comment', comment, 'details', details), schema
 FROM (
-    SELECT pg_describe_object(o.class, o.oid, 0) AS described, (SELECT description FROM pg_description d
+    SELECT pg_describe_object(o.class, o.oid, 0) AS described, (pg_identify_object(o.class, o.oid, 0)).schema, (SELECT description FROM pg_description d
         WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment,
         CASE o.class
             WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
@@ -156,8 +156,8 @@ FROM (
 ) others
 UNION ALL
 SELECT 'user mapping', format('%I on %I', usename, srvname), jsonb_build_object(
-    'options', (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) o)) FROM pg_user_mappings
+    'options', (SELECT array_agg(o ORDER BY o) FROM unnest(umoptions) o)), NULL FROM pg_user_mappings
 UNION ALL
 SELECT 'settings of', coalesce(nullif(setrole, 0)::regrole::text, 'all roles'),
-    jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v))
+    jsonb_build_object('values', (SELECT array_agg(v ORDER BY v) FROM unnest(setconfig) v)), NULL
 FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())

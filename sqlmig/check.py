@@ -1,6 +1,4 @@
-"""Proving a directory: for each version up, down, the catalog as before, and up again, on a scratch database."""
-
-from __future__ import annotations
+"""On a scratch database: whether each down file undoes its up file, and whether a database is what its files make."""
 
 import json
 import os
@@ -19,11 +17,14 @@ from sqlmig.database import Connection, connected, parameters, rollback, rows_of
 from sqlmig.envelope import envelope, ours
 from sqlmig.errors import SqlmigError
 from sqlmig.files import Migration
-from sqlmig.ledger import Ledger, quoted
+from sqlmig.ledger import Ledger, literal
 from sqlmig.run import send_each
 from sqlmig.scan import Script, load
+from sqlmig.session import Session
 
-_CATALOG = Path(__file__).with_name("catalog.sql").read_text(encoding="utf-8")
+_CATALOG, _LIKENESS = (
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("catalog.sql", "scratch.sql")
+)
 # Were no row written since, and none removed, then nothing differs: far cheaper than to compare. A view tells less.
 _NEW = "count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid))::text"
 _TRACES = " UNION ALL ".join(
@@ -38,12 +39,9 @@ Catalog = dict[tuple[str, str], dict[str, Any]]
 
 
 @dataclass
-class Finding:
-    """What the check found of a version."""
+class Difference:
+    """What one catalog has beside another, what it lacks, and what differs; and notes, which count as no difference."""
 
-    version: int
-    label: str
-    result: Result = "ok"
     left: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -51,45 +49,83 @@ class Finding:
 
     @property
     def differs(self) -> bool:
-        """Whether the catalog is not as before."""
+        """Whether there is one."""
         return bool(self.left or self.lost or self.changed)
+
+
+@dataclass
+class Finding(Difference):
+    """What the check found of a version."""
+
+    version: int = 0
+    label: str = ""
+    result: Result = "ok"
 
 
 @contextmanager
 def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Connection]:
-    """Yield a connection to a database made for the check and dropped after it, whatever happens.
-
-    Raises SqlmigError where the role may not create databases. The database that the URL names is not touched.
-    """
-    name = f"sqlmig_check_{os.getpid()}_{secrets.token_hex(4)}"
-    schema = quoted(ledger.schema)
+    """Yield a connection to a new database that does to objects what the URL's does; drop it, whatever happens."""
+    name = f"sqlmig_scratch_{os.getpid()}_{secrets.token_hex(4)}"
     with connected(url, say) as outside:
         try:
             outside.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.errors.InsufficientPrivilege:
-            remedy = "give the role CREATEDB, or name another role"
-            raise SqlmigError(f"the check needs a scratch database: {remedy}") from None
+            raise SqlmigError("a scratch database is needed: give the role CREATEDB, or name another role") from None
         try:
+            query = _LIKENESS.format(name=name, schema_name=literal(ledger.schema))
+            likeness: list[Any] = outside.execute(query.encode()).fetchall()
             if ledger.named:
-                outside.execute(f"ALTER DATABASE {name} SET search_path = {schema}, public".encode())
+                outside.execute(ledger.sql("path_first", local=False).encode())
+                likeness.append((False, f"ALTER DATABASE {name} SET search_path FROM CURRENT"))
+            send(outside, ";".join(statement for within, statement in likeness if not within).encode())
             with connected(make_conninfo("", **parameters(url) | {"dbname": name}), lambda _: None) as inside:
-                if ledger.named:
-                    inside.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+                made = ledger.sql("schema") if ledger.named else ""
+                send(inside, ";".join([made, *(statement for within, statement in likeness if within)]).encode())
                 yield inside
         finally:
             outside.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def check(connection: Connection, migrations: Sequence[Migration]) -> Iterator[Finding]:
-    """Try each version on the scratch database, and yield what was found of it."""
+def check(connection: Connection, migrations: Sequence[Migration], start: int = 0) -> Iterator[Finding]:
+    """Try each version on the scratch database, and yield what was found of it; those before the start only run."""
     for migration in migrations:
-        finding = Finding(migration.version, migration.label)
+        finding = Finding(version=migration.version, label=migration.label)
+        if migration.version < start:
+            _run(connection, load(migration.up))
+            continue
         try:
             _try(connection, migration, finding)
         except SqlmigError as error:
             finding.result = "failed"
             finding.notes.append(str(error))
         yield finding
+
+
+def drift(session: Session, url: str) -> Difference:
+    """Return how the database differs from what its applied files make, where they make something."""
+    rows = [row for row in session.rows() if row.applied]
+    if wrong := ", ".join(f"{row.label} is {row.state}" for row in rows if row.state != "applied"):
+        raise SqlmigError(f"nothing can be compared: {wrong}; restore the file, or see `sqlmig repair`")
+    with scratch(url, session.ledger, session.say) as connection, session.watch(session, "the scratch database"):
+        connection.tick = session.connection.tick
+        send(connection, session.ledger.definition().encode())
+        before = snapshot(connection)
+        for row in rows:
+            _run(connection, session.script(row.migration.up if row.migration else Path()))
+        made = {key: properties for key, properties in snapshot(connection).items() if key not in before}
+        schemas = ", ".join(literal(one["within"]) for one in made.values() if one["within"]) or "NULL"
+        catalogs = list[Catalog]()
+        for one in (connection, session.connection):
+            # Names are written by the search path.
+            one.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog")
+            found = snapshot(one, f"WHERE schema IN ({schemas}) OR schema IS NULL")
+            rollback(one)
+            catalogs.append({k: v for k, v in found.items() if k in made or (v["within"] and k[0] != "schema")})
+    if session.read():
+        raise SqlmigError("the ledger has changed meanwhile; run it again")
+    difference = Difference()
+    compare(catalogs[0], catalogs[1], difference)
+    return difference
 
 
 def _try(connection: Connection, migration: Migration, finding: Finding) -> None:
@@ -153,12 +189,14 @@ def _run(connection: Connection, script: Script) -> None:
             connection.execute("DISCARD ALL")
 
 
-def snapshot(connection: Connection) -> Catalog:
-    """Return everything that a migration can make, by kind and name."""
-    return {(kind, name): properties for kind, name, properties in connection.execute(_CATALOG).fetchall()}  # type: ignore[misc]
+def snapshot(connection: Connection, where: str = "") -> Catalog:
+    """Return everything that a migration can make, by kind and name, with the schema that it is within."""
+    query = f"SELECT kind, name, properties || jsonb_build_object('within', schema) FROM ({_CATALOG}) AS object {where}"
+    rows: list[Any] = connection.execute(query.encode()).fetchall()
+    return {(kind, name): properties for kind, name, properties in rows}
 
 
-def compare(before: Catalog, after: Catalog, finding: Finding) -> None:
+def compare(before: Catalog, after: Catalog, finding: Difference) -> None:
     """Write into the finding what differs."""
     finding.left = [" ".join(key) for key in after if key not in before]
     finding.lost = [" ".join(key) for key in before if key not in after]

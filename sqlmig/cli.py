@@ -1,7 +1,5 @@
 """The command line: words in, words out. A command imports what it needs, and no more."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -14,16 +12,17 @@ import click
 import sqlmig
 from sqlmig import files, options, output, plan
 from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.files import Migration
 from sqlmig.options import epilog
 from sqlmig.plan import Wish
-from sqlmig.session import Session, Settings, located, opened
+from sqlmig.session import Settings, located, opened
 
 _FIRST = ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=epilog(_FIRST, "it failed"))
 @click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
-@options.shared
+@options.added(*options.shared)
 @click.pass_context
 def group(context: click.Context) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
@@ -32,9 +31,8 @@ def group(context: click.Context) -> None:
 
 def _command(*examples: str, fails: str = "it failed") -> Callable[[options.Function], click.Command]:
     """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
-    return lambda function: group.command(epilog=epilog(examples, fails))(
-        options.shared(click.pass_obj(function), hidden=True)
-    )
+    add = options.added(group.command(epilog=epilog(examples, fails)), *options.hidden)
+    return lambda function: add(click.pass_obj(function))
 
 
 def _exclusive(**options: int | bool | None) -> None:
@@ -44,42 +42,30 @@ def _exclusive(**options: int | bool | None) -> None:
 
 
 @_command("sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused")
-@options.to
-@options.steps
+@options.added(options.to, options.steps)
 @options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
-@options.dry_run
-@options.json
-@options.locks
-def up(
-    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool, dry_run: bool, as_json: bool
-) -> int:
+@options.added(options.dry_run, options.json, *options.locks)
+def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
-    wish = Wish("applied", lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order))
     from sqlmig.work import do
 
-    return do(settings, wish, dry_run=dry_run, as_json=as_json)
+    choose = lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order)  # noqa: E731
+    return do(settings, Wish("applied", choose))
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
 @options.option("--to", type=options.number, metavar="V", help="Revert what is newer than V; 0 reverts all.")
 @options.steps
 @options.option("--all", "all_", is_flag=True, help="Revert all.")
-@options.dry_run
-@options.yes
-@options.json
-@options.locks
-def down(
-    settings: Settings, to: int | None, steps: int | None, *, all_: bool, dry_run: bool, yes: bool, as_json: bool
-) -> int:
+@options.added(options.dry_run, options.yes, options.json, *options.locks)
+def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
-    count = 1 if to is None and steps is None and not all_ else steps
-    wish = Wish("reverted", lambda rows, done: plan.down(rows, to, count, done=done))
-    asks = sys.stdin is not None and sys.stdin.isatty() and not yes
     from sqlmig.work import do
 
-    return do(settings, wish, dry_run=dry_run, as_json=as_json, asks=asks)
+    count = 1 if to is None and steps is None and not all_ else steps
+    return do(settings, Wish("reverted", lambda rows, done: plan.down(rows, to, count, done=done)))
 
 
 _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
@@ -88,17 +74,18 @@ _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
 @_command("sqlmig status", "sqlmig status --json", _TOLD, fails="it failed, or --exit-code and not all is applied")
 @options.json
 @options.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
-def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
+def status(settings: Settings, *, exit_code: bool) -> int:
     """Show each version and its state. It writes nothing.
 
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
+    settings.reads = True
     with opened(settings, output.say, output.watch) as sessions:
         rows = [session.rows() for session in sessions if not session.problem]
         failed = [session for session in sessions if session.problem]
     for session in failed:
         session.say(f"{output.coloured('error')}: {session.problem}")
-    if as_json:
+    if settings.as_json:
         schema = ["schema"] if settings.many else []
         output.print_json(chain(*rows), *schema, "version", "name", "state", "applied_at")
     elif settings.many:
@@ -112,33 +99,71 @@ def status(settings: Settings, *, as_json: bool, exit_code: bool) -> int:
 @click.argument("name")
 def new(settings: Settings, name: str) -> None:
     """Write the next pair of files."""
+    there = settings.directory.exists()
     for path in files.create(settings.directory, name):
         click.echo(path)
+    if not there:
+        output.say(f"made the directory {settings.directory}")
 
 
-@_command("sqlmig check", "sqlmig -d embedded:./data check --json", fails="one is broken, failed or has no down file")
+@_command("sqlmig check", "sqlmig check --from 12 --json", fails="one is broken, failed or has no down file")
+@options.option("--from", "start", type=options.number, metavar="V", help="Only run what is before this version.")
 @options.json
-def check(settings: Settings, *, as_json: bool) -> int:
+def check(settings: Settings, start: int | None) -> int:
     """Prove that each down file undoes its up file.
 
-    On a scratch database of the server, which it makes and drops: the role needs CREATEDB.
+    On a scratch database of the server, which it makes and drops: the role needs CREATEDB. With --schema, the files run
+    in a schema of that name there.
     """
     from sqlmig.check import check, scratch
 
-    migrations = files.find(settings.directory)
+    migrations = _known(files.find(settings.directory), settings, start)
     with located(settings) as url, scratch(url, settings.ledger, output.say) as connection:
-        trials = check(connection, migrations)
+        trials = check(connection, migrations, start or 0)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
         with bar if output.on_terminal() else nullcontext(trials) as each:
             findings = list(each)
-    if as_json:
+    if settings.as_json:
         output.print_json(findings, "version", "result", "left", "lost", "changed", "notes")
-    for finding in [] if as_json else findings:
+    for finding in [] if settings.as_json else findings:
         click.echo(f"{output.coloured(finding.result)}{'':{12 - len(finding.result)}}  {finding.label}")
         for field in ("left", "lost", "changed", "notes"):
             for line in filter(None, getattr(finding, field)):
                 click.echo(f"              {field.removesuffix('s')}: {line}".replace("\n", "\n              "))
     return int(any(finding.result not in ("ok", "irreversible") for finding in findings))
+
+
+@_command("sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed")
+@options.json
+def drift(settings: Settings) -> int:
+    """Name what somebody changed by hand: what is extra, missing or changed.
+
+    Compares the database with what its applied files make on a scratch database of the server, which it makes and drops
+    (the role needs CREATEDB), in the schemas that they make something in; with --schema, in that one. It writes nothing
+    in the database itself.
+    """
+    from sqlmig.check import drift
+
+    settings.reads, _ = True, settings.ledger  # which is one alone
+    with opened(settings, output.say, output.watch) as (session,), located(settings) as url:
+        found = drift(session, url)
+    states = {"extra": found.left, "missing": found.lost, "changed": found.changed, "note": found.notes}
+    lines = [{"state": state, "object": line} for state, lines in states.items() for line in lines]
+    if settings.as_json:
+        output.print_json(lines)
+    for line in [] if settings.as_json else lines:
+        click.echo(f"{output.coloured(line['state'])}  {line['object']}")
+    if not settings.as_json and not found.differs:
+        click.echo("nothing differs")
+    return int(found.differs)
+
+
+def _known(migrations: list[Migration], settings: Settings, *versions: int | None) -> list[Migration]:
+    """Return the migrations; raise UsageError for a version that none of them has."""
+    for version in versions:
+        if version is not None and version not in {m.version for m in migrations}:
+            raise UsageError(f"there is no version {version} in {settings.directory}")
+    return migrations
 
 
 _PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig script --from 9 --down")
@@ -155,10 +180,7 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
     """
     from sqlmig.script import script
 
-    migrations = files.find(settings.directory)
-    for version in (start, to):
-        if version is not None and version not in {m.version for m in migrations}:
-            raise UsageError(f"there is no version {version} in {settings.directory}")
+    migrations = _known(files.find(settings.directory), settings, start, to)
     chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
     if not chosen:
         raise UsageError("--from is beyond --to")
@@ -170,49 +192,37 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
     from sqlmig.run import stamp
-    from sqlmig.work import each, told
+    from sqlmig.work import each, listed, told
 
     if set("*?") & set("".join(settings.schemas)):
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
-
-    def tell(session: Session, lines: list[str]) -> None:
-        for line in lines:
-            click.echo(f"{session.ledger.schema}: {line}" if settings.many else line)
-
     with opened(settings, output.say, output.watch) as sessions:
-        failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], tell)
+        failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], listed)
         return told(failed, sessions)
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
 @click.argument("versions", nargs=-1, type=options.number, metavar="[V]...")
 @options.yes
-def repair(settings: Settings, versions: tuple[int, ...], *, yes: bool) -> int:
+def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     """Bring the ledger in line with files edited, renumbered or removed on purpose.
 
     A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
     touched; what a missing version made stays.
     """
     from sqlmig.run import repair
-    from sqlmig.work import each, told
-
-    def tell(session: Session, lines: list[str], before: str = "") -> None:
-        for line in lines:
-            click.echo(f"{session.ledger.schema}: {before}{line}" if settings.many else before + line)
+    from sqlmig.work import each, listed, told
 
     with opened(settings, output.say, output.watch) as sessions:
-        todo = {session.ledger.schema: repair(session, versions, dry_run=True) for session in sessions}
-        mended = [session for session in sessions if todo[session.ledger.schema]]
-        if not mended:
+        todo = [(session, lines) for session in sessions if (lines := repair(session, versions, dry_run=True))]
+        for session, lines in todo if settings.asks else ():
+            listed(session, [f"would {line}" for line in lines])
+        if todo and settings.asks and not output.agreed("Repair?", "nothing was changed"):
+            return 1
+        if not todo:
             click.echo("nothing to do")
-            return 0
-        if sys.stdin is not None and sys.stdin.isatty() and not yes:
-            for session in mended:
-                tell(session, todo[session.ledger.schema], "would ")
-            if not click.confirm("Repair?", err=True):
-                output.say("nothing was changed")
-                return 1
-        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), tell), sessions)
+        mended = [session for session, _ in todo]
+        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), listed), sessions)
 
 
 @_command("sqlmig docs > schema.md")
@@ -224,6 +234,7 @@ def docs(settings: Settings) -> None:
     from sqlmig.database import connected
     from sqlmig.docs import page
 
+    settings.reads = True
     with located(settings) as url, connected(url, output.say) as connection:
         click.echo(page(connection, settings.ledger.schema if settings.ledger.named else ""), nl=False)
 

@@ -1,7 +1,5 @@
 """A connection to the server, and messages sent to it as they are written."""
 
-from __future__ import annotations
-
 import re
 import select
 import time
@@ -20,6 +18,11 @@ if TYPE_CHECKING:
     from sqlmig.envelope import Part, Piece
 
 LARGEST = 1 << 20  # bytes of a message; a longer file takes several: less memory here, and far less on the server
+# What other libraries' URLs have: a scheme, or a parameter, and so nothing secret.
+_FOREIGN = re.compile(
+    r"^(?:jdbc:|\w+\+\w+:)|(?<=[?&])(?:schema|pgbouncer|connection_limit|pool_timeout|socket_timeout"
+    r"|statement_cache_size|sslaccept|sslidentity|currentSchema|prepareThreshold)(?==)"
+)
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
@@ -61,30 +64,29 @@ class Refused(SqlmigError):
     part: of an envelope, in which it happened. before: the results of the message's statements that had been done.
     """
 
-    def __init__(self, error: psycopg.Error, before: list[PGresult], part: Part = "other", words: str = "") -> None:
+    def __init__(self, error: psycopg.Error, before: list[PGresult], part: "Part" = "other", words: str = "") -> None:
         """Keep what decides how it goes on."""
         super().__init__(words or said(error.diag))
         self.error, self.before, self.part = error, before, part
 
 
 def parameters(url: str) -> dict[str, str]:
-    """Return what a connection URL or string says, without what libpq adds from the environment.
-
-    Raises UsageError; its message repeats nothing of the URL, which may hold a password anywhere.
-    """
+    """Return what a connection URL says alone. UsageError repeats nothing of it: a password may be anywhere."""
     problem = "the database URL cannot be read (it is not repeated here, as it may hold a password)"
     remedy = "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX"
+    # An @ or / in the password moves a part of it into another field, which libpq's messages then show.
+    moved = re.match(r"postgres(?:ql)?://(?:[^?@]*@[^?@]*|[^?@/]*/[^?@]*)@", url)
     try:
         url.encode()
         found = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
+        if not moved and (found.get("port", "").replace(",", "") or "0").isdecimal():
+            return found
     except (psycopg.Error, UnicodeEncodeError):
-        raise UsageError(f"{problem}; {remedy}") from None
-    # An @ or / in the password moves a part of it into another field, which libpq's messages then show.
-    authority = (re.match(r"(?:postgres(?:ql)?://([^?]*))?", url) or [""])[1] or ""
-    ports = found.get("port", "0").replace(",", "") or "0"
-    if "@" in authority.partition("@")[2] or "@" in authority.partition("/")[2] or not ports.isdecimal():
-        raise UsageError(f"{problem}; {remedy}")
-    return found
+        if foreign := _FOREIGN.search(url):
+            problem = f"the database URL cannot be read: “{foreign[0]}” is another library's"
+            remedy = "begin it with postgresql://" if foreign[0].endswith(":") else "take it out"
+            remedy += "; --schema names a schema" if "chema" in foreign[0] else ""
+    raise UsageError(f"{problem}; {remedy}")
 
 
 def in_environment(url: str) -> dict[str, str]:
@@ -97,16 +99,13 @@ def in_environment(url: str) -> dict[str, str]:
 def connected(
     url: str, say: Callable[[str], None], name: str | None = None, largest: int = LARGEST
 ) -> Iterator[Connection]:
-    """Yield a connection in autocommit mode, whose notices are said; ``name`` is its application name.
-
-    Raises UsageError for an URL that cannot be read, SqlmigError when connecting or a query fails.
-    """
+    """Yield a connection in autocommit mode under a name; raise SqlmigError when it or a query fails."""
     given = parameters(url)
     patience = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6"}
     fixed = {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
+    options: dict[str, Any] = patience | given | fixed | ({"application_name": name} if name else {})
     try:
-        options = patience | given | fixed | ({"application_name": name} if name else {})
-        connection = Connection.connect(**options, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        connection = Connection.connect(**options, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise SqlmigError(f"cannot connect: {without_password(str(error).strip(), given)}") from None
     connection.say, connection.largest = say, largest
@@ -135,10 +134,7 @@ def without_password(text: str, given: dict[str, str]) -> str:
 
 
 def send(connection: Connection, message: bytes) -> list[PGresult]:
-    """Send statements as one simple-protocol message and return a result for each.
-
-    Raises Refused for the server's error, psycopg.OperationalError when the connection is lost.
-    """
+    """Send statements as one message of the simple protocol, and return a result for each; raise Refused."""
     connection.pgconn.send_query(message)
     results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
     for done, result in enumerate(results):
@@ -148,11 +144,8 @@ def send(connection: Connection, message: bytes) -> list[PGresult]:
     return results
 
 
-def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
-    """Send the pieces of one transaction, in one message where they fit, and return the last message's results.
-
-    Raises Refused, with the place in the file; psycopg.OperationalError when the connection is lost.
-    """
+def transmit(connection: Connection, pieces: Sequence["Piece"]) -> list[PGresult]:
+    """Send the pieces of a transaction, and return the last message's results; raise Refused, with the place."""
     from sqlmig.envelope import explained, joined, messages  # here, as a question needs no lexer
 
     file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()

@@ -19,10 +19,7 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
 
 
 def page(connection: Connection, schema: str) -> str:
-    """Return the page about a schema, else about the first on the search path.
-
-    The same schema gives the same page, whoever asks. Raises UsageError where there is no such schema.
-    """
+    """Return the page about a schema, else about the first on the search path: the same whoever asks."""
     path = f"SET LOCAL search_path = {quoted(schema)};" if schema else ""
     connection.execute((_SETTINGS + path).encode())
     ((found,),) = connection.execute("SELECT current_schema()").fetchall()

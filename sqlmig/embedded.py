@@ -3,8 +3,6 @@
 ``python -m sqlmig.embedded CMD…`` runs a command (psql, say) with PG* set for the database in DATABASE_URL.
 """
 
-from __future__ import annotations
-
 import fcntl
 import glob
 import importlib.util
@@ -20,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 from urllib.parse import quote
 
 from sqlmig.database import in_environment
@@ -39,10 +37,7 @@ _PATIENCE = 60.0
 
 
 def programs(major: str = "") -> Path:
-    """Return the directory of a PostgreSQL server's programs, of one major version where one is given.
-
-    Looked for in SQLMIG_PG_BIN, the wheels, PATH and the distributions' places. Raises SqlmigError for none.
-    """
+    """Return the directory of a server's programs (of a major version): SQLMIG_PG_BIN, a wheel, or as installed."""
     for directory in _candidates():
         postgres = directory / "postgres"
         if postgres.is_file() and (directory / "initdb").is_file():
@@ -66,66 +61,33 @@ def _candidates() -> Iterator[Path]:
 
 
 @contextmanager
-def server(path: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def server(path: Path, settings: Mapping[str, str] | None = None, *, make: bool = True) -> Iterator[str]:
     """Yield the URL of a server on the data directory; make the directory when missing, stop the server after.
 
     Any number of commands may use one directory; two locks (flock) order them. The directory's is the owner's, who
     starts the server and stops it: held from before the start to after the stop. PG_VERSION's is held shared by each
-    other command while it uses the server, and by the owner alone while it starts or stops it.
+    other command while it uses the server, and by the owner alone while it stops it, or one that was left there.
     Raises SqlmigError when it cannot be had.
     """
     path = path.absolute()
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if not (path / "PG_VERSION").exists():
+            if not make:
+                raise SqlmigError(f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one")
             _make(path)
         with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as owner:
             if owner:
-                with _unused(path):
-                    process, sockets = _start(path, settings or {})
-                try:
-                    yield _url(sockets)
-                finally:
-                    with _unused(path):
-                        _stop(process, sockets)
+                with _started(path, settings or {}) as url:
+                    yield url
                 return
         with _locked(path / "PG_VERSION", fcntl.LOCK_SH):
-            running = _postmaster(path)
-            if running and running.ready and str(path) in _command(running.pid):
-                yield _url(running.sockets)
+            pid, sockets, ready = _postmaster(path)
+            if ready and str(path) in _command(pid):
+                yield _url(sockets)
                 return
         time.sleep(0.05)
     raise SqlmigError(f"{path}: another command holds this data directory, but its server does not answer")
-
-
-@contextmanager
-def _unused(path: Path) -> Iterator[None]:
-    """Hold the server alone, once no other command uses it."""
-    with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-        if not alone:
-            print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
-        with nullcontext() if alone else _locked(path / "PG_VERSION", fcntl.LOCK_EX):
-            yield
-
-
-class _Postmaster(NamedTuple):
-    """What a server says of itself in postmaster.pid (src/include/utils/pidfile.h)."""
-
-    pid: int
-    sockets: str
-    ready: bool
-
-
-def _postmaster(path: Path) -> _Postmaster | None:
-    try:
-        lines = (path / "postmaster.pid").read_text().splitlines()
-        return _Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _url(sockets: str) -> str:
-    return f"postgresql://postgres@/postgres?host={quote(sockets, safe='')}&port=5432"
 
 
 @contextmanager
@@ -143,8 +105,19 @@ def _locked(path: Path, mode: int) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextmanager
+def _unused(path: Path) -> Iterator[None]:
+    """Hold the server alone, once no other command uses it."""
+    with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        if not alone:
+            print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
+        with nullcontext() if alone else _locked(path / "PG_VERSION", fcntl.LOCK_EX):
+            yield
+
+
 def _make(path: Path) -> None:
     """Make a data directory, beside its place at first: an interrupted initdb leaves nothing that looks finished."""
+    new = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent, fcntl.LOCK_EX):
@@ -152,18 +125,15 @@ def _make(path: Path) -> None:
                 return
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise SqlmigError(f"{path}: not empty, and no PostgreSQL data directory; name another")
-            new = path.with_name(path.name + ".new")
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
             if os.geteuid() == 0:
                 nobody = pwd.getpwnam("nobody")
                 os.chown(new, nobody.pw_uid, nobody.pw_gid)
-            initdb = [str(programs() / "initdb"), "-D", str(new), *_INITDB.split()]
-            made = _popen(initdb, new, subprocess.PIPE)
-            output = made.communicate()[0]
+            made = _popen([str(programs() / "initdb"), "-D", str(new), *_INITDB.split()], new, subprocess.PIPE)
+            said = made.communicate()[0].decode(errors="replace").strip()
             if made.returncode:
                 shutil.rmtree(new, ignore_errors=True)
-                said = output.decode(errors="replace").strip()
                 lacks = "this root lacks the capabilities to run it as another user; run as an ordinary user"
                 why = f"PostgreSQL does not run as root, and {lacks}\n" if said.startswith("setpriv:") else ""
                 raise SqlmigError(f"{path}: initdb failed:\n{why}{said}")
@@ -172,46 +142,65 @@ def _make(path: Path) -> None:
         raise SqlmigError(f"{path}: cannot make a data directory there: {error.strerror}") from None
 
 
-def _start(path: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str]:
-    owner = path.stat().st_uid
+@contextmanager
+def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
+    """Start a server on the data directory, yield its URL, and stop it once no other command uses it."""
+    owner, log, deadline = path.stat().st_uid, path / "server.log", time.monotonic() + _PATIENCE
     if owner == 0 or os.geteuid() not in (0, owner):
         whose = "root, as which PostgreSQL does not run" if owner == 0 else "another user"
         raise SqlmigError(f"{path}: the data directory belongs to {whose}; name another, or change its owner")
     postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
-    _clear(path)
+    with _unused(path):
+        _clear(path)
     sockets = tempfile.mkdtemp(prefix=_SOCKETS.rpartition("/")[2], dir=_SOCKETS.rpartition("/")[0])
     os.chown(sockets, owner, -1)
     options = [f"--{name}={value}" for name, value in settings.items()]
-    log = path / "server.log"
-    command = [str(postgres), "-D", str(path), "-k", sockets, "--listen_addresses=", "--port=5432", *options]
     with log.open("wb") as output:
+        command = [str(postgres), "-D", str(path), "-k", sockets, "--listen_addresses=", "--port=5432", *options]
         process = _popen(command, path, output)
     try:
-        deadline = time.monotonic() + _PATIENCE
-        while not ((running := _postmaster(path)) and running.pid == process.pid and running.ready):
+        while _postmaster(path) != (process.pid, sockets, True):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SqlmigError(f"{path}: the server does not start:\n{log.read_text(errors='replace').strip()}")
             time.sleep(0.01)
-    except BaseException:
-        _stop(process, sockets)
-        raise
-    return process, sockets
+        yield _url(sockets)
+    finally:
+        with _unused(path):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGQUIT)
+                process.wait()
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _url(sockets: str) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(sockets, safe='')}&port=5432"
+
+
+def _postmaster(path: Path) -> tuple[int, str, bool]:
+    """Return a server's process, its sockets, and whether it is ready (src/include/utils/pidfile.h); 0 for none."""
+    try:
+        lines = (path / "postmaster.pid").read_text().splitlines()
+        return int(lines[0]), lines[4], lines[7].strip() == "ready"
+    except (OSError, IndexError, ValueError):
+        return 0, "", False
 
 
 def _clear(path: Path) -> None:
     """Stop the server that a killed command left on the data directory, and see to it that another can start."""
-    left = _postmaster(path)
+    left, sockets, _ = _postmaster(path)
     if not left:
         return
-    ours = left.sockets.startswith(_SOCKETS)
-    deadline = time.monotonic() + _PATIENCE
-    while "postgres" in (command := _command(left.pid)):
+    ours, deadline = sockets.startswith(_SOCKETS), time.monotonic() + _PATIENCE
+    while "postgres" in (command := _command(left)):
         if not ours or str(path) not in command or time.monotonic() > deadline:
-            raise SqlmigError(f"{path}: process {left.pid} serves this data directory; stop it, or use its URL")
-        os.kill(left.pid, signal.SIGINT)
+            raise SqlmigError(f"{path}: process {left} serves this data directory; stop it, or use its URL")
+        os.kill(left, signal.SIGINT)
         time.sleep(0.05)
     if ours:
-        shutil.rmtree(left.sockets, ignore_errors=True)
+        shutil.rmtree(sockets, ignore_errors=True)
     # Another process may have its number by now. PostgreSQL takes the number of its own parent for a stale one.
     with suppress(FileNotFoundError), (path / "postmaster.pid").open("r+") as file:
         rest = file.read().partition("\n")[2]
@@ -230,16 +219,6 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _stop(process: subprocess.Popen[bytes], sockets: str) -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)
-        process.wait()
-    shutil.rmtree(sockets, ignore_errors=True)
-
-
 def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a server program as the owner of the data directory, so that it ends when we do.
 
@@ -254,15 +233,11 @@ def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subproces
         owner, keep = path.stat(), "-all,+dac_override"
         become += [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
         become += [f"--inh-caps={keep}", f"--ambient-caps={keep}"]
+    # In a session of its own: else Ctrl-C reaches the server before we are done with it.
     return subprocess.Popen(
-        [*become, *command],
-        cwd="/",
-        env=environment | {"LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # else Ctrl-C reaches the server before we are done with it
-    )
+        [*become, *command], cwd="/", env=environment | {"LC_ALL": "C"}, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """One script as messages to the server: what stands around it, and where in its file an error is. No connection."""
 
-from __future__ import annotations
-
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +18,9 @@ RESET, _DEALLOCATE = Path(__file__).with_suffix(".sql").read_text(encoding="utf-
 SETTLE = "SET CONSTRAINTS ALL IMMEDIATE"
 _BETWEEN = b"\n;"  # a file need not end with a semicolon, and may end with a comment
 
-Part = Literal["file", "begin", "lock", "guard", "settings", "settle", "reset", "record", "commit", "other"]
+Part = Literal["file", "begin", "lock", "guard", "ledger", "settings", "settle", "reset", "record", "commit", "other"]
 _WHEN: dict[Part, str] = {
+    "ledger": "cannot create the ledger: ",
     "settle": "at its end, when deferred constraints are checked: ",
     "record": "when it was to be recorded: ",
     "commit": "at COMMIT: ",
@@ -109,7 +108,7 @@ def joined(message: Iterable[Piece]) -> bytes:
     return _BETWEEN.join([one.text for one in message])
 
 
-def explained(diag: Diagnostic, done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
+def explained(diag: "Diagnostic", done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
     """Return the part of a message at which the server stopped, and its words with the place in the file.
 
     done: how many statements of the message had been done. file: the one at work where the message begins.

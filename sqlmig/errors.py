@@ -1,7 +1,5 @@
 """What can go wrong, in words a person can act on."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,11 +23,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def said(diag: Diagnostic) -> str:
+def said(diag: "Diagnostic") -> str:
     """Return the server's words."""
-    more = {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
-    first = f"{diag.severity}: {diag.message_primary}"
-    return "\n".join([first, *(f"{name}: {value}" for name, value in more.items() if value)])
+    first, more = diag.severity, {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
+    lines = {first: diag.message_primary} | more
+    return "\n".join(f"{name}: {value}" for name, value in lines.items() if value or name == first)
 
 
 def place(file: object, text: bytes, offset: int) -> str:

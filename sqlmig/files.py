@@ -1,7 +1,5 @@
 """The migrations in a directory: their files, found by name and read as text."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -19,13 +17,21 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Migration:
-    """A version and its files. ``label`` is the up file's name without ``.up.sql``."""
+    """A version and its files, of which the up file's name counts."""
 
     version: int
-    name: str
-    label: str
     up: Path
     down: Path | None
+
+    @cached_property
+    def label(self) -> str:
+        """The file's name without ``.up.sql``."""
+        return self.up.name.removesuffix(".up.sql")
+
+    @property
+    def name(self) -> str:
+        """What stands behind the version's number."""
+        return self.label.partition("_")[2]
 
     @cached_property
     def checksum(self) -> str:
@@ -39,46 +45,32 @@ class Migration:
 
 
 def find(directory: Path) -> list[Migration]:
-    """Return the directory's migrations, by version.
-
-    Raises SqlmigError for a directory that cannot be read or has no migration, and for files that do not fit together.
-    """
-    found: dict[str, dict[int, str]] = {"up": {}, "down": {}}
+    """Return a directory's migrations, by version; raise SqlmigError where they do not fit together."""
+    ups, downs = dict[int, Path](), dict[int, Path]()
     for file in _sql_files(directory):
-        path = f"{directory}{os.sep}{file}"
+        path = directory / file
         if not file.isprintable():
             raise SqlmigError(f"{file!a}: a file name with bytes or characters that cannot be shown; rename it")
         match = _NAME.fullmatch(file)
         if not match or int(match[1]) > _LARGEST:
             form = "VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
             raise SqlmigError(f"{path}: the name must be {form}")
-        version, direction = int(match[1]), match[3]
-        if other := found[direction].get(version):
-            problem = f"version {version} has another {direction} file, {directory / other}"
+        other = (ups if match[3] == "up" else downs).setdefault(int(match[1]), path)
+        if other != path:
+            problem = f"version {int(match[1])} has another {match[3]} file, {other}"
             raise SqlmigError(f"{path}: {problem}; rename or remove one")
-        found[direction][version] = file
-    for version in found["down"].keys() - found["up"].keys():
-        down = directory / found["down"][version]
-        raise SqlmigError(f"{down}: version {version} has a down file but no up file")
-    migrations = []
-    for version, file in sorted(found["up"].items()):
-        label = file.removesuffix(".up.sql")
-        other = found["down"].get(version)
-        name = label.partition("_")[2]
-        migrations.append(Migration(version, name, label, directory / file, directory / other if other else None))
-    if not migrations:
+    for version in downs.keys() - ups.keys():
+        raise SqlmigError(f"{downs[version]}: version {version} has a down file but no up file")
+    if not ups:
         raise SqlmigError(f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir")
-    return migrations
+    return [Migration(version, up, downs.get(version)) for version, up in sorted(ups.items())]
 
 
 def _sql_files(directory: Path) -> list[str]:
     try:
         with os.scandir(directory) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and not entry.is_dir()
-            )
+            names = {entry.name for entry in entries if not entry.is_dir()}
+        return sorted(name for name in names if name.lower().endswith(".sql") and not name.startswith("."))
     except OSError as error:
         remedy = "give the directory of the SQL files with --dir or SQLMIG_DIR"
         raise SqlmigError(f"{directory}: {error.strerror}; {remedy}") from None
@@ -110,17 +102,16 @@ def checksum(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def create(directory: Path, title: str) -> tuple[Path, Path]:
-    """Write the next pair of files and return their paths.
-
-    The version is the newest's successor in the same width, or the time (UTC) where the newest is a timestamp.
-    Raises UsageError for a title without a letter or digit, SqlmigError when the files cannot be written.
-    """
+def create(directory: Path, title: str) -> list[Path]:
+    """Write the next pair of files (the time is the version where the newest has one), and return their paths."""
     name = re.sub(r"\W+", "_", title.lower()).strip("_")
     if not name:
         raise UsageError(f"“{title}” has no letter or digit to name a file with")
-    some = directory.exists() and _sql_files(directory)
-    digits = find(directory)[-1].label.partition("_")[0] if some else "0000"
+    there, around, digits = directory.exists(), directory.absolute().parent, "0000"
+    if not there and around.is_dir() and any(map(_NAME.fullmatch, _sql_files(around))):
+        raise SqlmigError(f"{directory}: not there, and {around} holds migrations itself; name the one with --dir")
+    if there and _sql_files(directory):
+        digits = find(directory)[-1].label.partition("_")[0]
     version = int(digits) + 1
     if _TIMESTAMP.fullmatch(digits):
         version = max(version, int(datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")))
@@ -136,4 +127,4 @@ def create(directory: Path, title: str) -> tuple[Path, Path]:
                 file.write(f"-- {line}\n")
     except OSError as error:
         raise SqlmigError(f"{error.filename}: {error.strerror}") from None
-    return up, down
+    return [up, down]

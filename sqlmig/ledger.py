@@ -1,7 +1,5 @@
 """The ledger, the table schema_migrations: its place, its lock, its SQL (in ledger.sql), and reading it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence
@@ -51,14 +49,10 @@ class Ledger:
     @cached_property
     def _fields(self) -> dict[str, object]:
         schema, table = quoted(self.schema), self.table
-        fields: dict[str, object] = {
-            "schema": schema,
-            "table": table,
-            "schema_literal": literal(schema),
-            "literal": literal(table),
-        }
-        fields |= {"schema_name": literal(self.schema), "quote": dollar("sqlmig", table)}
-        return fields | {"key": str(self.key), "worker": self.worker, "named": self.named}
+        literals = {"schema_literal": literal(schema), "literal": literal(table), "schema_name": literal(self.schema)}
+        quote = dollar("sqlmig", table)
+        mine = {"schema": schema, "table": table, "quote": quote, "key": self.key, "worker": self.worker}
+        return {**literals, **mine, "named": self.named}
 
     def sql(self, title: str, /, **fields: object) -> str:
         """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""
@@ -72,8 +66,9 @@ class Ledger:
         """Return the statement that fails unless the newest version is this one, and another is not recorded."""
         # The newest version tells whether this one is recorded, unless this one is older.
         older = newest is not None and version is not None and version < newest
-        newest_is = self.sql("newest_is", newest="NULL" if newest is None else newest)
-        return newest_is + (self.sql("lacks", version=version) if older else "")
+        return self.sql("newest_is", newest="NULL" if newest is None else newest) + (
+            self.sql("lacks", version=version) if older else ""
+        )
 
     def write(self, migration: Migration, checksum: str, how: str = "insert") -> str:
         """Return the statement, without its end, that records a migration, or (update) records it anew."""
@@ -97,37 +92,33 @@ def dollar(word: str, text: str) -> str:
     return next(quote for n in count() if (quote := f"${word}{n or ''}$") not in text)
 
 
-def read(connection: Connection, ledgers: Sequence[Ledger]) -> list[list[Applied]] | None:
-    """Return each ledger's rows by version, or None where there is one that is not there. It writes nothing.
-
-    Raises SqlmigError for a table of that name that is not this ledger, and for a role that may not read it.
-    """
+def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Applied]] | None:
+    """Return each ledger's rows, or None where one is missing; raise SqlmigError for what is no ledger of ours."""
     from psycopg import OperationalError  # here, as `script` needs no driver
 
     from sqlmig.database import Refused, rows_of
 
-    one, numbered = ledgers[0], enumerate(ledgers)
-    selects = [_SQL["rows"].rstrip().format(number=number, table=ledger.table) for number, ledger in numbered]
+    one = ledgers[0]
+    selects = [_SQL["rows"].rstrip().format(number=n, table=ledger.table) for n, ledger in enumerate(ledgers)]
     try:
         types, rows = rows_of(_asked(connection, one.sql("read", rows=" UNION ALL ".join(selects)))[1:])
-    except (Refused, OperationalError) as error:
-        state = error.error.sqlstate if isinstance(error, Refused) else None
-        if state == "42P01":  # there is no such table
+    except (Refused, OperationalError) as problem:
+        error = problem.error if isinstance(problem, Refused) else problem
+        if error.sqlstate == "42P01":  # there is no such table
             return None
-        if state not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
-            said = error.error.diag.message_primary if isinstance(error, Refused) else str(error).strip()
+        if error.sqlstate not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
+            said = error.diag.message_primary or str(error).strip()
             raise SqlmigError(f"cannot read the ledger {one.schema}.{TABLE}: {said}") from None
         types, rows = [], []
     if types != _TYPES:
         raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
     found: list[list[Applied]] = [[] for _ in ledgers]
     for number, version, name, checksum, at, has_copy in rows:
-        row = Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t")
-        found[int(number)].append(row)
+        found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t"))
     return found
 
 
-def _asked(connection: Connection, message: str) -> list[PGresult]:
+def _asked(connection: "Connection", message: str) -> "list[PGresult]":
     """Return the results of statements whose first asks for Citus, which takes a statement a message."""
     from sqlmig.database import Refused, send
 
@@ -143,6 +134,6 @@ def _asked(connection: Connection, message: str) -> list[PGresult]:
     return results if not problem else [send(connection, one.encode())[0] for one in message.split(";\n")]
 
 
-def holders(connection: Connection, ledger: Ledger) -> set[str]:
+def holders(connection: "Connection", ledger: Ledger) -> set[str]:
     """Return, in words, the processes that hold the lock, and those that work on for a runner that is gone."""
     return {str(words) for (words,) in connection.execute(ledger.sql("holders").encode())}

@@ -1,10 +1,8 @@
 """The options of the commands. Those that every command knows may stand before it or behind it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -51,47 +49,38 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
 
 option = partial(click.option, show_default=True, show_envvar=True)
 _kept = partial(option, expose_value=False, callback=_keep)
-_SHARED: dict[tuple[str, ...], dict[str, Any]] = {
-    ("-d", "--database-url", "url"): {
-        "envvar": "DATABASE_URL", "metavar": "URL", "show_default": "libpq's PG* variables",
-        "help": "The database; embedded:PATH is a private server on a directory.",
-    },
-    ("--dir", "directory"): {
-        "envvar": "SQLMIG_DIR", "type": click.Path(path_type=Path), "show_default": "sql",
-        "help": "Where the SQL files are.",
-    },
-    ("--schema", "schemas"): {
-        "envvar": "SQLMIG_SCHEMA", "metavar": "NAME", "type": _schema, "multiple": True, "show_default": "public",
-        "help": "The ledger's schema; where given, it is made when missing and comes first in the search path. "
-        "Several, or a pattern with * and ? for all that have a ledger: each for itself.",
-    },
-    ("--wait",): {
-        "metavar": "TIME", "type": _seconds, "show_default": "0s",
-        "help": "How long to keep trying a server that does not answer yet; one that says no is not asked again.",
-    },
-}  # fmt: skip
+_SHARED = (
+    partial(_kept, "-d", "--database-url", "url", envvar="DATABASE_URL", metavar="URL",
+        show_default="libpq's PG* variables", help="The database; embedded:PATH is a private server on a directory."),
+    partial(_kept, "--dir", "directory", envvar="SQLMIG_DIR", type=click.Path(path_type=Path), show_default="sql",
+        help="Where the SQL files are."),
+    partial(_kept, "--schema", "schemas", envvar="SQLMIG_SCHEMA", metavar="NAME", type=_schema, multiple=True,
+        show_default="public",
+        help="The ledger's schema; where given, it is made when missing and comes first in the search path. "
+        "Several, or a pattern with * and ? for all that have a ledger: each for itself."),
+    partial(_kept, "--wait", metavar="TIME", type=_seconds, show_default="0s",
+        help="How long to keep trying a server that does not answer yet; one that says no is not asked again."),
+)  # fmt: skip
 
 
-def shared(function: Function, *, hidden: bool = False) -> Function:
-    """Add the options that every command knows; hidden: without their help and their environment variables."""
-    for names, attributes in reversed(_SHARED.items()):
-        function = _kept(*names, **attributes | ({"hidden": True, "envvar": None} if hidden else {}))(function)
-    return function
-
-
-def locks(function: Function) -> Function:
-    """Add the options of what takes locks."""
-    again = "How often to try again after a lock timeout or deadlock."
-    function = _kept("--retries", type=number, show_default="10", help=again)(function)
-    among = "How many schemas at a time, where --schema names many."
-    function = _kept("--jobs", type=click.IntRange(1), metavar="N", show_default="4", help=among)(function)
-    queue = "How long a statement may queue for a lock."
-    return _kept("--lock-timeout", metavar="TIME", type=_duration, show_default="5s", help=queue)(function)
+def added(*options: Function) -> Function:
+    """Return what adds options to a function, in their order."""
+    return lambda function: reduce(lambda made, option: option(made), reversed(options), function)
 
 
 number = click.IntRange(0)
 to = option("--to", type=number, metavar="V", help="The last version, V itself too.")
 steps = option("--steps", type=number, metavar="N", help="At most this many migrations.")
-dry_run = option("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
-yes = option("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
-json = option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+dry_run = _kept("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
+yes = _kept("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
+json = _kept("--json", "as_json", is_flag=True, help="Print a list of objects.")
+# Every command knows the shared ones, the group with their help and their environment variables.
+shared = [one() for one in _SHARED]
+hidden = [one(hidden=True, envvar=None) for one in _SHARED]
+locks = (
+    _kept("--lock-timeout", metavar="TIME", type=_duration, show_default="5s",
+        help="How long a statement may queue for a lock."),
+    _kept("--jobs", type=click.IntRange(1), metavar="N", show_default="4",
+        help="How many schemas at a time, where --schema names many."),
+    _kept("--retries", type=number, show_default="10", help="How often to try again after a lock timeout or deadlock."),
+)  # fmt: skip

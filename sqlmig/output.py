@@ -1,12 +1,10 @@
 """How results and messages look: their colours, times, JSON, and the line while something is at work."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -30,8 +28,16 @@ def say(message: str) -> None:
     click.echo(("\r\x1b[K" if on_terminal() else "") + message, err=True)
 
 
-def nothing(_: str) -> None:
-    """Say nothing."""
+def agreed(question: str, otherwise: str) -> bool:
+    """Ask, and say what is so where the answer is no."""
+    if not (agreed := click.confirm(question, err=True)):
+        say(otherwise)
+    return agreed
+
+
+def echo(*, wanted: bool) -> Callable[[str], None]:
+    """Return what prints a result, or what prints none."""
+    return click.echo if wanted else lambda _: None
 
 
 def on_terminal() -> bool:
@@ -47,16 +53,17 @@ def print_json(things: Iterable[object], *fields: str) -> None:
     click.echo(json.dumps(picked, indent=2))
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: "Sequence[Row]") -> None:
     """Print a line for each version and its state."""
     label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
     for row in rows:
         padding = " " * (state - len(row.state))
-        back = "  (the ledger has its down file)" if row.state == "missing" and row.has_copy else ""
-        click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {row.applied_at or ''}{back}".rstrip())
+        kept = row.applied and row.applied.has_copy and row.state == "missing"
+        more = f"{row.applied_at or ''}{'  (the ledger has its down file)' if kept else ''}"
+        click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {more}".rstrip())
 
 
-def print_answers(every: Iterable[Sequence[Row]]) -> None:
+def print_answers(every: "Iterable[Sequence[Row]]") -> None:
     """Print a line for each different answer of many schemas, with how many give it, most first; few are named."""
     answers = defaultdict[str, list[str]](list)
     for rows in every:
@@ -94,11 +101,8 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def watch(session: Session, label: str) -> Iterator[None]:
-    """Say how long something is at work: each second on a line of the terminal, in a log now and then.
-
-    On a terminal also how far an index is, where another connection can be had to ask; it is never waited for.
-    """
+def watch(session: "Session", label: str) -> Iterator[None]:
+    """Say how long something is at work, on a terminal also how far an index is; nothing waits for that."""
     from psycopg import Error  # it is loaded by now
 
     begun = told = time.monotonic()

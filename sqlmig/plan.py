@@ -1,7 +1,5 @@
 """What is to be done, from what the directory holds and what the ledger says. It knows no database."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,48 +24,48 @@ class Applied:
 
 @dataclass(frozen=True)
 class Row:
-    """A version and its state."""
+    """A version and its state, with its files and what the ledger says, where there are such."""
 
     version: int
     label: str
     name: str
     state: State
-    applied_at: str | None
-    schema: str = ""
-    has_copy: bool = False
+    schema: str
+    migration: Migration | None
+    applied: Applied | None
+
+    @property
+    def applied_at(self) -> str | None:
+        """When it was applied."""
+        return self.applied.applied_at if self.applied else None
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be done, and to which versions, by the rows and how many are done already."""
+    """What is to be done, and to which versions, by the rows and how many are done; shown: the only ones, by schema."""
 
     verb: Verb
     choose: Callable[[Sequence[Row], int], list[int]]
+    shown: Mapping[str, Sequence[int]] | None = None
 
 
 def states(
     migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str], schema: str = ""
 ) -> list[Row]:
-    """Return a row for each version that the directory or the ledger knows, by version.
-
-    checksums: of the up files as they are now; an applied version without one counts as unchanged.
-    """
-    ledger = {row.version: row for row in applied}
-    newest = max(ledger, default=-1)
-    rows = []
-    state: State
+    """Return a row for each known version, by version. checksums: of the up files now; without one it is unchanged."""
+    ledger, rows = {row.version: row for row in applied}, list[Row]()
+    newest, width = max(ledger, default=-1), 0
     for migration in migrations:
-        row = ledger.pop(migration.version, None)
+        version, label, row = migration.version, migration.label, ledger.pop(migration.version, None)
+        state: State = "applied"
         if row is None:
-            state = "pending" if migration.version > newest else "out-of-order"
-        else:
-            state = "applied" if checksums.get(row.version, row.checksum) == row.checksum else "changed"
-        applied_at = row.applied_at if row else None
-        rows.append(Row(migration.version, migration.label, migration.name, state, applied_at, schema))
-    width = len(rows[0].label.partition("_")[0]) if rows else 0
-    for gone in ledger.values():
-        label = f"{gone.version:0{width}}_{gone.name}"
-        rows.append(Row(gone.version, label, gone.name, "missing", gone.applied_at, schema, gone.has_copy))
+            state = "pending" if version > newest else "out-of-order"
+        elif checksums.get(version, row.checksum) != row.checksum:
+            state = "changed"
+        width = width or len(label.partition("_")[0])
+        rows.append(Row(version, label, migration.name, state, schema, migration, row))
+    for version, row in ledger.items():
+        rows.append(Row(version, f"{version:0{width}}_{row.name}", row.name, "missing", schema, None, row))
     return sorted(rows, key=lambda row: row.version)
 
 
@@ -80,21 +78,24 @@ def up(
     Raises UsageError for a version that does not exist, SqlmigError for a directory and a ledger that disagree.
     """
     check_version(rows, to)
-    remedies: dict[State, str] = {
-        "changed": "changed since it was applied: restore the file, and write the change as a new migration",
-        "missing": "applied, but its file is gone: restore the file, or revert it with `down`",
-        "out-of-order": "pending, but older than the newest applied: renumber it, or use --allow-out-of-order",
-    }
-    if out_of_order:
-        del remedies["out-of-order"]
-    problems = [f"{row.label}: {remedies[row.state]}" for row in rows if row.state in remedies]
-    if problems:
+    fine = ("applied", "pending", "out-of-order" if out_of_order else "")
+    if problems := [f"{row.label}: {_remedy(row)}" for row in rows if row.state not in fine]:
         if any(row.state in ("changed", "missing") for row in rows):
             problems.append("where that is so on purpose, `sqlmig repair` brings the ledger in line")
-        message = "\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems])
-        raise SqlmigError(message)
-    wanted = [row.version for row in rows if row.applied_at is None and (to is None or row.version <= to)]
+        message = "nothing was applied, because the directory and the ledger disagree:"
+        raise SqlmigError("\n".join([message, *problems]))
+    wanted = [row.version for row in rows if not row.applied and (to is None or row.version <= to)]
     return wanted if steps is None else wanted[: steps - done]
+
+
+def _remedy(row: Row) -> str:
+    if row.state == "missing":
+        return "applied, but its file is gone: restore the file, or revert it with `down`"
+    if row.state == "out-of-order":
+        return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
+    if row.applied and row.applied.name != row.name:
+        return f"version {row.version} was applied as {row.applied.name}: give that file its number back"
+    return "changed since it was applied: restore the file, and write the change as a new migration"
 
 
 def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[int]:
@@ -103,34 +104,26 @@ def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 
     to: all above it (0 stands for the start where no version is 0). steps: how many (of which some are done), else all.
     Raises UsageError for a version that does not exist, and for more steps than there are.
     """
-    applied = [row.version for row in rows if row.applied_at is not None][::-1]
+    applied = [row.version for row in rows if row.applied][::-1]
     if to is not None:
-        if to != 0:
-            check_version(rows, to)
-        start = -1 if to == 0 and not any(row.version == 0 for row in rows) else to
-        return [version for version in applied if version > start]
+        check_version(rows, to or None)
+        return [version for version in applied if version > to]
     if steps is not None and not done and steps > max(1, len(applied)):
         raise UsageError(f"{steps} steps go beyond the start: {len(applied)} applied; use --all to revert all")
     return applied if steps is None else applied[: steps - done]
 
 
 def stamp(rows: Sequence[Row], version: int) -> list[int]:
-    """Return the versions to record, up to one.
-
-    Raises UsageError for a version that does not exist, SqlmigError where the ledger says something else already.
-    """
+    """Return the versions to record, up to one; raise SqlmigError where the ledger says something else."""
     check_version(rows, version)
-    wrong = [row for row in rows if row.version <= version and row.state in ("changed", "missing")]
-    if strange := [f"{row.label} is {row.state}" for row in wrong]:
+    until = [row for row in rows if row.version <= version]
+    if strange := [f"{row.label} is {row.state}" for row in until if row.state in ("changed", "missing")]:
         raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
-    return [row.version for row in rows if row.version <= version and row.applied_at is None]
+    return [row.version for row in until if not row.applied]
 
 
 def repair(rows: Sequence[Row], versions: Sequence[int]) -> list[Row]:
-    """Return the rows that a repair mends: all that are changed or missing, or those of some versions.
-
-    Raises UsageError for a version that does not exist.
-    """
+    """Return the rows that a repair mends: all that are changed or missing, or those of some versions."""
     for version in versions:
         check_version(rows, version)
     return [row for row in rows if row.state in ("changed", "missing") and (not versions or row.version in versions)]

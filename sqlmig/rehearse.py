@@ -1,12 +1,12 @@
 """Running steps in one transaction that is rolled back, to see what they would do, also to the application."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from psycopg.rows import namedtuple_row
 
 from sqlmig.database import Refused, rollback, transmit
 from sqlmig.envelope import envelope
@@ -20,26 +20,9 @@ _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
 _RELATIONS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
-class _Relation(NamedTuple):
-    table: str  # that it counts for
-    own: str
-    name: str  # with its schema
-    columns: dict[str, str] | None  # by their numbers, as names change
-    node: int | None
-    size: int
-    empty: bool
-    lock: int
-    read: int
-    deleted: int
-    rows: int
-
-
 @dataclass
 class Effect:
-    """What a file does to a table that was there before the run.
-
-    lock: 2 blocks reads and writes, 1 blocks writes. rewrites: bytes. reads: whether it reads it whole.
-    """
+    """What befalls a table. lock: 1 blocks writes, 2 reads too. rewrites: bytes. reads: whether it is read whole."""
 
     lock: int = 0
     rewrites: int = 0
@@ -48,10 +31,7 @@ class Effect:
 
 @dataclass
 class Rehearsed:
-    """A step, and the seconds that it took, or why it could not be rehearsed.
-
-    effects: by table. losses: of the tables that would vanish, or of columns of one, how many rows they have.
-    """
+    """A step, its seconds or why it could not be rehearsed, the effects by table, and the rows that would be lost."""
 
     step: Step
     seconds: float = 0
@@ -76,7 +56,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     Returns what became of each. A lock that an earlier file took is told there alone. Raises Busy and LedgerChanged
     before anything ran, SqlmigError for a file that fails.
     """
-    connection, rehearsed, there = session.connection, list[Rehearsed](), dict[int, _Relation]()
+    connection, rehearsed, there = session.connection, list[Rehearsed](), dict[int, Any]()
     lost, begun = list[tuple[Rehearsed, str, str]](), False
     try:
         for step in steps_of(session, wish):
@@ -90,7 +70,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
                 guarded(connection, [*around.opening, *first])
                 there, begun = _relations(session), True
             started = time.monotonic()
-            with session.watch(session, step.migration.label):
+            with session.watch(session, step.row.label):
                 transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
             rehearsed.append(Rehearsed(step, time.monotonic() - started))
             now = _relations(session)
@@ -112,15 +92,14 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     return rehearsed
 
 
-def _relations(session: Session) -> dict[int, _Relation]:
+def _relations(session: Session) -> dict[int, Any]:
     schema, connection = literal(quoted(session.ledger.schema)), session.connection
     query = _RELATIONS.format(schema_literal=schema, many=session.settings.many)
-    return {row[0]: _Relation(*row[1:]) for row in connection.execute(query.encode()).fetchall()}  # type: ignore[misc, arg-type]
+    rows: list[Any] = connection.cursor(row_factory=namedtuple_row).execute(query.encode()).fetchall()
+    return {row.oid: row for row in rows}
 
 
-def _compare(
-    there: dict[int, _Relation], now: dict[int, _Relation], one: Rehearsed
-) -> list[tuple[Rehearsed, str, str]]:
+def _compare(there: dict[int, Any], now: dict[int, Any], one: Rehearsed) -> list[tuple[Rehearsed, str, str]]:
     """Write down what a file did to the relations that were there before, and return what is lost, and where it is."""
     effects, lost = defaultdict[str, Effect](Effect), list[tuple[Rehearsed, str, str]]()
     gone_tables = {was.table for oid, was in there.items() if was.own == was.table and oid not in now}

@@ -10,22 +10,22 @@ WITH held AS MATERIALIZED (
 SELECT
     relation.oid::bigint,
     CASE WHEN root.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(root.relname)
-        ELSE format('%s.%I', root.relnamespace::regnamespace, root.relname) END,
+        ELSE format('%s.%I', root.relnamespace::regnamespace, root.relname) END AS "table",
     CASE WHEN relation.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(relation.relname)
-        ELSE format('%s.%I', relation.relnamespace::regnamespace, relation.relname) END,
-    format('%s.%I', relation.relnamespace::regnamespace, relation.relname),
-    CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (
+        ELSE format('%s.%I', relation.relnamespace::regnamespace, relation.relname) END AS own,
+    format('%s.%I', relation.relnamespace::regnamespace, relation.relname) AS name,
+    CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (  -- by their numbers, as names change
         SELECT coalesce(json_object_agg(attnum, quote_ident(attname) ORDER BY attnum), '{{}}') FROM pg_attribute
         WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
-    ) END,
-    pg_relation_filenode(relation.oid)::bigint,
+    ) END AS columns,
+    pg_relation_filenode(relation.oid)::bigint AS node,
     -- Without the lock it would wait for others'.
-    CASE held.lock WHEN 2 THEN CASE relation.relkind WHEN 'i' THEN pg_relation_size(relation.oid) ELSE pg_table_size(relation.oid) END ELSE 0 END,
-    CASE held.lock WHEN 2 THEN pg_relation_size(relation.oid) = 0 ELSE false END,
-    coalesce(held.lock, 0),
-    CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END,
-    pg_stat_get_xact_tuples_deleted(relation.oid),
-    relation.reltuples::bigint
+    CASE held.lock WHEN 2 THEN CASE relation.relkind WHEN 'i' THEN pg_relation_size(relation.oid) ELSE pg_table_size(relation.oid) END ELSE 0 END AS size,
+    CASE held.lock WHEN 2 THEN pg_relation_size(relation.oid) = 0 ELSE false END AS empty,
+    coalesce(held.lock, 0) AS lock,
+    CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END AS read,
+    pg_stat_get_xact_tuples_deleted(relation.oid) AS deleted,
+    relation.reltuples::bigint AS rows
 FROM pg_class AS relation
     LEFT JOIN pg_index ON indexrelid = relation.oid
     LEFT JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = relation.oid AND refclassid = 'pg_class'::regclass

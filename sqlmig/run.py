@@ -1,7 +1,5 @@
 """Running steps: each in turn with its row in the ledger, beside any number of other runners."""
 
-from __future__ import annotations
-
 import random
 import re
 import select
@@ -12,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import generators
@@ -20,8 +19,7 @@ from sqlmig import files, plan
 from sqlmig.database import Connection, Refused, rollback, send, transmit
 from sqlmig.envelope import Piece, envelope, ours, piece
 from sqlmig.errors import SqlmigError, place
-from sqlmig.files import Migration
-from sqlmig.ledger import TABLE, Ledger, literal
+from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Row, Verb, Wish
 from sqlmig.scan import Script, loaded
 from sqlmig.session import Busy, LedgerChanged, Session
@@ -39,7 +37,7 @@ _SESSION_STATE = re.compile(
 class Step:
     """A migration to apply or to revert, with the script that does it."""
 
-    migration: Migration
+    row: Row
     script: Script
     verb: Verb
 
@@ -47,55 +45,38 @@ class Step:
 def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     """Return the steps of a wish, of which so many are done. All files are read first: one that must not run stops all.
 
-    Raises SqlmigError for such a one, and where a down file is wanted that there is not, or that refuses.
+    What has no down file any more is reverted by the ledger's copy. Raises SqlmigError for a file that must not run,
+    and where a down file is wanted that there is not, or that refuses.
     """
-    versions = session.wanted(wish, done)
-    by_version = {migration.version: migration for migration in session.migrations}
-    if wish.verb == "applied":
-        steps = [Step(by_version[v], session.script(by_version[v].up), wish.verb) for v in versions]
-        _ = [step.migration.undo for step in steps]  # read now: what cannot be kept stops all
-        return steps
-    bare = [row for row in session.rows(checked=False) if row.version in versions]
-    bare = [row for row in bare if row.version not in by_version or not by_version[row.version].down]
-    copies = _copies(session, [row for row in bare if row.has_copy])
-    if names := ", ".join(row.label for row in bare if row.version not in copies):
+    if session.applied is None:
+        send(session.connection, session.ledger.sql("refuse_sqlx").encode())
+    rows, up = session.wanted(wish, done), wish.verb == "applied"
+    paths = {row.version: row.migration.up if up else row.migration.down for row in rows if row.migration}
+    scripts = {version: session.script(path) for version, path in paths.items() if path}
+    if up:
+        _ = [row.migration.undo for row in rows if row.migration]  # read now: what cannot be kept stops all
+    kept = {row.version: row.label for row in rows if row.applied and row.applied.has_copy}
+    if bare := ", ".join(str(version) for version in kept.keys() - scripts.keys()):
+        query = session.ledger.sql("copies", versions=bare)
+        copies: list[Any] = session.connection.execute(query.encode()).fetchall()
+        for version, text in copies:
+            scripts[version] = loaded(text.encode(), Path(f"the ledger's copy of {kept[version]}.down.sql"))
+    if names := ", ".join(row.label for row in rows if row.version not in scripts):
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
-    steps = [
-        copies.get(v) or Step(by_version[v], session.script(by_version[v].down or Path()), wish.verb) for v in versions
-    ]
-    for step in steps:
-        if (why := step.script.irreversible) is not None:
-            raise SqlmigError(f"nothing was reverted: {step.migration.label} is irreversible: {why}")
-    return steps
-
-
-def _copies(session: Session, rows: Sequence[Row]) -> dict[int, Step]:
-    """Return the steps that revert what has no down file any more, from the ledger's copies."""
-    if not rows:
-        return {}
-    query = session.ledger.sql("copies", versions=", ".join(str(row.version) for row in rows))
-    texts = dict(session.connection.execute(query.encode()).fetchall())  # type: ignore[arg-type, var-annotated]
-    return {
-        row.version: Step(
-            Migration(row.version, row.name, row.label, Path(), None),
-            loaded(texts[row.version].encode(), Path(f"the ledger's copy of {row.label}.down.sql")),
-            "reverted",
-        )
-        for row in rows
-        if row.version in texts
-    }
+    for row in rows:
+        if not up and (why := scripts[row.version].irreversible) is not None:
+            raise SqlmigError(f"nothing was reverted: {row.label} is irreversible: {why}")
+    return [Step(row, scripts[row.version], wish.verb) for row in rows]
 
 
 def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
-    """Do what is wished, and yield each step, and the seconds that it took, when it is committed.
-
-    Where the ledger has changed meanwhile, what is left of the wish is found anew. Raises SqlmigError for what fails.
-    """
+    """Do what is wished, planned anew where the ledger has changed; yield each committed step, and its seconds."""
     done = tries = 0
     todo = steps_of(session, wish)[::-1]
+    _refuse_pooler(session, todo)
     while todo:
         step, begun = todo[-1], time.monotonic()
-        label = step.migration.label
+        label = step.row.label
         try:
             with session.watch(session, label):
                 _apply(session, step)
@@ -128,67 +109,57 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
         raise refused
     pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
     # What it was told once it need not be told again.
-    problem = f"{refused}\nrolled back" if tries == 1 else f"{step.migration.label}: no lock yet"
+    problem = f"{refused}\nrolled back" if tries == 1 else f"{step.row.label}: no lock yet"
     session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
     session.sleep(pause)
 
 
 def _apply(session: Session, step: Step) -> None:
-    """Run a step and record it, where the ledger still says what it said.
-
-    Raises Busy and LedgerChanged before it ran; Refused when it is rolled back; what else happens as it happens.
-    """
-    if session.applied is None:
-        create(session, ours("other", session.ledger.sql("refuse_sqlx")))
-    applied = session.applied = session.applied or []
+    """Run a step and record it; raise Busy or LedgerChanged before it ran, Refused when it is rolled back."""
+    script, version, key = step.script, step.row.version, attrgetter("version")
+    if session.applied is None and not script.in_transaction:
+        write(session)
     before, record = beginning(session, step), recorded(session, step)
-    if step.script.in_transaction:
-        around = envelope(step.script)
+    if script.in_transaction:
+        around = envelope(script)
         guarded(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
     else:
         with session.connect(session.ledger.worker) as worker:
             worker.tick = session.connection.tick
-            _apply_each(session, worker, step.script, before[-1], record)
-    row = Applied(step.migration.version, step.migration.name, "", "")
+            _apply_each(session, worker, script, before[-1], record)
+    applied = session.applied = session.applied or []
     if step.verb == "applied":
-        insort(applied, row, key=attrgetter("version"))
+        insort(applied, Applied(version, step.row.name, "", ""), key=key)
     else:
-        del applied[bisect_left(applied, row.version, key=attrgetter("version"))]
+        del applied[bisect_left(applied, version, key=key)]
 
 
-def create(session: Session, *first: Piece) -> None:
-    """Create the ledger. Raises Busy, LedgerChanged where there is one by now, SqlmigError when the role may not."""
-    ledger = session.ledger
-    try:
-        _write(session, ours("guard", ledger.sql("missing")), *first, ours("other", ledger.definition()))
-    except Refused as refused:
-        problem = refused.error.diag.message_primary
-        raise SqlmigError(f"cannot create the ledger {ledger.schema}.{TABLE}: {problem}") from None
+def write(session: Session, *records: str) -> None:
+    """Write into the ledger, which is made where there is none. Raises Busy and LedgerChanged before that."""
+    around, record = (ours("begin", "BEGIN"), ours("commit", "COMMIT")), ours("record", ";".join(records))
+    guarded(session.connection, [around[0], *beginning(session), record, around[1]])
+    session.applied = session.applied or []
 
 
-def beginning(session: Session, step: Step) -> list[Piece]:
-    """Return what comes between a BEGIN and the step's script: the lock, what it runs under, and the guard.
-
-    Where there is no ledger yet, what makes it is the guard.
-    """
+def beginning(session: Session, step: Step | None = None) -> list[Piece]:
+    """Return what stands before a script: the lock, what it runs under, and the guard (or what makes the ledger)."""
     ledger, applied, timeout = session.ledger, session.applied, literal(session.settings.lock_timeout)
-    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) if step.script.own_kind and applied else ""
+    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout)
+    early = early if step and step.script.own_kind and applied is not None else ""
     under = f"SET LOCAL lock_timeout = {timeout};{ledger.sql('path_first', local=True) if ledger.named else ''}"
     before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
     if applied is None:
-        made = ledger.sql("refuse_sqlx") + ledger.definition()
-        return [*before, ours("guard", ledger.sql("missing")), ours("other", made), before[1]]
+        return [*before, ours("guard", ledger.sql("missing")), ours("ledger", ledger.definition())]
     newest = applied[-1].version if applied else None
-    return [*before, ours("guard", ledger.guard(newest, step.migration.version))]
+    return [*before, ours("guard", ledger.guard(newest, step.row.version if step else None))]
 
 
 def recorded(session: Session, step: Step) -> Piece:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
-    ledger, migration = session.ledger, step.migration
-    row = ledger.sql("delete", version=migration.version)
-    if step.verb == "applied":
-        row = ledger.write(migration, files.checksum(step.script.text))
-    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{row}")
+    ledger, record = session.ledger, session.ledger.sql("delete", version=step.row.version)
+    if step.verb == "applied" and step.row.migration:
+        record = ledger.write(step.row.migration, files.checksum(step.script.text))
+    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{record}")
 
 
 def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
@@ -258,23 +229,28 @@ def send_each(worker: Connection, script: Script) -> None:
 
 
 def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
-    """Make a session ready for a script of its own, or refuse where a pooler shares the session with other clients."""
+    """Make a session ready for a script of its own."""
     worker.pgconn.send_query(b"SELECT pg_backend_pid()")
     if not select.select([worker], [], [], 10)[0]:
         worker.close()
         needs = "a no-transaction file needs two of a pooler"
         raise SqlmigError(f"{script.path}: no second connection within 10 s; {needs}")
     pid = worker.wait(generators.fetch_many(worker.pgconn))[0].get_value(0, 0)
-    if pid == b"%d" % worker.info.backend_pid:
+    if pid == b"%d" % worker.info.backend_pid:  # else a pooler would hand it to other clients
         send(worker, f"SET lock_timeout = 0;{ledger.sql('path_first', local=False) if ledger.named else ''}".encode())
-        return
-    remedy = "connect to the server itself for this file"
-    if ledger.named:
-        raise SqlmigError(f"{script.path}: --schema cannot be kept for a no-transaction file by a pooler; {remedy}")
-    for start in script.starts:
-        if _SESSION_STATE.match(script.text, start):
-            where = place(script.path, script.text, start)
-            raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")
+
+
+def _refuse_pooler(session: Session, steps: Sequence[Step]) -> None:
+    """Refuse, before anything runs, what a pooler would hand to other clients, where it shares a session with them."""
+    alone, remedy = [step.script for step in steps if not step.script.in_transaction], "connect to the server itself"
+    own = [(session.connection.info.backend_pid,)]
+    for file in alone if alone and session.connection.execute("SELECT pg_backend_pid()").fetchall() != own else ():
+        if session.ledger.named:
+            raise SqlmigError(f"{file.path}: --schema cannot be kept for a no-transaction file by a pooler; {remedy}")
+        for start in file.starts:
+            if _SESSION_STATE.match(file.text, start):
+                where = place(file.path, file.text, start)
+                raise SqlmigError(f"{where}: a pooler would hand this setting to other clients; {remedy}")
 
 
 def _invalid_indexes(session: Session, script: Script) -> list[str]:
@@ -291,7 +267,7 @@ def _invalid_indexes(session: Session, script: Script) -> list[str]:
 
 def _after_interrupt(session: Session, step: Step) -> str:
     """Say what became of the step that was interrupted."""
-    label, version = step.migration.label, step.migration.version
+    label, version = step.row.label, step.row.version
     rollback(session.connection)
     try:
         session.read()
@@ -302,46 +278,24 @@ def _after_interrupt(session: Session, step: Step) -> str:
 
 
 def stamp(session: Session, version: int) -> list[str]:
-    """Record everything up to a version as applied without running it, and return a line for each that was recorded.
-
-    Raises Busy and LedgerChanged before that; UsageError for a version that does not exist, SqlmigError where the
-    ledger says something else already.
-    """
+    """Record everything up to a version without running it, and return a line for each; raise Busy, LedgerChanged."""
     versions = plan.stamp(session.rows(), version)
-    if session.applied is None:
-        create(session)
-        session.read()
     todo = [migration for migration in session.migrations if migration.version in versions]
-    ledger, newest = session.ledger, max((row.version for row in session.applied or ()), default=None)
-    records = [ledger.write(m, m.checksum) for m in todo]
     if todo:
-        _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
+        write(session, *(session.ledger.write(migration, migration.checksum) for migration in todo))
     return [f"recorded {migration.label}" for migration in todo]
 
 
 def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) -> list[str]:
-    """Record changed files anew, take the rows of missing ones out, and return a line for each; dry_run: only that.
-
-    Raises Busy and LedgerChanged before that; UsageError for a version that does not exist.
-    """
-    ledger, lines, records = session.ledger, list[str](), list[str]()
-    by_version = {migration.version: migration for migration in session.migrations}
+    """Record changed files anew, take missing ones out, and return a line for each; dry_run: only that."""
+    lines = dict[str, str]()
     for row in plan.repair(session.rows(), versions):
-        if row.state == "missing":
-            lines.append(f"take {row.label} out of the ledger; what it made stays")
-            records.append(ledger.sql("delete", version=row.version))
+        if row.migration:
+            record = session.ledger.write(row.migration, row.migration.checksum, "update")
+            lines[f"record {row.label} anew; nothing of it is run"] = record
         else:
-            migration = by_version[row.version]
-            lines.append(f"record {row.label} anew; nothing of it is run")
-            records.append(ledger.write(migration, migration.checksum, "update"))
-    if records and not dry_run:
-        newest = max(row.version for row in session.applied or ())
-        _write(session, ours("guard", ledger.guard(newest, None)), ours("record", ";".join(records)))
-        session.read()
-    return lines
-
-
-def _write(session: Session, *pieces: Piece) -> None:
-    """Send statements of our own in a transaction that holds the lock."""
-    around = ours("begin", "BEGIN; SET LOCAL lock_timeout = '10s'"), ours("commit", "COMMIT")
-    guarded(session.connection, [around[0], ours("lock", session.ledger.sql("lock")), *pieces, around[1]])
+            record = session.ledger.sql("delete", version=row.version)
+            lines[f"take {row.label} out of the ledger; what it made stays"] = record
+    if lines and not dry_run:
+        write(session, *lines.values())
+    return [*lines]

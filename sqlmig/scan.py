@@ -4,8 +4,6 @@ The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l, src/fe
 expression here can backtrack, so that the time is linear in any input.
 """
 
-from __future__ import annotations
-
 import re
 from array import array
 from collections.abc import Iterator
@@ -69,7 +67,7 @@ class Script:
 
     path: Path | None
     text: bytes
-    starts: array[int]
+    starts: "array[int]"
     in_transaction: bool = True
     bracketed: bool = False
     opening: int = 0
@@ -92,11 +90,7 @@ def loaded(text: bytes, path: Path) -> Script:
 
 
 def scan(text: bytes, path: Path | None = None) -> Script:
-    """Find the statements of a text, as they are read with standard_conforming_strings on.
-
-    Raises ScanError for what ends nowhere, psql's meta-commands, COPY from or to the client, unknown directives, and
-    transaction control that would break the script's own transaction.
-    """
+    """Find the statements of a text; raise ScanError for what must not be sent, and for stray transaction control."""
     starts: array[int] = array("q")
     opening: list[bytes] = []
     control: list[tuple[int, bytes]] = []
@@ -135,10 +129,7 @@ def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def statement(text: bytes, at: int) -> tuple[list[bytes], int]:
-    """Return a statement's words outside parentheses, quotes and comments, in lower case, and where it ends.
-
-    Semicolons between parentheses (CREATE RULE) and in a BEGIN ATOMIC body do not end it, nor are a body's words told.
-    """
+    """Return a statement's words outside parentheses, quotes, comments and bodies, in lower case, and where it ends."""
     words: list[bytes] = []
     depth, body, opened, before, last = 0, False, at, at, b""
     for kind, start, at in _tokens(text, at):  # noqa: B020
@@ -197,7 +188,7 @@ def _is_concurrent(text: bytes, at: int) -> bool:
     return detaches or bool(_CONCURRENT.match(b" ".join(words)))
 
 
-def _bracketed(starts: array[int], control: list[tuple[int, bytes]]) -> bool:
+def _bracketed(starts: "array[int]", control: list[tuple[int, bytes]]) -> bool:
     """Say whether the transaction control is one BEGIN … COMMIT around everything; raise ScanError for any other."""
     if not control:
         return False

@@ -1,7 +1,5 @@
 """One SQL script that does what ``up`` or ``down`` would, made without a connection, to be pasted at will."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 
@@ -26,10 +24,7 @@ def script(
     *,
     down: bool,
 ) -> str:
-    """Return the script for the chosen of the migrations.
-
-    Raises SqlmigError for a file that cannot be in it; says what the editor would stumble over.
-    """
+    """Return the script for the chosen of the migrations; say what the editor would stumble over."""
     scripts = [_script(migration, alone=len(chosen) == 1, down=down) for migration in chosen]
     steps = [_step(ledger, *step, down=down) for step in zip(chosen, scripts, strict=True)]
     known = [(m.version, literal(m.label), literal(m.checksum)) for m in migrations]

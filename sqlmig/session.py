@@ -1,7 +1,5 @@
 """What a command works with: what was asked for, a connection, and what the directory and the ledger hold."""
 
-from __future__ import annotations
-
 import os
 import random
 import re
@@ -40,11 +38,11 @@ class LedgerChanged(Exception):
 
 @dataclass
 class Settings:
-    """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and patience.
+    """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and how.
 
     schemas: of the ledgers, also as patterns. wait: seconds for a server that does not answer yet. jobs: how many
     schemas at a time. lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how
-    often then again.
+    often then again. reads: nothing is written, nor a data directory made. yes: nobody is asked.
     """
 
     url: str | None = None
@@ -54,6 +52,15 @@ class Settings:
     jobs: int = 4
     lock_timeout: str = "5s"
     retries: int = 10
+    reads: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+    yes: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody at a terminal is asked first."""
+        return sys.stdin is not None and sys.stdin.isatty() and not self.yes
 
     @property
     def many(self) -> bool:
@@ -77,15 +84,15 @@ class Session:
     far. problem: why its ledger cannot be read. sleep: for seconds.
     """
 
-    connection: Connection
-    connect: Callable[[str], AbstractContextManager[Connection]]
+    connection: "Connection"
+    connect: "Callable[[str], AbstractContextManager[Connection]]"
     say: Say
     watch: Watch
     settings: Settings
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None
-    scripts: dict[Path, Script]
+    scripts: "dict[Path, Script]"
     problem: SqlmigError | None = None
     sleep: Callable[[float], object] = time.sleep
 
@@ -97,16 +104,22 @@ class Session:
         checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
         return plan.states(self.migrations, self.applied or (), checksums, self.ledger.schema)
 
-    def script(self, path: Path) -> Script:
+    def script(self, path: Path) -> "Script":
         """Return a file's script. Raises SqlmigError for everything that must not be sent."""
         from sqlmig.scan import load  # here, as with nothing to do there is nothing to scan
 
         self.scripts[path] = self.scripts.get(path) or load(path)
         return self.scripts[path]
 
-    def wanted(self, wish: Wish, done: int = 0) -> list[int]:
-        """Return the versions of a wish, of which so many are done, in their order."""
-        return wish.choose(self.rows(checked=wish.verb == "applied"), done)
+    def wanted(self, wish: Wish, done: int = 0) -> list[plan.Row]:
+        """Return the rows of a wish, of which so many are done, in their order. Raises as the wish does."""
+        rows = self.rows(checked=wish.verb == "applied")
+        versions = wish.choose(rows, done)
+        if others := set(versions).difference(versions if wish.shown is None else wish.shown[self.ledger.schema]):
+            said = f"the ledger has changed since you were asked: {max(others)} is applied"
+            raise SqlmigError(f"{said}; run it again")
+        by_version = {row.version: row for row in rows if versions}
+        return [by_version[version] for version in versions]
 
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
@@ -116,10 +129,7 @@ class Session:
         return before != [row.version for row in self.applied or ()]
 
     def alone(self, attempt: Callable[[], Done]) -> Done:
-        """Return what an attempt gives when it meets neither another runner nor a ledger that has changed.
-
-        In between it waits, and says for whom; a ledger that has changed is read again.
-        """
+        """Return what an attempt gives once it meets neither another runner, nor a ledger that has changed."""
         while True:
             try:
                 return attempt()
@@ -161,21 +171,20 @@ def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]
         yield sessions
 
 
-def _many(names: Sequence[str], connection: Connection, say: Say) -> list[Ledger]:
+def _many(names: Sequence[str], connection: "Connection", say: Say) -> list[Ledger]:
     """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one."""
     patterns = [re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") for name in names]
     query = Ledger("public", named=False).sql("schemas", pattern=literal(f"^({'|'.join(patterns)})$"))
-    has_ledger = dict(connection.execute(query.encode()).fetchall())  # type: ignore[arg-type, var-annotated]
+    fits: list[Any] = connection.execute(query.encode()).fetchall()
     named = [name for name in names if not set("*?") & set(name)]
-    if without := [schema for schema, ours in has_ledger.items() if not ours and schema not in named]:
+    if without := [schema for schema, has_ledger in fits if not has_ledger and schema not in named]:
         say(f"{counted(len(without), 'schema')} without a ledger, left alone")
-    chosen = dict.fromkeys([*(schema for schema, ours in has_ledger.items() if ours), *named])
-    if not chosen:
-        raise SqlmigError("no schema that fits has a ledger; name those to begin with")
-    return [Ledger(schema, named=True) for schema in chosen]
+    if chosen := dict.fromkeys([*(schema for schema, has_ledger in fits if has_ledger), *named]):
+        return [Ledger(schema, named=True) for schema in chosen]
+    raise SqlmigError("no schema that fits has a ledger; name those to begin with")
 
 
-def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] | SqlmigError | None]:
+def _read(connection: "Connection", ledgers: list[Ledger]) -> list[list[Applied] | SqlmigError | None]:
     """Return the rows of each ledger, None for one that is not there, an error for one that cannot be read."""
     problem = None
     try:
@@ -188,24 +197,21 @@ def _read(connection: Connection, ledgers: list[Ledger]) -> list[list[Applied] |
 
 @contextmanager
 def located(settings: Settings) -> Iterator[str]:
-    """Yield the URL to connect to (``embedded:PATH`` starts a server), empty where libpq's own variables name it.
-
-    Raises UsageError where nothing does.
-    """
-    url = settings.url
+    """Yield the URL to connect to (embedded:PATH starts a server), empty where libpq's own variables name it."""
+    url = settings.url or ""
     if not url and not any(os.environ.get(name) for name in _LIBPQ):
         ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         raise UsageError(f"no database: {ways}")
-    if not url or not url.startswith("embedded:"):
+    if not url.startswith("embedded:"):
         if settings.wait:
             from sqlmig.database import awaited
 
-            awaited(url or "", settings.wait)
-        yield url or ""
+            awaited(url, settings.wait)
+        yield url
         return
     if sys.platform == "win32":
         raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
     from sqlmig import embedded  # it cannot be imported on Windows
 
-    with embedded.server(Path(url.removeprefix("embedded:"))) as real:
+    with embedded.server(Path(url.removeprefix("embedded:")), make=not settings.reads) as real:
         yield real

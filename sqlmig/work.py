@@ -1,12 +1,11 @@
 """Doing what is wished, or rehearsing it, in one schema or in many, a few at a time; and the words for it."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +15,7 @@ import psycopg
 from sqlmig import output
 from sqlmig.database import Connection, rollback
 from sqlmig.errors import SqlmigError, UsageError, counted
-from sqlmig.plan import Row, Wish
+from sqlmig.plan import Wish
 from sqlmig.session import Session, Settings, opened
 
 if TYPE_CHECKING:
@@ -24,122 +23,100 @@ if TYPE_CHECKING:
     from sqlmig.run import Step
 
 Done = TypeVar("Done")
-Shown = dict[str, list[int]]  # versions by their schema
 
 
 def _in(sessions: list[Session], some: Sized) -> str:
     return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
 
 
-def do(settings: Settings, wish: Wish, *, dry_run: bool, as_json: bool, asks: bool = False) -> int:
-    """Do what is wished, or rehearse it, or rehearse it and ask first; return the exit code."""
+def do(settings: Settings, wish: Wish) -> int:
+    """Do what is wished, or rehearse it, or rehearse what is to be reverted and ask first; return the exit code."""
     with opened(settings, output.say, output.watch) as sessions:
-        if not dry_run and not asks:
-            return _run(sessions, wish, as_json=as_json)
-        shown, code = _rehearse(sessions, wish, as_json=as_json and dry_run)
-        if dry_run or not shown:
+        if not settings.dry_run and (wish.verb == "applied" or not settings.asks):
+            return _run(sessions, wish)
+        shown, code = _rehearse(sessions, wish)
+        if settings.dry_run or not shown:
             return code
-        if not click.confirm(f"Revert{_in(sessions, shown)}?", err=True):
-            output.say("nothing was reverted")
+        if not output.agreed(f"Revert{_in(sessions, shown)}?", "nothing was reverted"):
             return 1
-        return _run([session for session in sessions if session.ledger.schema in shown], wish, shown, as_json=as_json)
+        return _run([one for one in sessions if one.ledger.schema in shown], replace(wish, shown=shown))
 
 
-def _confirmed(session: Session, wish: Wish, shown: Shown | None) -> Wish:
-    """Return a wish that is never for more than what was shown, where something was."""
+def _run(sessions: list[Session], wish: Wish) -> int:
+    """Do what is wished; print a line for each migration, or for each schema."""
+    connection, settings, verb = sessions[0].connection, sessions[0].settings, wish.verb
+    echo, many, results = output.echo(wanted=not settings.as_json), settings.many, list[dict[str, object]]()
+    ran, empty = set[str](), set[str]()
 
-    def choose(rows: Sequence[Row], done: int) -> list[int]:
-        versions = wish.choose(rows, done)
-        if shown is not None and (others := set(versions).difference(shown[session.ledger.schema])):
-            said = f"the ledger has changed since you were asked: {max(others)} is applied"
-            raise SqlmigError(f"{said}; run it again")
-        return versions
-
-    return Wish(wish.verb, choose)
-
-
-def _warn(connection: Connection, query: str, empty: set[str]) -> None:
-    """Warn of files without a statement, and of tables that anybody can reach."""
-    for label in sorted(empty):
-        output.say(f"warning: {label} was applied, and has no statement")
-    if names := ", ".join(str(name) for (name,) in connection.execute(query.encode())):
-        why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"
-        output.say(f"warning: anyone can reach {names}, {why}")
-
-
-def _run(sessions: list[Session], wish: Wish, shown: Shown | None = None, *, as_json: bool) -> int:
-    """Do what is wished, but nothing that was not shown; print a line for each migration, or for each schema."""
-    echo, results = (output.nothing if as_json else click.echo), list[dict[str, object]]()
-    ran, empty, many = set[str](), set[str](), sessions[0].settings.many
-    connection = sessions[0].connection
-
-    def work(session: Session) -> Iterator[tuple[Step, float]]:
+    def work(session: Session) -> "Iterator[tuple[Step, float]]":
         from sqlmig.run import run
 
-        return run(session, _confirmed(session, wish, shown))
+        return run(session, wish)
 
-    def tell(session: Session, done: list[tuple[Step, float]]) -> None:
+    def tell(session: Session, done: "list[tuple[Step, float]]") -> None:
         ran.add(session.ledger.schema)
-        empty.update(step.migration.label for step, _ in done if not step.script.starts)
+        empty.update(step.row.label for step, _ in done if not step.script.starts)
         for step, took in done:
             results.append(_object(session, step) | {"seconds": round(took, 6)})
             if not many:
-                echo(f"{output.coloured(wish.verb)} {step.migration.label} ({output.duration(took)})")
+                echo(f"{output.coloured(verb)} {step.row.label} ({output.duration(took)})")
         if many:
             took = sum(took for _, took in done)
-            echo(f"{session.ledger.schema}: {output.coloured(wish.verb)} {len(done)} ({output.duration(took)})")
+            echo(f"{session.ledger.schema}: {output.coloured(verb)} {len(done)} ({output.duration(took)})")
 
     try:
         failed = each(sessions, work, tell, wish)
     finally:
-        if as_json:
+        if settings.as_json:
             output.print_json(results)
-    if ran and wish.verb == "applied":
-        _warn(connection, sessions[0].ledger.sql("open_tables"), empty)
+    if ran and verb == "applied":
+        for label in sorted(empty):
+            output.say(f"warning: {label} was applied, and has no statement")
+        open_tables = connection.execute(sessions[0].ledger.sql("open_tables").encode())
+        if names := ", ".join(str(name) for (name,) in open_tables):
+            why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"
+            output.say(f"warning: anyone can reach {names}, {why}")
     idle = len(sessions) - len(ran | set(failed))
     if many and ran | set(failed):
-        numbers = {wish.verb: len(ran), "failed": len(failed), "with nothing to do": idle}
-        words = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
-        echo(f"{counted(len(sessions), 'schema')}: {words}")
+        numbers = {verb: len(ran), "failed": len(failed), "with nothing to do": idle}
+        echo(f"{counted(len(sessions), 'schema')}: {', '.join(f'{n:,} {what}' for what, n in numbers.items() if n)}")
     elif idle:
         echo(f"nothing to do{_in(sessions, sessions)}")
     return told(failed, sessions)
 
 
-def _object(session: Session, step: Step) -> dict[str, object]:
+def _object(session: Session, step: "Step") -> dict[str, object]:
     """Return what a step is, for JSON."""
     schema = {"schema": session.ledger.schema} if session.settings.many else {}
-    return {**schema, "version": step.migration.version, "name": step.migration.name}
+    return {**schema, "version": step.row.version, "name": step.row.name}
 
 
-def _rehearse(sessions: list[Session], wish: Wish, *, as_json: bool) -> tuple[Shown, int]:
-    """Rehearse what is wished, print what each migration would do, in sum, and return what was shown."""
+def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]], int]:
+    """Rehearse what is wished, print what each migration would do, in sum, and return what was shown, by schema."""
     steps: dict[tuple[str, str], list[Rehearsed]] = defaultdict(list)
-    echo, shown, results = (output.nothing if as_json else click.echo), Shown(), list[dict[str, object]]()
+    as_json = sessions[0].settings.as_json and sessions[0].settings.dry_run
+    echo, shown = output.echo(wanted=not as_json), dict[str, list[int]]()
+    results, losses = list[dict[str, object]](), Counter[str]()
 
-    def work(session: Session) -> list[list[Rehearsed]]:
+    def work(session: Session) -> "list[list[Rehearsed]]":
         from sqlmig.rehearse import rehearse
 
         return [session.alone(lambda: rehearse(session, wish))]
 
-    def tell(session: Session, done: list[list[Rehearsed]]) -> None:
+    def tell(session: Session, done: "list[list[Rehearsed]]") -> None:
         for one in done[0]:
-            steps[one.step.migration.label, one.obstacle].append(one)
+            steps[one.step.row.label, one.obstacle].append(one)
             results.append(_object(session, one.step) | one.described())
-        shown[session.ledger.schema] = [one.step.migration.version for one in done[0]]
+            losses.update(one.losses)
+        shown[session.ledger.schema] = [one.step.row.version for one in done[0]]
 
     failed = each(sessions, work, tell, wish)
     for (label, obstacle), ones in steps.items():
-        would = "would apply" if wish.verb == "applied" else "would revert"
-        took = sum(one.seconds for one in ones)
-        said = f"not rehearsed {label}: {obstacle}" if obstacle else f"{would} {label}"
-        echo(f"{said}{_in(sessions, ones)}{'' if obstacle else f' ({output.duration(took)})'}")
+        took = output.duration(sum(one.seconds for one in ones))
+        said = f"would {'apply' if wish.verb == 'applied' else 'revert'} {label}{_in(sessions, ones)} ({took})"
+        echo(f"not rehearsed {label}: {obstacle}{_in(sessions, ones)}" if obstacle else said)
         for line in _effects(ones):
             echo(f"  {line}")
-    losses = Counter[str]()
-    for ones in steps.values():
-        for one in ones:
-            losses.update(one.losses)
     for what, rows in losses.items():
         if what.rpartition(" of ")[2] not in losses.keys() - {what}:
             echo(f"would lose {what} ({counted(rows, 'row')})")
@@ -150,7 +127,7 @@ def _rehearse(sessions: list[Session], wish: Wish, *, as_json: bool) -> tuple[Sh
     return shown, told(failed, sessions)
 
 
-def _effects(ones: list[Rehearsed]) -> Iterator[str]:
+def _effects(ones: "list[Rehearsed]") -> Iterator[str]:
     """Yield a line for each table that a file would do something to, in sum."""
     for table in sorted({table for one in ones for table in one.effects}):
         effects = [one.effects[table] for one in ones if table in one.effects]
@@ -160,6 +137,12 @@ def _effects(ones: list[Rehearsed]) -> Iterator[str]:
         does += [f"rewrites {output.size(size)}"] if size else []
         does += ["reads it whole"] if any(effect.reads for effect in effects) and not size else []
         yield f"{table}: {', '.join(does)}"
+
+
+def listed(session: Session, lines: list[str]) -> None:
+    """Print the lines of a schema."""
+    for line in lines:
+        click.echo(f"{session.ledger.schema}: {line}" if session.settings.many else line)
 
 
 def told(failed: list[str], sessions: list[Session]) -> int:
@@ -181,20 +164,22 @@ def each(
     In many schemas --jobs of them are at work at a time, each over a connection that goes from one to the next, and an
     error stops that one alone. Raises KeyboardInterrupt with words: nothing new begins, what is at work is cancelled.
     """
-    failed, todo = list[str](), list[Session]()
+    failed, todo, many = list[str](), list[Session](), any(session.settings.many for session in sessions)
 
-    def fail(session: Session, error: Exception) -> None:
-        failed.append(session.ledger.schema)
-        session.say(f"{output.coloured('error')}: {error}")
+    def ended(session: Session, done: Sequence[Done], problem: Exception | None) -> None:
+        if done:
+            tell(session, [*done])
+        if problem:
+            failed.append(session.ledger.schema)
+            session.say(f"{output.coloured('error')}: {problem}")
 
-    many = sessions[0].settings.many
     for session in sessions:
         try:
             todo += [session] if not wish or session.wanted(wish) else []
         except SqlmigError as error:
             if not many or isinstance(error, UsageError):
                 raise
-            fail(session, error)
+            ended(session, [], error)
     if not many:
         for session in todo:
             for result in work(session):
@@ -203,16 +188,13 @@ def each(
         bar = click.progressbar(length=len(todo), show_pos=True, file=sys.stderr)
         with bar if output.on_terminal() else nullcontext() as shown:
 
-            def ended(session: Session, done: list[Done], problem: Exception | None) -> None:
+            def advance(session: Session, done: Sequence[Done], problem: Exception | None) -> None:
                 click.echo("\r\x1b[K" if shown else "", nl=False, err=True)
-                if done:
-                    tell(session, done)
-                if problem:
-                    fail(session, problem)
+                ended(session, done, problem)
                 if shown:
                     shown.update(1)
 
-            _at_once(todo, work, ended)
+            _at_once(todo, work, advance)
     return failed
 
 
@@ -223,8 +205,7 @@ def _at_once(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    jobs, stopped = min(sessions[0].settings.jobs, len(sessions)), threading.Event()
-    idle, opened = SimpleQueue[Connection](), list[Connection]()
+    idle, opened, stopped = SimpleQueue[Connection](), list[Connection](), threading.Event()
 
     def connect() -> Connection:
         opened.append(stack.enter_context(sessions[0].connect("sqlmig")))
@@ -235,7 +216,7 @@ def _at_once(
             raise SqlmigError("interrupted")
 
     def one(session: Session) -> tuple[Session, list[Done], Exception | None]:
-        done, connection = list[Done](), idle.get()
+        done, connection, problem = list[Done](), idle.get(), None
         try:
             connection = connect() if connection.closed else connection
             session.connection, session.sleep, connection.say = connection, sleep, session.say
@@ -243,20 +224,17 @@ def _at_once(
                 done.append(result)
                 sleep(0)
         except (SqlmigError, psycopg.Error) as error:
-            return session, done, error
+            problem = error
         finally:
             rollback(connection)
             idle.put(connection)
-        return session, done, None
+        return session, done, problem
 
-    with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
-        for _ in range(jobs):
-            try:
+    with ExitStack() as stack, ThreadPoolExecutor(sessions[0].settings.jobs) as pool:
+        idle.put(connect())
+        with suppress(SqlmigError):  # there may be no more for us
+            for _ in range(1, min(sessions[0].settings.jobs, len(sessions))):
                 idle.put(connect())
-            except SqlmigError:  # there may be no more for us; some do
-                if not opened:
-                    raise
-                break
         futures = [pool.submit(one, session) for session in sessions]
         try:
             for future in as_completed(futures):

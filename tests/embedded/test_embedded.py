@@ -91,10 +91,14 @@ def test_no_mode_of_a_directory_changes(private: Project) -> None:
 
 
 def test_several_commands_use_one_directory_at_once(private: Project) -> None:
-    processes = [private.start("status") for _ in range(6)]
+    processes = [private.start("up") for _ in range(6)]
+    said = []
     for process in processes:
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (0, "1_t  pending\n"), err
+        assert process.returncode == 0, err
+        said.append(out)
+    assert sorted(said)[1:] == ["nothing to do\n"] * 5
+    assert min(said).startswith("applied 1_t")
 
 
 def test_the_first_command_stops_the_server_when_the_others_are_done(private: Project) -> None:
@@ -189,6 +193,13 @@ def test_a_directory_that_holds_something_else_is_refused(private: Project) -> N
     assert (data(private) / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.parametrize("command", ["status", "docs", "drift"])
+def test_what_writes_nothing_makes_no_directory(private: Project, command: str) -> None:
+    error = private.run(command, code=1).err
+    assert "my data: no PostgreSQL data directory there; `sqlmig up` makes one" in error
+    assert not data(private).parent.exists()
+
+
 def test_an_empty_directory_is_used(private: Project) -> None:
     data(private).mkdir(parents=True)
     private.run("up")
@@ -211,7 +222,7 @@ def test_a_data_directory_of_another_owner_is_refused(private: Project) -> None:
         assert "belongs to root, as which PostgreSQL does not run" in private.run("status", code=1).err
     else:
         other = Project(private.directory, "embedded:/usr")
-        assert "not empty, and no PostgreSQL data directory" in other.run("status", code=1).err
+        assert "not empty, and no PostgreSQL data directory" in other.run("up", code=1).err
 
 
 def test_a_place_where_nothing_can_be_made_is_a_clear_error(private: Project) -> None:

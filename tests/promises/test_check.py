@@ -211,7 +211,7 @@ def test_a_clean_directory_passes_and_touches_nothing(project: Project) -> None:
     output = clean.run("check").out
     assert {line.split()[0] for line in output.splitlines()} == {"ok"}
     assert project.query("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
-    mine = f"sqlmig_check_{os.getpid()}_%"
+    mine = f"sqlmig_scratch_{os.getpid()}_%"
     assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
 
 
@@ -370,7 +370,7 @@ def test_a_role_without_createdb_is_told_so(project: Project) -> None:
         error = replace(project, url=f"{project.url}&options=-c%20role%3D{role}").run("check", code=1).err
     finally:
         project.query(f"DROP ROLE {role}")
-    assert "the check needs a scratch database: give the role CREATEDB" in error
+    assert "a scratch database is needed: give the role CREATEDB" in error
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -378,7 +378,7 @@ def test_the_scratch_database_is_dropped_after_an_interrupt(project: Project, se
     project.file("1_a.up.sql", "SELECT pg_sleep(60)")
     runner = project.fork("check")
     sleeping = "SELECT datname FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
-    mine = f"sqlmig_check_{runner.process.pid}_%"
+    mine = f"sqlmig_scratch_{runner.process.pid}_%"
     until(lambda: project.query(sleeping, mine))
     runner.send(sent)
     runner.ended(130 if sent == signal.SIGINT else 143)

@@ -15,7 +15,7 @@ from sqlmig.session import Settings
 def test_the_pause_grows_and_never_overflows(tries: int, at_most: float) -> None:
     slept: list[float] = []
     session: Any = SimpleNamespace(say=lambda _: None, sleep=slept.append, settings=Settings(retries=tries))
-    step: Any = SimpleNamespace(migration=SimpleNamespace(label="1_x"))
+    step: Any = SimpleNamespace(row=SimpleNamespace(label="1_x"))
     refused: Any = SimpleNamespace(error=SimpleNamespace(sqlstate="55P03"))
     run._pause(session, step, refused, tries)
     assert at_most / 2 <= slept[0] <= at_most

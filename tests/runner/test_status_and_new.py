@@ -136,7 +136,16 @@ def test_what_new_writes_can_be_applied_and_reverted(project: Project) -> None:
 
 def test_new_makes_the_directory_and_needs_no_database(tmp_path: Path) -> None:
     project = Project(tmp_path / "a" / "sql", "postgresql://nobody@nowhere.invalid/none")
-    assert made(project, "first")[0] == "0001_first.up.sql"
+    assert "made the directory" in project.run("new", "first").err
+    assert made(project, "second")[0] == "0002_second.up.sql"
+    assert "made the directory" not in project.run("new", "third").err
+
+
+def test_new_is_not_mistaken_for_where_the_migrations_are(project: Project) -> None:
+    project.file("0001_a.up.sql", "")
+    within = Project(project.directory / "sql", project.url)
+    assert "holds migrations itself; name the one with --dir" in within.run("new", "b", code=1).err
+    assert not within.directory.exists()
 
 
 def test_new_needs_a_name_that_names(project: Project) -> None:
