@@ -1,7 +1,6 @@
 """A connection to the server, and messages sent to it as they are written."""
 
 import re
-import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,45 +26,33 @@ _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_
 
 
 class Connection(psycopg.Connection[tuple[object, ...]]):
-    """A connection that calls ``tick`` ten times a second while it waits for the server.
-
-    say: is told the server's notices. largest: how many bytes a message may have; none means a statement a message.
-    """
+    """A connection that tells notices, and calls ``tick`` ten times a second while it waits for the server."""
 
     tick: Callable[[], None] | None = None
     say: Callable[[str], None]
-    largest: int
+    largest: int  # bytes of a message; none means a statement a message
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Consume a generator of psycopg's."""
-        return super().wait(self._ticking(gen) if self.tick else gen, *args, **kwargs)
+        """Consume a generator of psycopg's, which is sent nothing while there is nothing."""
+        return super().wait(self._ticking(gen, self.tick) if self.tick else gen, *args, **kwargs)
 
-    def _ticking(self, gen: Any) -> Any:
-        ready, interrupt, fd = None, None, [self.pgconn.socket]
+    def _ticking(self, gen: Any, tick: Callable[[], None]) -> Any:
         try:
+            state = next(gen)
             while True:
-                state = gen.send(ready)
-                try:
-                    while not any(select.select(fd if state & 1 else [], fd if state & 2 else [], [], 0.1)):
-                        self.tick and self.tick()
-                except KeyboardInterrupt as error:  # what the server makes of the cancel is read like any result
-                    interrupt = error
-                    self.cancel()
-                ready = yield state
+                if ready := (yield state):
+                    state = gen.send(ready)
+                else:
+                    tick()
         except StopIteration as end:
-            if interrupt:
-                raise interrupt from None
             return end.value
 
 
 class Refused(SqlmigError):
-    """The server's error, in words with its place in the file; what was open is rolled back.
-
-    part: of an envelope, in which it happened. before: the results of the message's statements that had been done.
-    """
+    """The server's error, in words with its place in the file; what was open is rolled back."""
 
     def __init__(self, error: psycopg.Error, before: list[PGresult], part: "Part" = "other", words: str = "") -> None:
-        """Keep what decides how it goes on."""
+        """Keep the part of an envelope in which it happened, and the results of what had been done before."""
         super().__init__(words or said(error.diag))
         self.error, self.before, self.part = error, before, part
 
@@ -174,8 +161,6 @@ def rollback(connection: Connection) -> None:
 def rows_of(results: Sequence[PGresult]) -> tuple[list[int], list[list[str]]]:
     """Return the types (their OIDs) and the rows, as text, of the first result that has rows; an SQL null is ''."""
     result = next(result for result in results if result.status == pq.ExecStatus.TUPLES_OK)
-    columns = range(result.nfields)
-    types = [result.ftype(column) for column in columns]
-    return types, [
-        [(result.get_value(row, column) or b"").decode() for column in columns] for row in range(result.ntuples)
-    ]
+    columns, rows = range(result.nfields), range(result.ntuples)
+    cells = [[(result.get_value(row, column) or b"").decode() for column in columns] for row in rows]
+    return [result.ftype(column) for column in columns], cells

@@ -4,6 +4,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,13 +26,14 @@ _WHEN: dict[Part, str] = {
     "record": "when it was to be recorded: ",
     "commit": "at COMMIT: ",
 }
-_NO_TRANSACTION = "put “-- sqlmig: no-transaction” on a line before the first statement"
-# What the server does not know of a file: its SQLSTATE, what it says, and what to do.
+_ALONE = "put “-- sqlmig: no-transaction” on a line before the first statement"
+# What the server does not know: in or out of a transaction, by the SQLSTATE and its words, what to do.
 _HINTS = (
-    ("25001", "", f"give it a file of its own (with CONCURRENTLY no line is needed), or {_NO_TRANSACTION}"),
-    ("2D000", "", f"a DO block or procedure may not end the file's transaction: take that out, or {_NO_TRANSACTION}"),
-    ("42704", 'role "(anon|authenticated|service_role)"', "it is Supabase's: make it here, or ask pg_roles first"),
-    ("0A000|58P01", "extension ", "use a server that has the extension, with --database-url"),
+    ("in 25001", "", f"give it a file of its own (with CONCURRENTLY no line is needed), or {_ALONE}"),
+    ("in 2D000", "", f"a DO block or procedure may not end the file's transaction: take that out, or {_ALONE}"),
+    ("in 42704", 'role "(anon|authenticated|service_role)"', "it is Supabase's: make it here, or ask pg_roles first"),
+    ("in (0A000|58P01)", "extension ", "use a server that has the extension, with --database-url"),
+    ("out (42P0[67]|42710|42701|42723)", "", "where an interrupted run made it, see that it is whole, or drop it"),
 )  # fmt: skip
 
 
@@ -84,23 +86,18 @@ def envelope(script: Script) -> Envelope:
 
 def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
     """Join pieces to messages of at most so many bytes, and cut them between their statements where they are longer."""
-    message: list[Piece] = []
-    for whole in pieces:
-        for one in _cut(whole, largest):
-            if message and sum(len(other.text) for other in message) + len(one.text) > largest:
+    message, size = list[Piece](), 0
+    for part, script, first, last, _, text in pieces:
+        for after in chain(range(first + 1, last) if len(text) > largest else (), [last]):
+            if after < last and script.starts[after] - script.starts[first] < largest:
+                continue
+            one = piece(part, script, first, after)
+            if message and size + len(one.text) > largest:
                 yield message
-                message = []
+                message, size = [], 0
             message.append(one)
+            first, size = after, size + len(one.text)
     yield message
-
-
-def _cut(whole: Piece, largest: int) -> Iterator[Piece]:
-    part, script, first, last, _, text = whole
-    for after in range(first + 1, last) if len(text) > largest else ():
-        if script.starts[after] - script.starts[first] >= largest:
-            yield piece(part, script, first, after)
-            first = after
-    yield piece(part, script, first, last)
 
 
 def joined(message: Iterable[Piece]) -> bytes:
@@ -109,11 +106,8 @@ def joined(message: Iterable[Piece]) -> bytes:
 
 
 def explained(diag: "Diagnostic", done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
-    """Return the part of a message at which the server stopped, and its words with the place in the file.
-
-    done: how many statements of the message had been done. file: the one at work where the message begins.
-    The place is the server's own, else where the statement begins; a rule that adds results to one shows a later one.
-    """
+    """Return the part of a message at which the server stopped, when so many were done, and words with the place."""
+    # The place is the server's own, else where the statement begins; a rule that adds results to one shows a later one.
     position = diag.statement_position
     at = len(joined(message).decode()[: int(position) - 1].encode()) if position else 0
     for one in message:
@@ -135,7 +129,6 @@ def explained(diag: "Diagnostic", done: int, message: Sequence[Piece], file: Scr
         inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())
         lines += ["in the query that it ran:", excerpt(diag.internal_query.encode(), inside)]
     lines += more
-    for state, words, hint in _HINTS if file and file.in_transaction else ():
-        if re.fullmatch(state, diag.sqlstate or "") and re.search(words, first):
-            lines.append(f"HINT: {hint}")
-    return one.part, "\n".join(lines)
+    state = f"{'in' if file.in_transaction else 'out'} {diag.sqlstate}" if file else ""
+    hints = [hint for known, words, hint in _HINTS if re.fullmatch(known, state) and re.search(words, first)]
+    return one.part, "\n".join([*lines, *(f"HINT: {hint}" for hint in hints)])

@@ -72,18 +72,13 @@ def states(
 def up(
     rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False
 ) -> list[int]:
-    """Return the versions to apply, oldest first.
-
-    to: the last of them. steps: how many at most, of which some are done. out_of_order: what is so may be applied, too.
-    Raises UsageError for a version that does not exist, SqlmigError for a directory and a ledger that disagree.
-    """
+    """Return the versions to apply, oldest first; raise SqlmigError where the directory and the ledger disagree."""
     check_version(rows, to)
     fine = ("applied", "pending", "out-of-order" if out_of_order else "")
     if problems := [f"{row.label}: {_remedy(row)}" for row in rows if row.state not in fine]:
         if any(row.state in ("changed", "missing") for row in rows):
             problems.append("where that is so on purpose, `sqlmig repair` brings the ledger in line")
-        message = "nothing was applied, because the directory and the ledger disagree:"
-        raise SqlmigError("\n".join([message, *problems]))
+        raise SqlmigError("\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems]))
     wanted = [row.version for row in rows if not row.applied and (to is None or row.version <= to)]
     return wanted if steps is None else wanted[: steps - done]
 
@@ -99,11 +94,7 @@ def _remedy(row: Row) -> str:
 
 
 def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[int]:
-    """Return the versions to revert, newest first.
-
-    to: all above it (0 stands for the start where no version is 0). steps: how many (of which some are done), else all.
-    Raises UsageError for a version that does not exist, and for more steps than there are.
-    """
+    """Return the versions to revert, newest first: above one (0 for the start), so many of which some are done, all."""
     applied = [row.version for row in rows if row.applied][::-1]
     if to is not None:
         check_version(rows, to or None)

@@ -21,7 +21,7 @@ from sqlmig.envelope import Piece, envelope, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Row, Verb, Wish
-from sqlmig.scan import Script, loaded
+from sqlmig.scan import Script, load
 from sqlmig.session import Busy, LedgerChanged, Session
 
 _LONGEST_PAUSE = 5.0
@@ -60,7 +60,7 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
         query = session.ledger.sql("copies", versions=bare)
         copies: list[Any] = session.connection.execute(query.encode()).fetchall()
         for version, text in copies:
-            scripts[version] = loaded(text.encode(), Path(f"the ledger's copy of {kept[version]}.down.sql"))
+            scripts[version] = load(Path(f"the ledger's copy of {kept[version]}.down.sql"), text.encode())
     if names := ", ".join(row.label for row in rows if row.version not in scripts):
         raise SqlmigError(f"nothing was reverted: there is no down file for {names}")
     for row in rows:

@@ -55,33 +55,21 @@ class ScanError(Exception):
 
 @dataclass(frozen=True)
 class Script:
-    """A text (UTF-8, without a byte order mark), its statements, and how it wants to be run.
-
-    path: the file that it is from. starts: the byte offset of each statement; each goes on to the next one's start.
-    in_transaction: whether it runs in one transaction (else statement by statement).
-    bracketed: whether its first and last statement are a BEGIN and a COMMIT of its own.
-    opening: how many of its statements open the transaction: its BEGIN, and SET TRANSACTION.
-    own_kind: whether these ask for a transaction of another kind (an isolation level, say) than BEGIN alone gives.
-    irreversible: why a down file cannot undo its up file, where it says so.
-    """
+    """A text, its statements, and how it wants to be run."""
 
     path: Path | None
-    text: bytes
-    starts: "array[int]"
-    in_transaction: bool = True
-    bracketed: bool = False
-    opening: int = 0
-    own_kind: bool = False
-    irreversible: str | None = None
+    text: bytes  # UTF-8, without a byte order mark
+    starts: "array[int]"  # the byte offset of each statement, which goes on to the next one's
+    irreversible: str | None = None  # why a down file cannot undo its up file, where it says so
+    bracketed: bool = False  # in a BEGIN and a COMMIT of its own, its first and last statement
+    own_kind: bool = False  # whether what opens it asks for more (an isolation level, say) than BEGIN alone gives
+    opening: int = 0  # how many of its statements open the transaction: its BEGIN, and SET TRANSACTION
+    in_transaction: bool = True  # else it runs statement by statement
 
 
-def load(path: Path) -> Script:
-    """Read and scan a file. Raises SqlmigError for everything that must not be sent."""
-    return loaded(read(path), path)
-
-
-def loaded(text: bytes, path: Path) -> Script:
-    """Scan a file's text, likewise."""
+def load(path: Path, text: bytes | None = None) -> Script:
+    """Scan a file, read unless its text is given. Raises SqlmigError for everything that must not be sent."""
+    text = read(path) if text is None else text
     try:
         return scan(text, path)
     except ScanError as error:
@@ -91,9 +79,7 @@ def loaded(text: bytes, path: Path) -> Script:
 
 def scan(text: bytes, path: Path | None = None) -> Script:
     """Find the statements of a text; raise ScanError for what must not be sent, and for stray transaction control."""
-    starts: array[int] = array("q")
-    opening: list[bytes] = []
-    control: list[tuple[int, bytes]] = []
+    starts, opening, control = array("q"), list[bytes](), list[tuple[int, bytes]]()
     at, directives = _head(text)
     for start, words in statements(text, at):
         if words:
@@ -106,11 +92,11 @@ def scan(text: bytes, path: Path | None = None) -> Script:
             if len(opening) == len(starts) and _OPENS.match(said):
                 opening.append(said)
         starts.append(start)
-    irreversible = directives.get(b"irreversible")
-    if b"no-transaction" in directives or (len(starts) == 1 and _is_concurrent(text, starts[0])):
-        return Script(path, text, starts, in_transaction=False, irreversible=irreversible)
+    why, alone = directives.get(b"irreversible"), len(starts) == 1 and _is_concurrent(text, starts[0])
+    if alone or b"no-transaction" in directives:
+        return Script(path, text, starts, why, in_transaction=False)
     own_kind = any(_BEGIN.sub(b"", said) for said in opening)
-    return Script(path, text, starts, True, _bracketed(starts, control), len(opening), own_kind, irreversible)  # noqa: FBT003
+    return Script(path, text, starts, why, _bracketed(starts, control), own_kind, len(opening))
 
 
 def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
@@ -130,8 +116,8 @@ def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
 
 def statement(text: bytes, at: int) -> tuple[list[bytes], int]:
     """Return a statement's words outside parentheses, quotes, comments and bodies, in lower case, and where it ends."""
-    words: list[bytes] = []
-    depth, body, opened, before, last = 0, False, at, at, b""
+    words, last = list[bytes](), b""
+    depth, body, opened, before = 0, False, at, at
     for kind, start, at in _tokens(text, at):  # noqa: B020
         if kind in _BLANK:
             continue
@@ -199,10 +185,9 @@ def _bracketed(starts: "array[int]", control: list[tuple[int, bytes]]) -> bool:
             return True
         strays = [(n, words) for n, words in control[1:] if n != last or not ends] or control[:1]
     number, name = strays[0][0], strays[0][1].decode().upper()
-    alone = number == 0 and name.startswith(("BEGIN", "START"))
-    does = (
-        "has no COMMIT as the last statement" if alone else "would end or split the transaction that the file runs in"
-    )
+    does = "would end or split the transaction that the file runs in"
+    if number == 0 and name.startswith(("BEGIN", "START")):
+        does = "has no COMMIT as the last statement"
     remedy = "take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
     raise ScanError(f"{name} {does}; {remedy}", starts[number])
 
@@ -244,8 +229,7 @@ def _behind(text: bytes, mark: bytes, at: int, opened: int, what: str) -> int:
 def _behind_comment(text: bytes, opened: int) -> int:
     depth = 0
     for mark in _COMMENT.finditer(text, opened):
-        depth += 1 if mark[0] == b"/*" else -1
-        if not depth:
+        if not (depth := depth + (1 if mark[0] == b"/*" else -1)):
             return mark.end()
     raise ScanError("a comment that begins here has no end", opened)
 

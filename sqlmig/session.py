@@ -38,24 +38,19 @@ class LedgerChanged(Exception):
 
 @dataclass
 class Settings:
-    """What was asked for: the database (None where no URL was given), the files, the ledger's schema, and how.
+    """What was asked for: the database, the files, the ledger's schema, and how."""
 
-    schemas: of the ledgers, also as patterns. wait: seconds for a server that does not answer yet. jobs: how many
-    schemas at a time. lock_timeout: how long a statement may queue for a lock, in PostgreSQL's format; retries: how
-    often then again. reads: nothing is written, nor a data directory made. yes: nobody is asked.
-    """
-
-    url: str | None = None
+    url: str = ""
     directory: Path = Path("sql")
-    schemas: tuple[str, ...] = ()
-    wait: float = 0
-    jobs: int = 4
-    lock_timeout: str = "5s"
-    retries: int = 10
-    reads: bool = False
+    schemas: tuple[str, ...] = ()  # also as patterns
+    wait: float = 0  # seconds, for a server that does not answer yet
+    jobs: int = 4  # how many schemas at a time
+    lock_timeout: str = "5s"  # how long a statement may queue for a lock, in PostgreSQL's format
+    retries: int = 10  # how often then again
+    reads: bool = False  # nothing is written, nor a data directory made
     dry_run: bool = False
     as_json: bool = False
-    yes: bool = False
+    yes: bool = False  # nobody is asked
 
     @property
     def asks(self) -> bool:
@@ -77,23 +72,18 @@ class Settings:
 
 @dataclass
 class Session:
-    """A connection, and what the directory and the ledger held when they were read.
-
-    connect: opens another connection, under a name. say: tells the user something. watch: is entered with the session
-    and a label while something is at work. applied: None where there is no ledger yet. scripts: of the files read so
-    far. problem: why its ledger cannot be read. sleep: for seconds.
-    """
+    """A connection, and what the directory and the ledger held when they were read."""
 
     connection: "Connection"
-    connect: "Callable[[str], AbstractContextManager[Connection]]"
+    connect: "Callable[[str], AbstractContextManager[Connection]]"  # another one, under a name
     say: Say
-    watch: Watch
+    watch: Watch  # entered with the session and a label while something is at work
     settings: Settings
     ledger: Ledger
     migrations: list[Migration]
-    applied: list[Applied] | None
-    scripts: "dict[Path, Script]"
-    problem: SqlmigError | None = None
+    applied: list[Applied] | None  # None where there is no ledger yet
+    scripts: "dict[Path, Script]"  # of the files read so far
+    problem: SqlmigError | None = None  # why its ledger cannot be read
     sleep: Callable[[float], object] = time.sleep
 
     def rows(self, *, checked: bool = True) -> list[plan.Row]:
@@ -198,7 +188,7 @@ def _read(connection: "Connection", ledgers: list[Ledger]) -> list[list[Applied]
 @contextmanager
 def located(settings: Settings) -> Iterator[str]:
     """Yield the URL to connect to (embedded:PATH starts a server), empty where libpq's own variables name it."""
-    url = settings.url or ""
+    url = settings.url
     if not url and not any(os.environ.get(name) for name in _LIBPQ):
         ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         raise UsageError(f"no database: {ways}")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
             "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
             "HINT: it is Supabase's: make it here, or ask pg_roles",
         ),
+        (
+            "-- sqlmig: no-transaction\nCREATE TABLE t (); CREATE TABLE t ();",
+            "HINT: where an interrupted run made it, see that it is whole, or drop it",
+        ),
         ("CREATE EXTENSION no_such_thing;", "HINT: use a server that has the extension, with --database-url"),
     ],
 )
@@ -33,6 +37,7 @@ def test_a_hint(project: Project, text: str, hint: str) -> None:
     assert hint in project.run("up", code=1).err
 
 
-def test_no_hint_where_none_fits(project: Project) -> None:
-    project.write(up_1_a="CREATE TABLE t (); GRANT ALL ON t TO somebody_else;")
+@pytest.mark.parametrize("again", ["GRANT ALL ON t TO somebody_else", "CREATE TABLE t ()"])
+def test_no_hint_where_none_fits(project: Project, again: str) -> None:
+    project.write(up_1_a=f"CREATE TABLE t (); {again};")
     assert "HINT" not in project.run("up", code=1).err
