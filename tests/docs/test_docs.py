@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from markdown_it import MarkdownIt
 from psycopg import sql
 
-from tests.conftest import SQL, Project, url_of
-
-if TYPE_CHECKING:
-    import psycopg
+from tests.conftest import SQL, Project
 
 ODD = (Path(__file__).parent / "odd.sql").read_text()
 # A line of a diagram, as Mermaid's grammar has it; `make mermaid` asks Mermaid itself.
