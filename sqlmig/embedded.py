@@ -33,29 +33,27 @@ _PLACES = [
 ]
 _INITDB = "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-host=reject"
 _SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
+_OTHERS = "the other commands that use this server"
 _PATIENCE = 60.0
 
 
 def programs(major: str = "") -> Path:
     """Return the directory of a server's programs (of a major version): SQLMIG_PG_BIN, a wheel, or as installed."""
-    for directory in _candidates():
-        postgres = directory / "postgres"
-        if postgres.is_file() and (directory / "initdb").is_file():
-            version = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=False).stdout
-            if re.search(rf" {major}(?!\d)", version):
+    own = os.environ.get("SQLMIG_PG_BIN")
+    for directory in [Path(own)] if own else _candidates():
+        if (directory / "postgres").is_file() and (directory / "initdb").is_file():
+            version = subprocess.run([directory / "postgres", "-V"], capture_output=True, text=True, check=False)
+            if re.search(rf" {major}(?!\d)", version.stdout):
                 return directory
     remedy = "install one (pip install 'sqlmig[embedded]'), or name their directory in SQLMIG_PG_BIN"
     raise SqlmigError(f"no programs of a {f'PostgreSQL {major}'.strip()} server were found; {remedy}")
 
 
 def _candidates() -> Iterator[Path]:
-    if own := os.environ.get("SQLMIG_PG_BIN"):
-        yield Path(own)
-        return
     wheels = [spec for wheel in _WHEELS if (spec := importlib.util.find_spec(wheel))]
-    roots = [place for spec in wheels for place in spec.submodule_search_locations or ()]
-    found = [str(Path(path).resolve().parent) for path in [shutil.which("postgres")] if path]
-    for pattern in [*(f"{glob.escape(root)}/pginstall*/bin" for root in roots), *map(glob.escape, found), *_PLACES]:
+    roots = [glob.escape(place) for spec in wheels for place in spec.submodule_search_locations or ()]
+    found = [glob.escape(str(Path(path).resolve().parent)) for path in [shutil.which("postgres")] if path]
+    for pattern in [*(f"{root}/pginstall*/bin" for root in roots), *found, *_PLACES]:
         places = map(Path, glob.glob(pattern))  # noqa: PTH207
         yield from sorted(places, key=lambda p: [int(n) for n in re.findall(r"\d+", p.parent.name)], reverse=True)
 
@@ -76,14 +74,14 @@ def server(path: Path, settings: Mapping[str, str] | None = None, *, make: bool 
             if not make:
                 raise SqlmigError(f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one")
             _make(path)
-        with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as owner:
+        with _locked(path, fcntl.LOCK_EX) as owner:
             if owner:
                 with _started(path, settings or {}) as url:
                     yield url
                 return
-        with _locked(path / "PG_VERSION", fcntl.LOCK_SH):
+        with _locked(path / "PG_VERSION", fcntl.LOCK_SH) as steady:
             pid, sockets, ready = _postmaster(path)
-            if ready and str(path) in _command(pid):
+            if steady and ready and str(path) in _command(pid):
                 yield _url(sockets)
                 return
         time.sleep(0.05)
@@ -91,28 +89,21 @@ def server(path: Path, settings: Mapping[str, str] | None = None, *, make: bool 
 
 
 @contextmanager
-def _locked(path: Path, mode: int) -> Iterator[bool]:
-    """Hold a lock on a file or directory (flock). Yields whether it could be had; without LOCK_NB it is waited for."""
+def _locked(path: Path, mode: int, waiting_for: str = "") -> Iterator[bool]:
+    """Hold a lock on a file or directory (flock); yield whether it was free, where it is not waited for with a word."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, mode)
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            if not waiting_for:
+                yield False
+                return
+            print(f"{path}: waiting for {waiting_for}", file=sys.stderr)
+            fcntl.flock(descriptor, mode)
+        yield True
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _unused(path: Path) -> Iterator[None]:
-    """Hold the server alone, once no other command uses it."""
-    with _locked(path / "PG_VERSION", fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-        if not alone:
-            print(f"{path}: waiting for the other commands that use this server", file=sys.stderr)
-        with nullcontext() if alone else _locked(path / "PG_VERSION", fcntl.LOCK_EX):
-            yield
 
 
 def _make(path: Path) -> None:
@@ -120,7 +111,7 @@ def _make(path: Path) -> None:
     new = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent, fcntl.LOCK_EX):
+        with _locked(path.parent, fcntl.LOCK_EX, "another command that makes a directory there"):
             if (path / "PG_VERSION").exists():
                 return
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -150,7 +141,7 @@ def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
         whose = "root, as which PostgreSQL does not run" if owner == 0 else "another user"
         raise SqlmigError(f"{path}: the data directory belongs to {whose}; name another, or change its owner")
     postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
-    with _unused(path):
+    with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS):
         _clear(path)
     sockets = tempfile.mkdtemp(prefix=_SOCKETS.rpartition("/")[2], dir=_SOCKETS.rpartition("/")[0])
     os.chown(sockets, owner, -1)
@@ -165,7 +156,7 @@ def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
             time.sleep(0.01)
         yield _url(sockets)
     finally:
-        with _unused(path):
+        with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS):
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(_PATIENCE)
@@ -211,21 +202,17 @@ def _clear(path: Path) -> None:
 
 def _command(pid: int) -> str:
     """Return a process's command line, empty where there is no such process."""
-    try:
-        if sys.platform == "linux":
-            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    if sys.platform != "linux":
         return subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return ""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return ""
 
 
 def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a server program as the owner of the data directory, so that it ends when we do.
-
-    On Linux setpriv(1) sees to both: it drops root, but for the capability to enter directories that only root may
-    enter, and asks for SIGINT when we die.
-    """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+    """Start a server program as the owner of the data directory, so that it ends when we do."""
+    # On Linux setpriv(1) sees to both: it drops root, but for the capability to enter directories that only root may
+    # enter, and asks for SIGINT when we die. In a session of its own Ctrl-C does not reach it before we are done.
     become = ["setpriv", "--pdeathsig", "INT"] if sys.platform == "linux" else []
     if become and not shutil.which("setpriv"):
         raise SqlmigError("setpriv, which starts the server, is not on PATH; install it (util-linux)")
@@ -233,7 +220,7 @@ def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subproces
         owner, keep = path.stat(), "-all,+dac_override"
         become += [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
         become += [f"--inh-caps={keep}", f"--ambient-caps={keep}"]
-    # In a session of its own: else Ctrl-C reaches the server before we are done with it.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
     return subprocess.Popen(
         [*become, *command], cwd="/", env=environment | {"LC_ALL": "C"}, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,

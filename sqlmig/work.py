@@ -86,31 +86,26 @@ def _run(sessions: list[Session], wish: Wish) -> int:
 
 
 def _object(session: Session, step: "Step") -> dict[str, object]:
-    """Return what a step is, for JSON."""
     schema = {"schema": session.ledger.schema} if session.settings.many else {}
     return {**schema, "version": step.row.version, "name": step.row.name}
 
 
 def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]], int]:
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown, by schema."""
-    steps: dict[tuple[str, str], list[Rehearsed]] = defaultdict(list)
+    from sqlmig.rehearse import Rehearsed, rehearse
+
     as_json = sessions[0].settings.as_json and sessions[0].settings.dry_run
-    echo, shown = output.echo(wanted=not as_json), dict[str, list[int]]()
-    results, losses = list[dict[str, object]](), Counter[str]()
+    echo, steps = output.echo(wanted=not as_json), defaultdict[tuple[str, str], list[Rehearsed]](list)
+    shown, results, losses = defaultdict[str, list[int]](list), list[dict[str, object]](), Counter[str]()
 
-    def work(session: Session) -> "list[list[Rehearsed]]":
-        from sqlmig.rehearse import rehearse
-
-        return [session.alone(lambda: rehearse(session, wish))]
-
-    def tell(session: Session, done: "list[list[Rehearsed]]") -> None:
-        for one in done[0]:
+    def tell(session: Session, done: list[Rehearsed]) -> None:
+        for one in done:
             steps[one.step.row.label, one.obstacle].append(one)
             results.append(_object(session, one.step) | one.described())
             losses.update(one.losses)
-        shown[session.ledger.schema] = [one.step.row.version for one in done[0]]
+            shown[session.ledger.schema].append(one.step.row.version)
 
-    failed = each(sessions, work, tell, wish)
+    failed = each(sessions, lambda session: session.alone(lambda: rehearse(session, wish)), tell, wish)
     for (label, obstacle), ones in steps.items():
         took = output.duration(sum(one.seconds for one in ones))
         said = f"would {'apply' if wish.verb == 'applied' else 'revert'} {label}{_in(sessions, ones)} ({took})"
@@ -130,12 +125,12 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]]
 def _effects(ones: "list[Rehearsed]") -> Iterator[str]:
     """Yield a line for each table that a file would do something to, in sum."""
     for table in sorted({table for one in ones for table in one.effects}):
-        effects = [one.effects[table] for one in ones if table in one.effects]
-        lock, size = max(effect.lock for effect in effects), sum(effect.rewrites for effect in effects)
+        locks, sizes, reads = zip(*(one.effects[table] for one in ones if table in one.effects), strict=True)
         longest = output.duration(max(one.seconds for one in ones if table in one.effects))
-        does = [f"blocks {'reads and writes' if lock > 1 else 'writes'} for up to {longest}"] if lock else []
-        does += [f"rewrites {output.size(size)}"] if size else []
-        does += ["reads it whole"] if any(effect.reads for effect in effects) and not size else []
+        does = (
+            [f"blocks {'reads and writes' if max(locks) > 1 else 'writes'} for up to {longest}"] if any(locks) else []
+        )
+        does += [f"rewrites {output.size(sum(sizes))}"] if any(sizes) else ["reads it whole"] if any(reads) else []
         yield f"{table}: {', '.join(does)}"
 
 
