@@ -1,7 +1,6 @@
 """A schema of the connected database as a Markdown page with a Mermaid diagram, from the catalog and its comments."""
 
 import re
-from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,58 +34,36 @@ def page(connection: Connection, schema: str) -> str:
     lines = []
     for (before, line), group in groupby(rows, key=lambda row: row[:2]):
         lines += [before] if before else []
-        lines += [line.format(*map(_Word, words or ())) for _, _, words in group]
+        lines += [line.format(*(_Word(word or "") for word in words or ())) for _, _, words in group]
     return "\n".join(lines) + "\n"
 
 
-class _Word:
+class _Word(str):
     """A word of the catalog, written as a format says: what stands before it, and how it is made safe there."""
-
-    def __init__(self, word: str | None) -> None:
-        self.word = word
 
     def __format__(self, spec: str) -> str:
         before, _, how = spec.rpartition("|")
-        return "" if self.word is None else before + _AS[how](self.word)
+        return before + _safe(how, str(self)) if self else ""
 
 
-def _text(word: str) -> str:
-    """Show a text as it is, in Markdown on one line."""
-    lines = (_MARKUP.sub(r"\\\g<0>", line.strip()) for line in word.strip().splitlines())
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", "<br>".join(lines))
-
-
-def _code(word: str) -> str:
-    word = re.sub(r"\s*[\r\n]\s*", " ", word)
-    fence = "`" * (max(map(len, re.findall("`+", word)), default=0) + 1)
-    space = " " if "`" in word else ""
-    return f"{fence}{space}{word}{space}{fence}"
-
-
-def _block(word: str) -> str:
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", word)), 3)
-    return f"{fence}sql\n{word}\n{fence}"
-
-
-def _name(word: str) -> str:
-    """Return a name in quotes as Mermaid takes it: what it cannot hold becomes what looks alike."""
-    word = "".join(char if char.isprintable() else " " for char in word)
-    return '"' + (" ".join(word.translate(str.maketrans('"%\\', "\u201d\uff05\uff3c")).split()) or "_") + '"'
-
-
-def _mermaid_word(word: str) -> str:
-    """Return a type or a column's name as Mermaid takes it, which knows no quotes there."""
-    word = re.sub(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]|[\s\ufeff]", "_", word.replace('"', "")) or "_"
-    reserved = re.match(r"[^A-Za-z_\u00c0-\uffff]|[pfu]k(?![A-Za-z0-9_])", word, re.IGNORECASE)
-    return f"_{word}" if reserved else word
-
-
-_AS: dict[str, Callable[[str], str]] = {
-    "text": _text,
-    "code": _code,
-    "cell": lambda word: _code(word).replace("|", r"\|"),
-    "block": _block,
-    "name": _name,
-    "word": _mermaid_word,
-    "raw": str,
-}
+def _safe(how: str, word: str) -> str:
+    if how in ("code", "cell"):
+        word = re.sub(r"\s*[\r\n]\s*", " ", word)
+        fence = "`" * (max(map(len, re.findall("`+", word)), default=0) + 1)
+        space = " " if "`" in word else ""
+        word = f"{fence}{space}{word}{space}{fence}"
+        return word.replace("|", r"\|") if how == "cell" else word
+    if how == "text":  # as it is, in Markdown on one line
+        lines = (_MARKUP.sub(r"\\\g<0>", line.strip()) for line in word.strip().splitlines())
+        return re.sub(r"^(\d+)([.)])", r"\1\\\2", "<br>".join(lines))
+    if how == "block":
+        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", word)), 3)
+        return f"{fence}sql\n{word}\n{fence}"
+    if how == "name":  # in quotes, as Mermaid takes it: what it cannot hold becomes what looks alike
+        word = "".join(char if char.isprintable() else " " for char in word)
+        return '"' + (" ".join(word.translate(str.maketrans('"%\\', "\u201d\uff05\uff3c")).split()) or "_") + '"'
+    if how == "word":  # a type or a column's name, as Mermaid takes it, which knows no quotes there
+        word = re.sub(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]|[\s\ufeff]", "_", word.replace('"', "")) or "_"
+        reserved = re.match(r"[^A-Za-z_\u00c0-\uffff]|[pfu]k(?![A-Za-z0-9_])", word, re.IGNORECASE)
+        return f"_{word}" if reserved else word
+    return word

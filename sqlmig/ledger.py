@@ -48,11 +48,10 @@ class Ledger:
 
     @cached_property
     def _fields(self) -> dict[str, object]:
-        schema, table = quoted(self.schema), self.table
-        literals = {"schema_literal": literal(schema), "literal": literal(table), "schema_name": literal(self.schema)}
-        quote = dollar("sqlmig", table)
-        mine = {"schema": schema, "table": table, "quote": quote, "key": self.key, "worker": self.worker}
-        return {**literals, **mine, "named": self.named}
+        schema, table, name = quoted(self.schema), self.table, literal(self.schema)
+        literals = {"schema_literal": literal(schema), "literal": literal(table), "schema_name": name}
+        numbers = {"key": self.key, "worker": self.worker, "named": self.named}
+        return {"schema": schema, "table": table, "quote": dollar("sqlmig", table), **literals, **numbers}
 
     def sql(self, title: str, /, **fields: object) -> str:
         """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""
@@ -62,19 +61,10 @@ class Ledger:
         """Return the statements that make the ledger where it is missing."""
         return (self.sql("schema") if self.named else "") + self.sql("definition")
 
-    def guard(self, newest: int | None, version: int | None) -> str:
-        """Return the statement that fails unless the newest version is this one, and another is not recorded."""
-        # The newest version tells whether this one is recorded, unless this one is older.
-        older = newest is not None and version is not None and version < newest
-        return self.sql("newest_is", newest="NULL" if newest is None else newest) + (
-            self.sql("lacks", version=version) if older else ""
-        )
-
     def write(self, migration: Migration, checksum: str, how: str = "insert") -> str:
         """Return the statement, without its end, that records a migration, or (update) records it anew."""
-        down = "NULL" if migration.undo is None else literal(migration.undo.decode())
-        name = literal(migration.name)
-        return self.sql(how, version=migration.version, name=name, checksum=literal(checksum), down=down)
+        fields = {"version": migration.version, "name": literal(migration.name), "checksum": literal(checksum)}
+        return self.sql(how, **fields, down="NULL" if migration.undo is None else literal(migration.undo.decode()))
 
 
 def quoted(name: str) -> str:
@@ -132,8 +122,3 @@ def _asked(connection: "Connection", message: str) -> "list[PGresult]":
     if problem and connection.largest:
         raise problem
     return results if not problem else [send(connection, one.encode())[0] for one in message.split(";\n")]
-
-
-def holders(connection: "Connection", ledger: Ledger) -> set[str]:
-    """Return, in words, the processes that hold the lock, and those that work on for a runner that is gone."""
-    return {str(words) for (words,) in connection.execute(ledger.sql("holders").encode())}

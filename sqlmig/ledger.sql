@@ -22,13 +22,11 @@ SELECT CASE WHEN NOT EXISTS (
 -- %% missing
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
--- %% newest_is
--- max(version) takes the planner longer.
+-- %% guard
+-- The newest version is what it was, and this one is not recorded. max(version) takes the planner longer.
 SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS NOT DISTINCT FROM {newest}
+    AND NOT EXISTS (SELECT FROM {table} WHERE version = {version})
 THEN '1' ELSE 'the ledger has changed' END::int;
-
--- %% lacks
-SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version}) THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% insert
 INSERT INTO {table} (version, name, checksum, down) VALUES ({version}, {name}, {checksum}, {down})
@@ -139,7 +137,8 @@ WHERE pid IS DISTINCT FROM pg_backend_pid();
 
 -- %% invalid_indexes
 -- Another tenant's schema may have one of the same name at work.
-SELECT indexrelid::regclass::text, relname
+SELECT format('the index %1$s is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY %1$s;', indexrelid::regclass),
+    regexp_replace(relname, '_cc(new|old)\d*$', '')
 FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON n.oid = relnamespace
 WHERE NOT indisvalid AND relkind = 'i' AND (NOT {named} OR nspname IN ('public', {schema_name}))
 ORDER BY 1;

@@ -150,8 +150,9 @@ def beginning(session: Session, step: Step | None = None) -> list[Piece]:
     before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
     if applied is None:
         return [*before, ours("guard", ledger.sql("missing")), ours("ledger", ledger.definition())]
-    newest = applied[-1].version if applied else None
-    return [*before, ours("guard", ledger.guard(newest, step.row.version if step else None))]
+    newest, new = applied[-1].version if applied else "NULL", step and step.verb == "applied"
+    guard = ledger.sql("guard", newest=newest, version=step.row.version if step and new else "NULL")
+    return [*before, ours("guard", guard)]
 
 
 def recorded(session: Session, step: Step) -> Piece:
@@ -257,11 +258,7 @@ def _invalid_indexes(session: Session, script: Script) -> list[str]:
     """Return a line for each index that the script names and that is INVALID, with the remedy."""
     with suppress(psycopg.Error):
         found = session.connection.execute(session.ledger.sql("invalid_indexes").encode()).fetchall()
-        return [
-            f"the index {name} is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY {name};"
-            for name, bare in found
-            if re.sub(r"_cc(new|old)\d*$", "", str(bare)).encode() in script.text
-        ]
+        return [str(line) for line, name in found if str(name).encode() in script.text]
     return []
 
 

@@ -207,7 +207,13 @@ def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:
     while match := _TOKEN.match(text, at):
         kind, start, at = str(match.lastgroup), at, match.end()
         if kind == "block":
-            at = _behind_comment(text, start)
+            depth = 0
+            for mark in _COMMENT.finditer(text, start):
+                depth, at = depth + (1 if mark[0] == b"/*" else -1), mark.end()
+                if not depth:
+                    break
+            else:
+                raise ScanError("a comment that begins here has no end", start)
         elif kind == "escape":
             at = _behind_escapes(text, start)
         elif kind == "dollar":
@@ -224,14 +230,6 @@ def _behind(text: bytes, mark: bytes, at: int, opened: int, what: str) -> int:
     if end < 0:
         raise ScanError(f"a {what} that begins here has no end", opened)
     return end + len(mark)
-
-
-def _behind_comment(text: bytes, opened: int) -> int:
-    depth = 0
-    for mark in _COMMENT.finditer(text, opened):
-        if not (depth := depth + (1 if mark[0] == b"/*" else -1)):
-            return mark.end()
-    raise ScanError("a comment that begins here has no end", opened)
 
 
 def _behind_escapes(text: bytes, opened: int) -> int:

@@ -131,7 +131,8 @@ class Session:
     def wait(self) -> None:
         """Wait until nobody holds the lock, and say whom for."""
         told, pause = set[str](), 0.02
-        while others := ledger.holders(self.connection, self.ledger):
+        query = self.ledger.sql("holders").encode()
+        while others := {str(words) for (words,) in self.connection.execute(query)}:
             for other in sorted(others - told):
                 self.say(f"waiting for {other}")
             told |= others

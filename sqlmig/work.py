@@ -3,11 +3,11 @@
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import psycopg
@@ -160,13 +160,17 @@ def each(
     error stops that one alone. Raises KeyboardInterrupt with words: nothing new begins, what is at work is cancelled.
     """
     failed, todo, many = list[str](), list[Session](), any(session.settings.many for session in sessions)
+    bar: Any = None
 
-    def ended(session: Session, done: Sequence[Done], problem: Exception | None) -> None:
+    def ended(session: Session, done: list[Done], problem: Exception | None) -> None:
+        click.echo("\r\x1b[K" if bar else "", nl=False, err=True)
         if done:
-            tell(session, [*done])
+            tell(session, done)
         if problem:
             failed.append(session.ledger.schema)
             session.say(f"{output.coloured('error')}: {problem}")
+        if bar:
+            bar.update(1)
 
     for session in sessions:
         try:
@@ -180,16 +184,9 @@ def each(
             for result in work(session):
                 tell(session, [result])
     elif todo:
-        bar = click.progressbar(length=len(todo), show_pos=True, file=sys.stderr)
-        with bar if output.on_terminal() else nullcontext() as shown:
-
-            def advance(session: Session, done: Sequence[Done], problem: Exception | None) -> None:
-                click.echo("\r\x1b[K" if shown else "", nl=False, err=True)
-                ended(session, done, problem)
-                if shown:
-                    shown.update(1)
-
-            _at_once(todo, work, advance)
+        shown = click.progressbar(length=len(todo), show_pos=True, file=sys.stderr)
+        with shown if output.on_terminal() else nullcontext() as bar:
+            _at_once(todo, work, ended)
     return failed
 
 
@@ -211,19 +208,19 @@ def _at_once(
             raise SqlmigError("interrupted")
 
     def one(session: Session) -> tuple[Session, list[Done], Exception | None]:
-        done, connection, problem = list[Done](), idle.get(), None
+        session.connection, session.sleep, done = idle.get(), sleep, list[Done]()
         try:
-            connection = connect() if connection.closed else connection
-            session.connection, session.sleep, connection.say = connection, sleep, session.say
+            session.connection = connect() if session.connection.closed else session.connection
+            session.connection.say = session.say
             for result in work(session):
                 done.append(result)
                 sleep(0)
         except (SqlmigError, psycopg.Error) as error:
-            problem = error
+            return session, done, error
         finally:
-            rollback(connection)
-            idle.put(connection)
-        return session, done, problem
+            rollback(session.connection)
+            idle.put(session.connection)
+        return session, done, None
 
     with ExitStack() as stack, ThreadPoolExecutor(sessions[0].settings.jobs) as pool:
         idle.put(connect())
@@ -243,6 +240,6 @@ def _at_once(
             pool.shutdown()
             if not isinstance(error, KeyboardInterrupt):
                 raise
-            done = [future for future in futures if not future.cancelled() and not future.result()[2]]
-            words = f"interrupted; {len(done)} of {counted(len(sessions), 'schema')} done, the rest is for the next run"
+            done = sum(not (future.cancelled() or future.result()[2]) for future in futures)
+            words = f"interrupted; {done} of {counted(len(sessions), 'schema')} done, the rest is for the next run"
             raise type(error)(words) from None
