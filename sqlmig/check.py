@@ -109,23 +109,31 @@ def drift(session: Session, url: str) -> Difference:
     with scratch(url, session.ledger, session.say) as connection, session.watch(session, "the scratch database"):
         connection.tick = session.connection.tick
         send(connection, session.ledger.definition().encode())
-        before = snapshot(connection)
+        before = _named(connection)
         for row in rows:
             _run(connection, session.script(row.migration.up if row.migration else Path()))
-        made = {key: properties for key, properties in snapshot(connection).items() if key not in before}
-        schemas = ", ".join(literal(one["within"]) for one in made.values() if one["within"]) or "NULL"
-        catalogs = list[Catalog]()
-        for one in (connection, session.connection):
-            # Names are written by the search path.
-            one.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog")
-            found = snapshot(one, f"WHERE schema IN ({schemas}) OR schema IS NULL")
-            rollback(one)
-            catalogs.append({k: v for k, v in found.items() if k in made or (v["within"] and k[0] != "schema")})
+        expected = _named(connection)
+        made = expected.keys() - before.keys()
+        schemas = {"", *(expected[key]["within"] or "" for key in made)}
+        found = _named(session.connection, f"WHERE coalesce(schema, '') IN ({', '.join(map(literal, schemas))})")
     if session.read():
         raise SqlmigError("the ledger has changed meanwhile; run it again")
+    for catalog in (expected, found):
+        for key in [*catalog]:
+            if key not in made and (key[0] == "schema" or catalog[key]["within"] not in schemas):
+                del catalog[key]
     difference = Difference()
-    compare(catalogs[0], catalogs[1], difference)
+    compare(expected, found, difference)
     return difference
+
+
+def _named(connection: Connection, where: str = "") -> Catalog:
+    """Return the catalog, its names written with their schemas, whatever the search path."""
+    connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog")
+    try:
+        return snapshot(connection, where)
+    finally:
+        rollback(connection)
 
 
 def _try(connection: Connection, migration: Migration, finding: Finding) -> None:

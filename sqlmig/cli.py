@@ -12,7 +12,6 @@ import click
 import sqlmig
 from sqlmig import files, options, output, plan
 from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.files import Migration
 from sqlmig.options import epilog
 from sqlmig.plan import Wish
 from sqlmig.session import Settings, located, opened
@@ -117,7 +116,8 @@ def check(settings: Settings, start: int | None) -> int:
     """
     from sqlmig.check import check, scratch
 
-    migrations = _known(files.find(settings.directory), settings, start)
+    migrations = files.find(settings.directory)
+    plan.check_version(migrations, start)
     with located(settings) as url, scratch(url, settings.ledger, output.say) as connection:
         trials = check(connection, migrations, start or 0)
         bar = click.progressbar(trials, length=len(migrations), label="checking", file=sys.stderr)
@@ -148,22 +148,12 @@ def drift(settings: Settings) -> int:
     with opened(settings, output.say, output.watch) as (session,), located(settings) as url:
         found = drift(session, url)
     states = {"extra": found.left, "missing": found.lost, "changed": found.changed, "note": found.notes}
-    lines = [{"state": state, "object": line} for state, lines in states.items() for line in lines]
     if settings.as_json:
-        output.print_json(lines)
-    for line in [] if settings.as_json else lines:
-        click.echo(f"{output.coloured(line['state'])}  {line['object']}")
-    if not settings.as_json and not found.differs:
-        click.echo("nothing differs")
+        output.print_json({"state": state, "object": line} for state, lines in states.items() for line in lines)
+    else:
+        shown = [f"{output.coloured(state)}  {line}" for state, lines in states.items() for line in lines]
+        click.echo("\n".join(shown if found.differs else [*shown, "nothing differs"]))
     return int(found.differs)
-
-
-def _known(migrations: list[Migration], settings: Settings, *versions: int | None) -> list[Migration]:
-    """Return the migrations; raise UsageError for a version that none of them has."""
-    for version in versions:
-        if version is not None and version not in {m.version for m in migrations}:
-            raise UsageError(f"there is no version {version} in {settings.directory}")
-    return migrations
 
 
 _PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig script --from 9 --down")
@@ -180,7 +170,9 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
     """
     from sqlmig.script import script
 
-    migrations = _known(files.find(settings.directory), settings, start, to)
+    migrations = files.find(settings.directory)
+    plan.check_version(migrations, start)
+    plan.check_version(migrations, to)
     chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
     if not chosen:
         raise UsageError("--from is beyond --to")

@@ -1,6 +1,7 @@
 -- What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
-CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
+CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES;
+SELECT pg_catalog.pg_advisory_unlock_all();
 -- %%
 DO $sqlmig$
 DECLARE

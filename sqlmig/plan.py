@@ -120,7 +120,7 @@ def repair(rows: Sequence[Row], versions: Sequence[int]) -> list[Row]:
     return [row for row in rows if row.state in ("changed", "missing") and (not versions or row.version in versions)]
 
 
-def check_version(rows: Sequence[Row], version: int | None) -> None:
+def check_version(known: Sequence[Row] | Sequence[Migration], version: int | None) -> None:
     """Raise UsageError for a version that does not exist."""
-    if version is not None and not any(row.version == version for row in rows):
+    if version is not None and version not in {one.version for one in known}:
         raise UsageError(f"there is no version {version}; `sqlmig status` shows those there are")

@@ -75,8 +75,14 @@ def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -
     text = bytes(around.body.text).decode().strip("\n")
     return ledger.sql(
         "script_step", label=" ".join(migration.label.split()), version=version, text=text or "SELECT",
-        settings=ledger.sql("path_first", local=True) + "\n" if ledger.named else "",
+        settings=_quiet(ledger.sql("path_first", local=True)) + "\n" if ledger.named else "",
         outer=dollar("sqlmig", text + ledger.table), inner=dollar("file", text),
-        condition="EXISTS" if down else "NOT EXISTS", after=joined(around.reset).decode(),
+        condition="EXISTS" if down else "NOT EXISTS", after=_quiet(joined(around.reset).decode()),
         record=ledger.sql("delete", version=version) if down else insert,
     )  # fmt: skip
+
+
+def _quiet(sql: str) -> str:
+    """Return statements of our own without results, which psql would print."""
+    quote = dollar("sqlmig", sql)
+    return re.sub(r"(?m)^SELECT (.+);$", lambda match: f"DO {quote} BEGIN PERFORM {match[1]}; END {quote};", sql)

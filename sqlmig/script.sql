@@ -71,7 +71,11 @@ END
 
 -- %% script_tail
 
-SELECT set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
+DO {quote}
+BEGIN
+    PERFORM set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
+END
+{quote};
 COMMIT;
 
 -- What it did: the editor shows the rows of the last statement.

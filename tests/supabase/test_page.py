@@ -13,3 +13,15 @@ if TYPE_CHECKING:
 def test_the_projects_page_is_what_make_docs_writes(platform: Platform) -> None:
     project = Project(SQL, platform.url)
     assert (SQL / "README.md").read_text() == f"<!-- Written by make docs. -->\n\n{project.run('docs').out}"
+
+
+def test_right_after_up_nothing_has_drifted(platform: Platform) -> None:
+    assert Project(SQL, platform.url).run("drift").out == "nothing differs\n"
+
+
+def test_a_policy_of_the_dashboards_has(own_platform: Platform) -> None:
+    own_platform.owner.execute("CREATE POLICY everybody ON patients USING (true); GRANT DELETE ON patients TO anon")
+    lines = Project(SQL, own_platform.url).run("drift", code=1).out.splitlines()
+    assert lines[0] == "extra  policy public.patients.everybody"
+    assert lines[1].startswith("changed  table public.patients: grants was")
+    assert len(lines) == 2
