@@ -30,11 +30,13 @@ def owner(project: Project) -> Iterator[Project]:
 
 
 def paste(project: Project, text: str) -> list[tuple[Any, ...]]:
-    """Send a script as the SQL editor does, as one message, and return the rows of its last statement."""
+    """Send a script as the SQL editor does, as one message, and return the rows of its last statement, the only one."""
     with psycopg.connect(project.url, autocommit=True) as connection:
         cursor = connection.execute(text.encode())
+        shown = [cursor.description]
         while cursor.nextset():
-            pass
+            shown.append(cursor.description)
+        assert not any(shown[:-1])
         return cursor.fetchall()
 
 

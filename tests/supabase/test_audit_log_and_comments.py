@@ -58,7 +58,7 @@ def test_service_role_adds_to_the_audit_log(platform: Platform) -> None:
         ]
 
 
-def test_everything_in_the_catalog_has_a_comment(database: Database) -> None:
+def test_everything_in_the_catalog_has_a_comment(platform: Platform) -> None:
     query = """
         SELECT pg_describe_object(class, oid, sub) FROM (
             SELECT 'pg_class'::regclass, oid, 0 FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace
@@ -72,7 +72,7 @@ def test_everything_in_the_catalog_has_a_comment(database: Database) -> None:
         ) AS things (class, oid, sub)
         WHERE NOT EXISTS (SELECT FROM pg_description WHERE classoid = class AND objoid = oid AND objsubid = sub)
     """
-    assert database.execute(query).fetchall() == []
+    assert [f"no comment on {what}" for (what,) in platform.owner.execute(query)] == []
 
 
 def test_personal_health_data_is_called_so(database: Database) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def test_the_projects_page_is_what_make_docs_writes(platform: Platform) -> None:
     project = Project(SQL, platform.url)
-    assert (SQL / "README.md").read_text() == f"<!-- Written by make docs. -->\n\n{project.run('docs').out}"
+    page = f"<!-- Written by make docs. -->\n\n{project.run('docs').out}"
+    assert (SQL / "README.md").read_text() == page, "sql/README.md is not what the files make: run `make docs`"
 
 
 def test_right_after_up_nothing_has_drifted(platform: Platform) -> None:

@@ -1,0 +1,79 @@
+"""What every table must have, also the next one, found in the catalog: a failure says which lacks what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.supabase.conftest import Platform
+
+RULES = """
+    WITH tables AS (
+        SELECT oid, relname, relrowsecurity, relacl, EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'org_id' AND NOT attisdropped
+        ) AS is_owned
+        FROM pg_class AS c
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'schema_migrations'
+    )
+    SELECT relname || ': row level security is off' FROM tables WHERE NOT relrowsecurity
+    UNION ALL
+    SELECT relname || ': no policy lets its organization read it' FROM tables
+    WHERE NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = tables.oid AND polcmd IN ('r', '*'))
+    UNION ALL
+    SELECT format('%s: %s may %s, which is for authenticated and service_role alone', relname,
+        CASE grantee WHEN 0 THEN 'everybody' ELSE grantee::regrole::text END, privilege_type)
+    FROM tables CROSS JOIN aclexplode(relacl)
+    WHERE grantee = 0 OR grantee = 'anon'::regrole OR (grantee = 'authenticated'::regrole AND privilege_type IN ('DELETE', 'TRUNCATE'))
+    UNION ALL
+    SELECT relname || ': no primary key' FROM tables
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = tables.oid AND contype = 'p')
+    UNION ALL
+    SELECT relname || ': no index begins with org_id' FROM tables
+    WHERE is_owned AND NOT EXISTS (
+        SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE indrelid = tables.oid AND attname = 'org_id'
+    )
+    UNION ALL
+    SELECT format('%s: the foreign key %s: its first column is not org_id', relname, conname)
+    FROM tables JOIN pg_constraint ON conrelid = tables.oid AND contype = 'f' JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+    WHERE is_owned AND attname <> 'org_id' AND confrelid <> 'organizations'::regclass
+        AND NOT EXISTS (  -- the specification's own key, with a composite one beside it
+            SELECT FROM pg_constraint AS second JOIN pg_attribute AS first ON first.attrelid = second.conrelid AND first.attnum = second.conkey[1]
+            WHERE second.conrelid = pg_constraint.conrelid AND second.contype = 'f' AND second.confrelid = pg_constraint.confrelid
+                AND first.attname = 'org_id' AND second.conkey @> pg_constraint.conkey
+        )
+    UNION ALL
+    SELECT relname || ': changes to it are not in the audit log' FROM tables
+    WHERE is_owned AND relname NOT IN ('audit_logs', 'wearable_data')
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = tables.oid AND tgfoid = 'write_audit_log'::regproc)
+    UNION ALL
+    SELECT relname || ': nothing sets its updated_at' FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attname = 'updated_at'
+    WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = tables.oid AND tgfoid = 'update_updated_at_column'::regproc)
+    ORDER BY 1
+"""
+
+
+def problems(platform: Platform) -> list[str]:
+    return [problem for (problem,) in platform.owner.execute(RULES)]
+
+
+def test_every_table_has_what_a_table_must_have(platform: Platform) -> None:
+    assert problems(platform) == []
+
+
+def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:
+    own_platform.owner.execute("""
+        CREATE TABLE appointments (org_id uuid, patient_id uuid REFERENCES patients, updated_at timestamptz);
+        GRANT DELETE ON appointments TO authenticated;
+    """)
+    assert [problem for problem in problems(own_platform) if " may " not in problem] == [
+        "appointments: changes to it are not in the audit log",
+        "appointments: no index begins with org_id",
+        "appointments: no policy lets its organization read it",
+        "appointments: no primary key",
+        "appointments: nothing sets its updated_at",
+        "appointments: row level security is off",
+        "appointments: the foreign key appointments_patient_id_fkey: its first column is not org_id",
+    ]
+    told = "appointments: {} may DELETE, which is for authenticated and service_role alone"
+    assert {told.format("anon"), told.format("authenticated")} <= set(problems(own_platform))
