@@ -166,7 +166,8 @@ _PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig sc
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
     """Print one SQL script that applies the files.
 
-    It is for the Supabase SQL editor or psql, and leaves out what the ledger there has: one can paste it twice.
+    It is for the Supabase SQL editor or psql, not for Citus, and leaves out what the ledger there has: one can paste it
+    twice. With --schema the files run in that schema, which the script makes.
     """
     from sqlmig.script import script
 
