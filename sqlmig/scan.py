@@ -33,9 +33,8 @@ _SIMPLE = re.compile(
     rb"(?=\s)" + _PLAIN_TEXT,
     re.IGNORECASE,
 )
-_ESCAPES = re.compile(rb"(?:[^'\\]+|\\.|''){0,1000}", re.DOTALL)
-# A string goes on behind white space that holds a new line, in the manner in which it began.
-_CONTINUED = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'")
+# What an escape string goes on behind, also white space with a new line between two quotes; and the quote that ends it.
+_ESCAPED = re.compile(rb"\\.|''|'[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'|'", re.DOTALL)
 _COMMENT = re.compile(rb"/\*|\*/")
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 _COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
@@ -215,29 +214,15 @@ def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:
             else:
                 raise ScanError("a comment that begins here has no end", start)
         elif kind == "escape":
-            at = _behind_escapes(text, start)
+            if not (at := next((mark.end() for mark in _ESCAPED.finditer(text, at) if mark[0] == b"'"), 0)):
+                raise ScanError("a string that begins here has no end", start + 1)
         elif kind == "dollar":
-            at = _behind(text, match[0], at, start, "dollar-quoted string")
+            if (end := text.find(match[0], at)) < 0:
+                raise ScanError("a dollar-quoted string that begins here has no end", start)
+            at = end + len(match[0])
         elif match[0] in (b"'", b'"'):
-            _behind(text, match[0], at, start, "string" if match[0] == b"'" else "quoted identifier")
+            what = "string" if match[0] == b"'" else "quoted identifier"
+            raise ScanError(f"a {what} that begins here has no end", start)
         elif match[0] == b"\\":
             raise ScanError("a psql meta-command (a backslash) is no SQL; write it as SQL, or use psql", start)
         yield kind, start, at
-
-
-def _behind(text: bytes, mark: bytes, at: int, opened: int, what: str) -> int:
-    end = text.find(mark, at)
-    if end < 0:
-        raise ScanError(f"a {what} that begins here has no end", opened)
-    return end + len(mark)
-
-
-def _behind_escapes(text: bytes, opened: int) -> int:
-    at = opened + 2
-    while True:
-        while (run := _ESCAPES.match(text, at)) and run.end() > at:
-            at = run.end()
-        at = _behind(text, b"'", at, opened + 1, "string")
-        if not (continued := _CONTINUED.match(text, at)):
-            return at
-        at = continued.end()
