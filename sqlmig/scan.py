@@ -101,10 +101,14 @@ def scan(text: bytes, path: Path | None = None) -> Script:
 def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
     """Yield where each statement begins, and its words as ``statement`` says, none where they do not matter."""
     while at < len(text):
-        if (simple := _SIMPLE.match(text, at)) and (end := _plain(text, simple.end())) is not None:
-            yield simple.start(1), []
-            at = end + 1
-            continue
+        if simple := _SIMPLE.match(text, at):
+            end = simple.end()
+            while (run := _PLAIN.match(text, end)) and run.end() > end:
+                end = run.end()
+            if text[end : end + 1] in (b";", b""):
+                yield simple.start(1), []
+                at = end + 1
+                continue
         at = next((start for kind, start, _ in _tokens(text, at) if kind not in _BLANK), len(text))
         if at < len(text) and text[at] != ord(";"):
             words, end = statement(text, at)
@@ -189,16 +193,6 @@ def _bracketed(starts: "array[int]", control: list[tuple[int, bytes]]) -> bool:
         does = "has no COMMIT as the last statement"
     remedy = "take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
     raise ScanError(f"{name} {does}; {remedy}", starts[number])
-
-
-def _plain(text: bytes, at: int) -> int | None:
-    """Return where the plain text of a statement ends with it, None where something else than plain text follows."""
-    while at < len(text) and text[at] != ord(";"):
-        run = _PLAIN.match(text, at)
-        if not run or run.end() == at:
-            return None
-        at = run.end()
-    return at
 
 
 def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:
