@@ -1,7 +1,6 @@
 """One SQL script that does what ``up`` or ``down`` would, made without a connection, to be pasted at will."""
 
 import re
-from collections.abc import Callable, Sequence
 
 from sqlmig import files
 from sqlmig.envelope import envelope, joined
@@ -9,6 +8,7 @@ from sqlmig.errors import SqlmigError, place
 from sqlmig.files import Migration
 from sqlmig.ledger import Ledger, dollar, literal
 from sqlmig.scan import Script, load, select_into
+from sqlmig.session import Say
 
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
@@ -16,14 +16,7 @@ _CREATES = re.compile(rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", r
 _SECURES = re.compile(rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE)
 
 
-def script(
-    ledger: Ledger,
-    migrations: Sequence[Migration],
-    chosen: Sequence[Migration],
-    say: Callable[[str], None],
-    *,
-    down: bool,
-) -> str:
+def script(ledger: Ledger, migrations: list[Migration], chosen: list[Migration], say: Say, *, down: bool) -> str:
     """Return the script for the chosen of the migrations; say what the editor would stumble over."""
     scripts = [_script(migration, alone=len(chosen) == 1, down=down) for migration in chosen]
     steps = [_step(ledger, *step, down=down) for step in zip(chosen, scripts, strict=True)]
