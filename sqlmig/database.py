@@ -91,20 +91,19 @@ def connected(
     patience = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6"}
     fixed = {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
     options: dict[str, Any] = patience | given | fixed | ({"application_name": name} if name else {})
+    failed = "cannot connect"
     try:
-        connection = Connection.connect(**options, autocommit=True, prepare_threshold=None)
-    except psycopg.Error as error:
-        raise SqlmigError(f"cannot connect: {without_password(str(error).strip(), given)}") from None
-    connection.say, connection.largest = say, largest
-    connection.add_notice_handler(lambda notice: connection.say(said(notice)))
-    try:
-        with connection:
+        with Connection.connect(**options, autocommit=True, prepare_threshold=None) as connection:
+            failed = "the database said"
+            connection.say, connection.largest = say, largest
+            connection.add_notice_handler(lambda notice: connection.say(said(notice)))
             if connection.info.parameter_status("standard_conforming_strings") != "on":
                 problem = "standard_conforming_strings is off here, so that no file can be read safely"
                 raise SqlmigError(f"{problem}; set it on")
             yield connection
     except psycopg.Error as error:
-        raise SqlmigError(f"the database said: {without_password(str(error).strip(), given)}") from None
+        words, password = str(error).strip(), given.get("password")
+        raise SqlmigError(f"{failed}: {words.replace(password, '***') if password else words}") from None
 
 
 def awaited(url: str, seconds: float) -> None:
@@ -112,12 +111,6 @@ def awaited(url: str, seconds: float) -> None:
     deadline, conninfo = time.monotonic() + seconds, make_conninfo("", **parameters(url)).encode()
     while pq.PGconn.ping(conninfo) in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE) and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-def without_password(text: str, given: dict[str, str]) -> str:
-    """Take the password out of somebody else's message."""
-    password = given.get("password")
-    return text.replace(password, "***") if password else text
 
 
 def send(connection: Connection, message: bytes) -> list[PGresult]:
