@@ -81,16 +81,13 @@ def read(path: Path) -> bytes:
     try:
         if not path.is_file():  # a pipe would be waited for
             raise SqlmigError(f"{path}: no regular file")
-        text = path.read_bytes()
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        text.decode()
     except OSError as error:
         raise SqlmigError(f"{path}: {error.strerror}") from None
-    text = text.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text.decode()
     except UnicodeDecodeError as error:
         raise SqlmigError(f"{place(path, text, error.start)}: not UTF-8; save the file as UTF-8") from None
-    nul = text.find(b"\0")
-    if nul >= 0:
+    if (nul := text.find(b"\0")) >= 0:
         raise SqlmigError(f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take")
     return text
 
