@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from sqlmig.database import Refused, rollback, transmit
 from sqlmig.envelope import envelope
@@ -17,33 +17,22 @@ _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
 _RELATIONS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
-class Effect(NamedTuple):
-    """What befalls a table. lock: 1 blocks writes, 2 reads too. rewrites: bytes. reads: whether it is read whole."""
-
-    lock: int
-    rewrites: int
-    reads: bool
-
-
 @dataclass
 class Rehearsed:
-    """A step, its seconds or why it could not be rehearsed, the effects by table, and the rows that would be lost."""
+    """A step, its seconds or why it could not be rehearsed, what it does to tables, and the rows that would be lost."""
 
     step: Step
     seconds: float = 0
     obstacle: str = ""
-    effects: dict[str, Effect] = field(default_factory=dict)
+    locks: dict[str, str] = field(default_factory=dict)  # what of a table others wait to do
+    rewrites: dict[str, int] = field(default_factory=dict)  # how many bytes of a table
+    reads: list[str] = field(default_factory=list)  # the tables that are read whole
     losses: dict[str, int] = field(default_factory=dict)
 
     def described(self) -> dict[str, object]:
         """Return what it would do, for JSON."""
-        blocks = {2: "reads and writes", 1: "writes"}
-        return {
-            "seconds": round(self.seconds, 6), "obstacle": self.obstacle or None,
-            "locks": {table: blocks[effect.lock] for table, effect in self.effects.items() if effect.lock},
-            "rewrites": {table: effect.rewrites for table, effect in self.effects.items() if effect.rewrites},
-            "reads": [table for table, effect in self.effects.items() if effect.reads], "losses": self.losses,
-        }  # fmt: skip
+        said = {name: getattr(self, name) for name in ("locks", "rewrites", "reads", "losses")}
+        return {"seconds": round(self.seconds, 6), "obstacle": self.obstacle or None, **said}
 
 
 def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
@@ -68,9 +57,9 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
             started = time.monotonic()
             with session.watch(session, step.row.label):
                 transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
-            rehearsed.append(one := Rehearsed(step, time.monotonic() - started))
+            took = time.monotonic() - started
             state, effects, losses = _observed(session, literal(state))
-            one.effects = {table: Effect(*effect) for table, *effect in effects}
+            rehearsed.append(one := Rehearsed(step, took, **effects))
             one.losses = {what: rows for what, _, rows in losses if rows is not None}
             lost += [(one, what, name) for what, name, rows in losses if rows is None]
     except Refused as refused:
@@ -89,7 +78,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     return rehearsed
 
 
-def _observed(session: Session, before: str) -> tuple[str, list[Any], list[Any]]:
+def _observed(session: Session, before: str) -> tuple[str, dict[str, Any], list[Any]]:
     """Return the state of the relations, for the next time, and the effects and losses since they were as before."""
     schema, many = literal(quoted(session.ledger.schema)), session.settings.many
     query = _RELATIONS.format(before=before, schema_literal=schema, many=many)

@@ -1,7 +1,7 @@
 -- What this transaction has done to the relations that were there before, since the last time that it was asked: their state
--- for the next time, a row a table (its lock, the bytes that were rewritten, whether it was read whole), and what is lost
--- (what, where it is to be counted, or how many rows). An index and an owned sequence count for their table, a partition
--- for its root.
+-- for the next time, the effects (what is blocked and how many bytes are rewritten, by table, and the tables that are read
+-- whole), and what is lost (what, where it is to be counted, or how many rows). An index and an owned sequence count for
+-- their table, a partition for its root.
 WITH held AS MATERIALIZED (
     SELECT relation, max(CASE mode WHEN 'AccessExclusiveLock' THEN 2 ELSE 1 END) AS lock
     FROM pg_locks
@@ -75,6 +75,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT
     (SELECT coalesce(json_agg(now), '[]')::text FROM now WHERE {before} IS NULL OR oid IN (SELECT oid FROM before)),
-    (SELECT coalesce(json_agg(json_build_array("table", coalesce(lock, 0), coalesce(rewrites, 0), coalesce(reads, false)) ORDER BY "table"), '[]')
-        FROM effects WHERE lock > 0 OR rewrites > 0 OR reads),
+    (SELECT json_build_object(
+        'locks', coalesce(json_object_agg("table", CASE lock WHEN 2 THEN 'reads and writes' ELSE 'writes' END ORDER BY "table") FILTER (WHERE lock > 0), '{{}}'),
+        'rewrites', coalesce(json_object_agg("table", rewrites ORDER BY "table") FILTER (WHERE rewrites > 0), '{{}}'),
+        'reads', coalesce(json_agg("table" ORDER BY "table") FILTER (WHERE reads), '[]')
+    ) FROM effects),
     (SELECT coalesce(json_agg(json_build_array(what, name, rows) ORDER BY name, what), '[]') FROM losses)

@@ -124,13 +124,13 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]]
 
 def _effects(ones: "list[Rehearsed]") -> Iterator[str]:
     """Yield a line for each table that a file would do something to, in sum."""
-    for table in sorted({table for one in ones for table in one.effects}):
-        locks, sizes, reads = zip(*(one.effects[table] for one in ones if table in one.effects), strict=True)
-        longest = output.duration(max(one.seconds for one in ones if table in one.effects))
-        does = (
-            [f"blocks {'reads and writes' if max(locks) > 1 else 'writes'} for up to {longest}"] if any(locks) else []
-        )
-        does += [f"rewrites {output.size(sum(sizes))}"] if any(sizes) else ["reads it whole"] if any(reads) else []
+    for table in sorted({table for one in ones for table in [*one.locks, *one.rewrites, *one.reads]}):
+        does = list[str]()
+        if locks := [(one.locks[table], one.seconds) for one in ones if table in one.locks]:
+            does.append(f"blocks {min(locks)[0]} for up to {output.duration(max(took for _, took in locks))}")
+        size = sum(one.rewrites.get(table, 0) for one in ones)
+        read = any(table in one.reads for one in ones)
+        does += [f"rewrites {output.size(size)}"] if size else ["reads it whole"] if read else []
         yield f"{table}: {', '.join(does)}"
 
 
