@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sqlmig.run import Step
 
 Done = TypeVar("Done")
+Work = Callable[[Session], Iterable[Done]]
+Tell = Callable[[Session, list[Done]], None]
+Ended = Callable[[Session, list[Done], Exception | None], None]
 
 
 def _in(sessions: list[Session], some: Sized) -> str:
@@ -127,6 +130,7 @@ def _effects(ones: "list[Rehearsed]") -> Iterator[str]:
     for table in sorted({table for one in ones for table in [*one.locks, *one.rewrites, *one.reads]}):
         does = list[str]()
         if locks := [(one.locks[table], one.seconds) for one in ones if table in one.locks]:
+            # Of the two ways to block, “reads and writes” sorts first.
             does.append(f"blocks {min(locks)[0]} for up to {output.duration(max(took for _, took in locks))}")
         size = sum(one.rewrites.get(table, 0) for one in ones)
         read = any(table in one.reads for one in ones)
@@ -148,12 +152,7 @@ def told(failed: list[str], sessions: list[Session]) -> int:
     return int(bool(failed))
 
 
-def each(
-    sessions: list[Session],
-    work: Callable[[Session], Iterable[Done]],
-    tell: Callable[[Session, list[Done]], None],
-    wish: Wish | None = None,
-) -> list[str]:
+def each(sessions: list[Session], work: Work[Done], tell: Tell[Done], wish: Wish | None = None) -> list[str]:
     """Do a work in each session (that wishes for something), tell what it gave, and return the schemas where it failed.
 
     In many schemas --jobs of them are at work at a time, each over a connection that goes from one to the next, and an
@@ -190,11 +189,7 @@ def each(
     return failed
 
 
-def _at_once(
-    sessions: list[Session],
-    work: Callable[[Session], Iterable[Done]],
-    ended: Callable[[Session, list[Done], Exception | None], None],
-) -> None:
+def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> None:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     idle, opened, stopped = SimpleQueue[Connection](), list[Connection](), threading.Event()
