@@ -48,8 +48,7 @@ def do(settings: Settings, wish: Wish) -> int:
 def _run(sessions: list[Session], wish: Wish) -> int:
     """Do what is wished; print a line for each migration, or for each schema."""
     connection, settings, verb = sessions[0].connection, sessions[0].settings, wish.verb
-    echo, many, results = output.echo(wanted=not settings.as_json), settings.many, list[dict[str, object]]()
-    ran, empty = set[str](), set[str]()
+    echo, many, ran = output.echo(wanted=not settings.as_json), settings.many, list["tuple[Session, Step, float]"]()
 
     def work(session: Session) -> "Iterator[tuple[Step, float]]":
         from sqlmig.run import run
@@ -57,31 +56,27 @@ def _run(sessions: list[Session], wish: Wish) -> int:
         return run(session, wish)
 
     def tell(session: Session, done: "list[tuple[Step, float]]") -> None:
-        ran.add(session.ledger.schema)
-        empty.update(step.row.label for step, _ in done if not step.script.starts)
-        for step, took in done:
-            results.append(_object(session, step) | {"seconds": round(took, 6)})
-            if not many:
-                echo(f"{output.coloured(verb)} {step.row.label} ({output.duration(took)})")
-        if many:
-            took = sum(took for _, took in done)
-            echo(f"{session.ledger.schema}: {output.coloured(verb)} {len(done)} ({output.duration(took)})")
+        ran.extend((session, *one) for one in done)
+        took = output.duration(sum(took for _, took in done))
+        where, what = (f"{session.ledger.schema}: ", len(done)) if many else ("", done[0][0].row.label)
+        echo(f"{where}{output.coloured(verb)} {what} ({took})")
 
     try:
         failed = each(sessions, work, tell, wish)
     finally:
         if settings.as_json:
-            output.print_json(results)
+            output.print_json(_object(session, step) | {"seconds": round(took, 6)} for session, step, took in ran)
     if ran and verb == "applied":
-        for label in sorted(empty):
+        for label in sorted({step.row.label for _, step, _ in ran if not step.script.starts}):
             output.say(f"warning: {label} was applied, and has no statement")
         open_tables = connection.execute(sessions[0].ledger.sql("open_tables").encode())
         if names := ", ".join(str(name) for (name,) in open_tables):
             why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"
             output.say(f"warning: anyone can reach {names}, {why}")
-    idle = len(sessions) - len(ran | set(failed))
-    if many and ran | set(failed):
-        numbers = {verb: len(ran), "failed": len(failed), "with nothing to do": idle}
+    did = {session.ledger.schema for session, _, _ in ran}
+    idle = len(sessions) - len(did | set(failed))
+    if many and did | set(failed):
+        numbers = {verb: len(did), "failed": len(failed), "with nothing to do": idle}
         echo(f"{counted(len(sessions), 'schema')}: {', '.join(f'{n:,} {what}' for what, n in numbers.items() if n)}")
     elif idle:
         echo(f"nothing to do{_in(sessions, sessions)}")
