@@ -113,13 +113,6 @@ def stamp(rows: Sequence[Row], version: int) -> list[int]:
     return [row.version for row in until if not row.applied]
 
 
-def repair(rows: Sequence[Row], versions: Sequence[int]) -> list[Row]:
-    """Return the rows that a repair mends: all that are changed or missing, or those of some versions."""
-    for version in versions:
-        check_version(rows, version)
-    return [row for row in rows if row.state in ("changed", "missing") and (not versions or row.version in versions)]
-
-
 def check_version(known: Sequence[Row] | Sequence[Migration], version: int | None) -> None:
     """Raise UsageError for a version that does not exist."""
     if version is not None and version not in {one.version for one in known}:

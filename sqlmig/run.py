@@ -285,8 +285,12 @@ def stamp(session: Session, version: int) -> list[str]:
 
 def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) -> list[str]:
     """Record changed files anew, take missing ones out, and return a line for each; dry_run: only that."""
-    lines = dict[str, str]()
-    for row in plan.repair(session.rows(), versions):
+    rows, lines = session.rows(), dict[str, str]()
+    for version in versions:
+        plan.check_version(rows, version)
+    for row in rows:
+        if row.state not in ("changed", "missing") or (versions and row.version not in versions):
+            continue
         if row.migration:
             record = session.ledger.write(row.migration, row.migration.checksum, "update")
             lines[f"record {row.label} anew; nothing of it is run"] = record
