@@ -83,9 +83,7 @@ def in_environment(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def connected(
-    url: str, say: Callable[[str], None], name: str | None = None, largest: int = LARGEST
-) -> Iterator[Connection]:
+def connected(url: str, say: Callable[[str], None], name: str = "", largest: int = LARGEST) -> Iterator[Connection]:
     """Yield a connection in autocommit mode under a name; raise SqlmigError when it or a query fails."""
     given = parameters(url)
     patience = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "6"}

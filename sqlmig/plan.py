@@ -45,7 +45,7 @@ class Wish:
     """What is to be done, and to which versions, by the rows and how many are done; shown: the only ones, by schema."""
 
     verb: Verb
-    choose: Callable[[Sequence[Row], int], list[int]]
+    choose: Callable[[list[Row], int], list[int]]
     shown: Mapping[str, Sequence[int]] | None = None
 
 
@@ -69,9 +69,7 @@ def states(
     return sorted(rows, key=lambda row: row.version)
 
 
-def up(
-    rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False
-) -> list[int]:
+def up(rows: list[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False) -> list[int]:
     """Return the versions to apply, oldest first; raise SqlmigError where the directory and the ledger disagree."""
     check_version(rows, to)
     fine = ("applied", "pending", "out-of-order" if out_of_order else "")
