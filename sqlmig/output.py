@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -33,11 +33,6 @@ def agreed(question: str, otherwise: str) -> bool:
     if not (agreed := click.confirm(question, err=True)):
         say(otherwise)
     return agreed
-
-
-def echo(*, wanted: bool) -> Callable[[str], None]:
-    """Return what prints a result, or what prints none."""
-    return click.echo if wanted else lambda _: None
 
 
 def on_terminal() -> bool:

@@ -48,7 +48,8 @@ def do(settings: Settings, wish: Wish) -> int:
 def _run(sessions: list[Session], wish: Wish) -> int:
     """Do what is wished; print a line for each migration, or for each schema."""
     connection, settings, verb = sessions[0].connection, sessions[0].settings, wish.verb
-    echo, many, ran = output.echo(wanted=not settings.as_json), settings.many, list["tuple[Session, Step, float]"]()
+    ran: list[tuple[Session, Step, float]] = []
+    echo, many = (lambda _: None) if settings.as_json else click.echo, settings.many
 
     def work(session: Session) -> "Iterator[tuple[Step, float]]":
         from sqlmig.run import run
@@ -93,7 +94,7 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]]
     from sqlmig.rehearse import Rehearsed, rehearse
 
     as_json = sessions[0].settings.as_json and sessions[0].settings.dry_run
-    echo, steps = output.echo(wanted=not as_json), defaultdict[tuple[str, str], list[Rehearsed]](list)
+    echo, steps = (lambda _: None) if as_json else click.echo, defaultdict[tuple[str, str], list[Rehearsed]](list)
     shown, results, losses = defaultdict[str, list[int]](list), list[dict[str, object]](), Counter[str]()
 
     def tell(session: Session, done: list[Rehearsed]) -> None:
