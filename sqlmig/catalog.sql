@@ -48,7 +48,9 @@ SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'v
 FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
 UNION ALL
 SELECT 'column', format('%s.%I', name, attname), jsonb_build_object(
-    'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'default', pg_get_expr(adbin, adrelid),
+    'type', format_type(atttypid, atttypmod), 'not null', attnotnull, 'not null but', (
+        SELECT nullif(concat_ws(', ', CASE WHEN NOT convalidated THEN 'not valid' END, CASE WHEN connoinherit THEN 'no inherit' END), '')
+        FROM pg_constraint WHERE conrelid = attrelid AND contype = 'n' AND conkey[1] = attnum), 'default', pg_get_expr(adbin, adrelid),
     'identity', attidentity, 'generated', attgenerated, 'collation', nullif(attcollation, 0)::regcollation,
     'storage', attstorage, 'compression', attcompression, 'statistics', nullif(attstattarget::int, -1), 'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), 'foreign options', (SELECT array_agg(o ORDER BY o) FROM unnest(attfdwoptions) o),
     'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) a), 'comment', col_description(attrelid, attnum)), nspname
@@ -125,7 +127,7 @@ SELECT 'publication', pubname, to_jsonb(p) - 'oid' - 'pubowner' || jsonb_build_o
 FROM pg_publication p
 UNION ALL
 SELECT 'statistics', format('%I.%I', s.nspname, stxname), jsonb_build_object(
-    'definition', pg_get_statisticsobjdef(x.oid), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext')), nspname
+    'definition', pg_get_statisticsobjdef(x.oid), 'target', nullif(stxstattarget::int, -1), 'owner', stxowner::regrole, 'comment', obj_description(x.oid, 'pg_statistic_ext')), nspname
 FROM pg_statistic_ext x JOIN schemas s ON s.oid = stxnamespace
 UNION ALL
 SELECT split_part(described, ' ', 1), substr(described, strpos(described, ' ') + 1), jsonb_build_object('comment', comment, 'details', details), schema
@@ -133,9 +135,27 @@ FROM (
     SELECT pg_describe_object(o.class, o.oid, 0) AS described, (pg_identify_object(o.class, o.oid, 0)).schema, (SELECT description FROM pg_description d
         WHERE d.classoid = o.class AND d.objoid = o.oid AND objsubid = 0) AS comment,
         CASE o.class
-            WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
-                ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = o.oid)
-            WHEN 'pg_ts_dict'::regclass THEN (SELECT to_jsonb(dictinitoption) FROM pg_ts_dict d WHERE d.oid = o.oid)
+            WHEN 'pg_operator'::regclass THEN (SELECT jsonb_build_object('owner', oprowner::regrole, 'function', oprcode,
+                'commutator', nullif(oprcom, 0)::regoperator, 'negator', nullif(oprnegate, 0)::regoperator,
+                'restrict', oprrest, 'join', oprjoin, 'merges', oprcanmerge, 'hashes', oprcanhash) FROM pg_operator p WHERE p.oid = o.oid)
+            WHEN 'pg_opclass'::regclass THEN (SELECT jsonb_build_object('owner', opcowner::regrole, 'default', opcdefault, 'type', opcintype::regtype,
+                'stored', nullif(opckeytype, 0)::regtype) FROM pg_opclass c WHERE c.oid = o.oid)
+            WHEN 'pg_opfamily'::regclass THEN (SELECT jsonb_build_object('owner', opfowner::regrole,
+                'operators', (SELECT jsonb_agg(concat_ws(' ', amopstrategy, amopopr::regoperator) ORDER BY amopstrategy, amopopr::regoperator::text)
+                    FROM pg_amop WHERE amopfamily = o.oid),
+                'functions', (SELECT jsonb_agg(concat_ws(' ', amprocnum, amproc::regprocedure) ORDER BY amprocnum, amproc::regprocedure::text)
+                    FROM pg_amproc WHERE amprocfamily = o.oid)) FROM pg_opfamily f WHERE f.oid = o.oid)
+            WHEN 'pg_cast'::regclass THEN (SELECT jsonb_build_object('function', nullif(castfunc, 0)::regprocedure, 'context', castcontext,
+                'method', castmethod) FROM pg_cast c WHERE c.oid = o.oid)
+            WHEN 'pg_collation'::regclass THEN (SELECT to_jsonb(c) - '{oid,collnamespace,collversion}'::text[]
+                || jsonb_build_object('collowner', collowner::regrole) FROM pg_collation c WHERE c.oid = o.oid)
+            WHEN 'pg_conversion'::regclass THEN (SELECT to_jsonb(c) - '{oid,connamespace}'::text[]
+                || jsonb_build_object('conowner', conowner::regrole) FROM pg_conversion c WHERE c.oid = o.oid)
+            WHEN 'pg_ts_config'::regclass THEN (SELECT jsonb_build_object('owner', cfgowner::regrole, 'mappings', (
+                SELECT jsonb_agg(concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary) ORDER BY maptokentype, mapseqno)
+                FROM pg_ts_config_map WHERE mapcfg = o.oid)) FROM pg_ts_config c WHERE c.oid = o.oid)
+            WHEN 'pg_ts_dict'::regclass THEN (SELECT jsonb_build_object('owner', dictowner::regrole, 'options', dictinitoption)
+                FROM pg_ts_dict d WHERE d.oid = o.oid)
             WHEN 'pg_foreign_server'::regclass THEN (SELECT jsonb_build_object('owner', srvowner::regrole,
                 'options', (SELECT array_agg(x ORDER BY x) FROM unnest(srvoptions) x),
                 'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(srvacl, acldefault('S', srvowner))) a)) FROM pg_foreign_server s WHERE s.oid = o.oid)
@@ -148,7 +168,8 @@ FROM (
         SELECT 'pg_opclass'::regclass, oid FROM pg_opclass UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily UNION ALL
         SELECT 'pg_cast'::regclass, oid FROM pg_cast UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation UNION ALL
         SELECT 'pg_language'::regclass, oid FROM pg_language UNION ALL SELECT 'pg_am'::regclass, oid FROM pg_am UNION ALL
-        SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict UNION ALL
+        SELECT 'pg_conversion'::regclass, oid FROM pg_conversion UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template UNION ALL
+        SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict UNION ALL
         SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server UNION ALL
         SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper
     ) o

@@ -66,7 +66,8 @@ def parameters(url: str) -> dict[str, str]:
     try:
         url.encode()
         found = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
-        if not moved and (found.get("port", "").replace(",", "") or "0").isdecimal():
+        ports = found.get("port", "").replace(",", "") or "0"
+        if not moved and ports.isdecimal() and "@" not in found.get("host", "")[1:]:
             return found
     except (psycopg.Error, UnicodeEncodeError):
         if foreign := _FOREIGN.search(url):

@@ -73,14 +73,15 @@ removed (origin, oid) AS (
 ),
 grants (oid, grantee, privilege) AS (
     SELECT t.oid, grantee, CASE WHEN count(*) = (SELECT count(*) FROM aclexplode(acldefault('r', relowner))) THEN 'ALL'
-        ELSE string_agg(privilege_type, ', ' ORDER BY privilege_type) END
+        ELSE string_agg(privilege_type, ', ' ORDER BY privilege_type) END || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
     FROM relations AS t CROSS JOIN aclexplode(relacl)
     WHERE grantee <> relowner
-    GROUP BY t.oid, relowner, grantee
+    GROUP BY t.oid, relowner, grantee, is_grantable
     UNION ALL
-    SELECT attrelid, grantee, format('%s (%s)', privilege_type, string_agg(attname, ', ' ORDER BY attnum))
+    SELECT attrelid, grantee, format('%s (%s)%s', privilege_type, string_agg(quote_ident(attname), ', ' ORDER BY attnum),
+        CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)
     FROM columns CROSS JOIN aclexplode(attacl)
-    GROUP BY attrelid, grantee, privilege_type
+    GROUP BY attrelid, grantee, privilege_type, is_grantable
 ),
 lines (section, object, part, place, kind, words) AS (
     SELECT 0, '', 0, '', 'schema', ARRAY[current_schema()::text,

@@ -42,7 +42,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
     before anything ran, SqlmigError for a file that fails.
     """
     connection, rehearsed, state = session.connection, list[Rehearsed](), ""
-    lost = list[tuple[Rehearsed, str, str]]()
+    lost = list[tuple[Rehearsed, str, int]]()
     try:
         for step in steps_of(session, wish):
             around, script = envelope(step.script), step.script
@@ -61,7 +61,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
             state, effects, losses = _observed(session, literal(state))
             rehearsed.append(one := Rehearsed(step, took, **effects))
             one.losses = {what: rows for what, _, rows in losses if rows is not None}
-            lost += [(one, what, name) for what, name, rows in losses if rows is None]
+            lost += [(one, what, oid) for what, oid, rows in losses if rows is None]
     except Refused as refused:
         if refused.error.sqlstate == "55P04":  # a new enum value that is used
             raise SqlmigError(f"{refused}\n{_REMEDY}") from None
@@ -72,7 +72,9 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
         # Rows that are not seen are lost as well; and somebody else may hold the table by now.
         patience = f"SET LOCAL row_security = off; SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)}"
         connection.execute(patience.encode())
-        for one, what, name in lost:
+        for one, what, oid in lost:
+            only = "SELECT CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || oid::regclass FROM pg_class WHERE oid ="
+            ((name,),) = connection.execute(f"{only} {oid}".encode()).fetchall()
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()
             one.losses |= {what: int(str(rows))} if rows or not what.startswith("all rows of ") else {}
     return rehearsed

@@ -1,6 +1,6 @@
 -- What this transaction has done to the relations that were there before, since the last time that it was asked: their state
 -- for the next time, the effects (what is blocked and how many bytes are rewritten, by table, and the tables that are read
--- whole), and what is lost (what, where it is to be counted, or how many rows). An index and an owned sequence count for
+-- whole), and what is lost (what, of which relation, and how many rows, where they are not to be counted). An index and an owned sequence count for
 -- their table, a partition for its root.
 WITH held AS MATERIALIZED (
     SELECT relation, max(CASE mode WHEN 'AccessExclusiveLock' THEN 2 ELSE 1 END) AS lock
@@ -15,7 +15,7 @@ WITH held AS MATERIALIZED (
             ELSE format('%s.%I', root.relnamespace::regnamespace, root.relname) END AS "table",
         CASE WHEN relation.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(relation.relname)
             ELSE format('%s.%I', relation.relnamespace::regnamespace, relation.relname) END AS own,
-        format('%s.%I', relation.relnamespace::regnamespace, relation.relname) AS name,
+        relation.relkind AS kind,
         CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (  -- by their numbers, as names change
             SELECT coalesce(json_object_agg(attnum, quote_ident(attname) ORDER BY attnum), '{{}}') FROM pg_attribute
             WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
@@ -27,6 +27,7 @@ WITH held AS MATERIALIZED (
         coalesce(held.lock, 0) AS lock,
         CASE WHEN relation.relkind IN ('r', 'm') THEN pg_stat_get_xact_tuples_returned(relation.oid) ELSE 0 END AS read,
         pg_stat_get_xact_tuples_deleted(relation.oid) AS deleted,
+        pg_stat_get_xact_tuples_inserted(relation.oid) AS inserted,
         relation.reltuples::bigint AS rows
     FROM pg_class AS relation
         LEFT JOIN pg_index ON indexrelid = relation.oid
@@ -41,12 +42,14 @@ WITH held AS MATERIALIZED (
         AND (NOT {many} OR relation.relnamespace IN (to_regnamespace({schema_literal}), to_regnamespace('public')))
 ), before AS (
     SELECT * FROM json_to_recordset({before}) AS was (
-        oid bigint, "table" text, own text, name text, columns json, node bigint, size bigint, empty boolean,
-        lock integer, read bigint, deleted bigint, rows bigint
+        oid bigint, "table" text, own text, kind text, columns json, node bigint, size bigint, empty boolean,
+        lock integer, read bigint, deleted bigint, inserted bigint, rows bigint
     )
 ), pairs AS (
     SELECT before.*, now.oid IS NULL AS gone, now.columns AS has, coalesce(now.lock, 2) AS locks,
-        now.size AS bytes, now.node <> before.node AND now.empty AS emptied, now.node <> before.node AS is_new,
+        now.size AS bytes, now.node <> before.node AS is_new,
+        -- A rewrite reads, and inserts nothing by itself.
+        now.node <> before.node AND (now.empty OR (before.kind = 'r' AND now.read = before.read AND now.inserted > before.inserted)) AS emptied,
         now.read - before.read > greatest(1, before.rows / 2) AS reads,  -- else it stopped early
         now.deleted - before.deleted AS deletes
     FROM before LEFT JOIN now USING (oid)
@@ -58,20 +61,24 @@ WITH held AS MATERIALIZED (
         bool_or(reads) AS reads
     FROM pairs
     GROUP BY "table"
-), losses (what, name, rows) AS (
-    SELECT own, name, NULL::bigint FROM pairs
+), dropped AS (
+    SELECT oid, own, "table", key::int AS number, value AS name
+    FROM pairs CROSS JOIN json_each_text(columns)
+    WHERE has IS NOT NULL AND has ->> key IS NULL
+), losses (what, oid, rows) AS (
+    SELECT own, oid, NULL::bigint FROM pairs
     WHERE columns IS NOT NULL AND has IS NULL
         AND (own = "table" OR "table" NOT IN (SELECT "table" FROM pairs WHERE own = "table" AND gone))
     UNION ALL
-    SELECT 'all rows of ' || own, name, NULL FROM pairs WHERE has IS NOT NULL AND own IN (SELECT own FROM emptied)
+    SELECT 'all rows of ' || own, oid, NULL FROM pairs WHERE has IS NOT NULL AND own IN (SELECT own FROM emptied)
     UNION ALL
     SELECT 'rows of ' || own, NULL, deletes FROM pairs
     WHERE has IS NOT NULL AND own NOT IN (SELECT own FROM emptied) AND deletes > 0
     UNION ALL
-    SELECT string_agg(value, ', ' ORDER BY key::int) || ' of ' || "table", name, NULL
-    FROM pairs CROSS JOIN json_each_text(columns)
-    WHERE has IS NOT NULL AND own = "table" AND has ->> key IS NULL
-    GROUP BY "table", name
+    SELECT string_agg(name, ', ' ORDER BY number) || ' of ' || own, oid, NULL
+    FROM dropped
+    WHERE own = "table" OR name NOT IN (SELECT name FROM dropped AS root WHERE root.own = dropped."table")
+    GROUP BY own, oid
 )
 SELECT
     (SELECT coalesce(json_agg(now), '[]')::text FROM now WHERE {before} IS NULL OR oid IN (SELECT oid FROM before)),
@@ -80,4 +87,4 @@ SELECT
         'rewrites', coalesce(json_object_agg("table", rewrites ORDER BY "table") FILTER (WHERE rewrites > 0), '{{}}'),
         'reads', coalesce(json_agg("table" ORDER BY "table") FILTER (WHERE reads), '[]')
     ) FROM effects),
-    (SELECT coalesce(json_agg(json_build_array(what, name, rows) ORDER BY name, what), '[]') FROM losses)
+    (SELECT coalesce(json_agg(json_build_array(what, oid, rows) ORDER BY what), '[]') FROM losses)

@@ -5,7 +5,7 @@ FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS said (setting)
     LEFT JOIN pg_settings ON lower(pg_settings.name) = lower(split_part(said.setting, '=', 1))
 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND setrole IN (0, session_user::regrole)
-    AND coalesce(context, 'user') = 'user'
+    AND coalesce(context, 'user') = 'user' AND said.setting NOT LIKE 'default_transaction_read_only=%'
 UNION ALL
 SELECT true, concat_ws('; ',
     CASE defaclnamespace WHEN 0 THEN format('%s REVOKE ALL ON %s FROM PUBLIC, %s', altered, objects, defaclrole::regrole) END,
@@ -22,3 +22,7 @@ FROM pg_default_acl
         AS altered
 WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
     AND pg_has_role(defaclrole, 'MEMBER')
+UNION ALL
+SELECT true, format('GRANT %s ON SCHEMA %I TO %s', privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+FROM pg_namespace CROSS JOIN aclexplode(nspacl)
+WHERE nspname IN ('public', {schema_name})

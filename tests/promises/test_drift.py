@@ -79,10 +79,10 @@ def test_it_is_silent_after_up_and_check_and_with_pending_files(base: Project) -
     assert drift(base) == NOTHING
 
 
-def test_without_a_ledger_there_is_nothing_to_compare(project: Project) -> None:
+def test_where_no_file_is_applied_it_says_so_and_does_not_pass(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
     project.query("CREATE TABLE a ()")
-    assert drift(project) == NOTHING
+    assert "nothing can be compared: no file is applied here" in project.run("drift", code=1).err
     assert project.tables() == {"a"}
 
 
@@ -185,3 +185,96 @@ def test_the_scratch_database_is_dropped_and_the_real_one_is_as_it_was(project: 
         assert drift(project) == NOTHING
     assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", f"sqlmig_scratch_{os.getpid()}_%") == []
     assert project.tables() == {"t"}
+
+
+def test_where_a_file_changes_default_privileges_a_grant_is_a_note(project: Project) -> None:
+    project.query("ALTER DEFAULT PRIVILEGES GRANT DELETE ON TABLES TO PUBLIC")
+    project.write(up_1_a="CREATE TABLE a ()", up_2_p="ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    project.write(up_3_c="CREATE TABLE c ()")
+    project.run("up")
+    why = "; a file changes default privileges, which may be why"
+    shown = drift(project)
+    assert shown.startswith("note  table public.a: grants was")
+    assert shown.endswith(f"{why}\n{NOTHING}")
+    project.query("GRANT INSERT ON c TO PUBLIC; COMMENT ON TABLE a IS 'x'")
+    assert drift(project, code=1).count(why) == 2
+
+
+def test_what_the_platform_grants_on_its_schema_holds_for_the_files(project: Project) -> None:
+    role, group = f"owner_{os.getpid()}", f"group_{os.getpid()}"
+    project.query(f"""
+        CREATE ROLE {group}; CREATE ROLE {role} LOGIN CREATEDB IN ROLE {group};
+        GRANT CREATE ON SCHEMA public TO {role}, {group}
+    """)
+    try:
+        apart = replace(project, url=make_conninfo(project.url, user=role))
+        apart.write(up_1_t=f"CREATE TABLE t (a int); ALTER TABLE t OWNER TO {group}")
+        apart.run("up")
+        assert drift(apart) == NOTHING
+    finally:
+        project.query(f"DROP OWNED BY {role}, {group}; DROP ROLE {role}, {group}")
+
+
+def test_patience_that_is_set_for_others_is_not_ours(project: Project) -> None:
+    slowly = "DO $$ BEGIN IF current_database() LIKE 'sqlmig_scratch%' THEN PERFORM pg_sleep(2); END IF; END $$"
+    project.write(up_1_t=f"CREATE TABLE t (a int); {slowly}", down_1_t="DROP TABLE t")
+    project.run("up")
+    project.query("""
+        DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = %L', current_database(), '1s');
+            EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
+        END $$
+    """)
+    assert drift(project) == NOTHING
+    project.run("check")
+    assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", f"sqlmig_scratch_{os.getpid()}_%") == []
+
+
+CAST = "CREATE CAST (e AS int) WITH FUNCTION cf (e) AS"
+BEHIND = {
+    "changed  cast from public.e to integer: details was": (
+        f"CREATE TYPE e AS ENUM ('a'); CREATE FUNCTION cf(e) RETURNS int LANGUAGE sql AS 'SELECT 1'; {CAST} IMPLICIT",
+        f"DROP CAST (e AS int); {CAST} ASSIGNMENT",
+    ),
+    "changed  operator public.##(integer,integer): details was": (
+        "CREATE OPERATOR ## (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+        "DROP OPERATOR ## (int, int); CREATE OPERATOR ## (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ne)",
+    ),
+    "changed  collation public.c: details was": (
+        "CREATE COLLATION c (LOCALE = 'C')",
+        "DROP COLLATION c; CREATE COLLATION c (LOCALE = 'POSIX')",
+    ),
+    "changed  statistics public.st: target was": (
+        "CREATE TABLE t (a int, b int); CREATE STATISTICS st ON a, b FROM t",
+        "ALTER STATISTICS st SET STATISTICS 50",
+    ),
+    "changed  text search configuration public.words: details was": (
+        "CREATE TEXT SEARCH CONFIGURATION words (COPY = english)",
+        "ALTER TEXT SEARCH CONFIGURATION words OWNER TO pg_monitor",
+    ),
+    "extra  conversion public.other": (
+        "CREATE CONVERSION con FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+        "CREATE CONVERSION other FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+    ),
+}
+
+
+@pytest.mark.parametrize("words", BEHIND)
+def test_what_stands_behind_a_name_is_compared(project: Project, words: str) -> None:
+    made, by_hand = BEHIND[words]
+    project.write(up_1_a=f"{made}; CREATE TABLE x ()")
+    project.run("up")
+    assert drift(project) == NOTHING
+    project.query(by_hand)
+    assert words in drift(project, code=1)
+
+
+def test_a_not_null_that_no_row_was_held_to_is_a_change(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t (a int NOT NULL)")
+    project.run("up")
+    by_hand, words = "ALTER TABLE t ALTER a DROP NOT NULL", "column public.t.a: not null was true, is false"
+    if project.query("SELECT current_setting('server_version_num')::int >= 180000") == [(True,)]:
+        by_hand = "ALTER TABLE t ALTER a DROP NOT NULL, ADD CONSTRAINT t_a_not_null NOT NULL a NOT VALID"
+        words = 'column public.t.a: not null but was null, is "not valid"'
+    project.query(by_hand)
+    assert words in drift(project, code=1)
