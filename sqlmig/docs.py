@@ -9,24 +9,19 @@ from sqlmig.database import Connection
 from sqlmig.errors import UsageError
 from sqlmig.ledger import quoted
 
-# What the server writes must not depend on who asks.
-_SETTINGS = """\
-BEGIN READ ONLY; SET LOCAL quote_all_identifiers = off;
-SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = 'UTC'; SET LOCAL IntervalStyle = postgres;"""
-
 _MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
 
 
 def page(connection: Connection, schema: str) -> str:
     """Return the page about a schema, else about the first on the search path: the same whoever asks."""
+    settings, query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
     path = f"SET LOCAL search_path = {quoted(schema)};" if schema else ""
-    connection.execute((_SETTINGS + path).encode())
+    connection.execute((settings + path).encode())
     ((found,),) = connection.execute("SELECT current_schema()").fetchall()
     if found is None:
         what = f"there is no schema {schema}" if schema else "the search path names no schema that exists"
         raise UsageError(f"{what}; name one with --schema")
     # The query's functions are pg_catalog's, whatever the schema holds; names in the answer are the schema.s.
-    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     connection.execute(f"SET LOCAL search_path = pg_catalog; DECLARE page CURSOR FOR {query}".encode())
     connection.execute(f"SET LOCAL search_path = {quoted(str(found))}".encode())
     rows: list[Any] = connection.execute("FETCH ALL FROM page").fetchall()

@@ -1,3 +1,10 @@
+-- What the server writes must not depend on who asks.
+BEGIN READ ONLY;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL DateStyle = ISO;
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL IntervalStyle = postgres;
+-- %%
 -- A schema as the lines of a page: how a line is written, and its words. The first four columns are the page's order.
 
 WITH RECURSIVE
