@@ -216,6 +216,8 @@ def test_what_each_role_may_do_and_where_nothing_bars_it(project: Project) -> No
     project.query("""
         CREATE TABLE t (a int, b int);
         GRANT SELECT, UPDATE (b, a), INSERT ON t TO PUBLIC;
+        ALTER TABLE t ADD "c, d" int;
+        GRANT UPDATE ("c, d") ON t TO pg_monitor WITH GRANT OPTION;
         CREATE VIEW v AS SELECT a FROM t;
         GRANT ALL ON v TO PUBLIC;
         CREATE TABLE closed ();
@@ -227,6 +229,7 @@ def test_what_each_role_may_do_and_where_nothing_bars_it(project: Project) -> No
     page = project.run("docs").out
     assert "Row level security is off." in section(page, "t")
     assert "- PUBLIC: INSERT, SELECT, UPDATE (a, b)\n" in section(page, "t")
+    assert '- pg_monitor: UPDATE ("c, d") WITH GRANT OPTION\n' in section(page, "t")
     assert "Row level security is on, and no policy lets anybody in." in section(page, "closed")
     assert "PUBLIC" not in section(page, "closed")
     assert "- PUBLIC: ALL\n" in section(page, "v (view)")

@@ -204,6 +204,11 @@ def losses(project: Project, text: str, *arguments: str) -> dict[str, int]:
         ("DROP TABLE other.t", {"other.t": 0}),
         ("DROP MATERIALIZED VIEW m", {"m": 2000}),
         ("CREATE TABLE a (n int); INSERT INTO a VALUES (1); DROP TABLE a", {}),
+        ("TRUNCATE child; INSERT INTO child VALUES (1)", {"all rows of child": 500}),
+        ("ALTER TABLE child ALTER up TYPE bigint; INSERT INTO child VALUES (501)", {}),
+        ("CLUSTER child USING child_pkey", {}),
+        ("REFRESH MATERIALIZED VIEW m", {}),
+        ("ALTER TABLE part DETACH PARTITION part_1; ALTER TABLE part_1 DROP id", {"id of part_1": 500}),
     ],
 )
 def test_what_would_be_lost(project: Project, text: str, lost: dict[str, int]) -> None:
@@ -211,6 +216,31 @@ def test_what_would_be_lost(project: Project, text: str, lost: dict[str, int]) -
     project.query(
         "ALTER TABLE child DROP CONSTRAINT child_t; ALTER TABLE child DROP CONSTRAINT child_up_fkey; REFRESH MATERIALIZED VIEW m"
     )
+    assert losses(project, text) == lost
+
+
+def test_what_an_earlier_file_renamed_is_counted_by_what_it_is(project: Project) -> None:
+    project.query(
+        "CREATE TABLE a (n int); CREATE TABLE b (n int); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1), (2)"
+    )
+    project.file("0_swap.up.sql", "ALTER TABLE a RENAME TO c; ALTER TABLE b RENAME TO a; ALTER TABLE c RENAME TO b;")
+    assert losses(project, "DROP TABLE a") == {"a": 2}
+    project.file("0_swap.up.sql", "ALTER TABLE a RENAME TO c;")
+    assert losses(project, "ALTER TABLE c DROP n") == {"n of c": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("TRUNCATE ONLY parent", {"all rows of parent": 1}),
+        ("DROP TABLE parent CASCADE", {"parent": 1, "heir": 2}),
+        ("ALTER TABLE ONLY parent DROP n", {"n of parent": 1}),
+        ("ALTER TABLE parent DROP n", {"n of parent": 1, "n of heir": 2}),
+    ],
+)
+def test_the_rows_of_heirs_are_their_own(project: Project, text: str, lost: dict[str, int]) -> None:
+    project.query("CREATE TABLE parent (n int); CREATE TABLE heir () INHERITS (parent)")
+    project.query("INSERT INTO parent VALUES (1); INSERT INTO heir VALUES (1), (2)")
     assert losses(project, text) == lost
 
 

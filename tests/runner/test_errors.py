@@ -111,6 +111,7 @@ def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
         "postgresql://u:s3@cret@localhost/db",
         "postgresql://u:s3%zzcret@localhost/db",
         "postgresql+psycopg://u:s3cret@localhost/db",
+        "postgres://u:5432/s3?host=cret@h/db",
         "host=localhost password='s3cret",
         "s3cret",
     ],
@@ -124,6 +125,31 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
     assert "the database URL cannot be read" in output.err
     assert "s3" not in output.err + output.out
     assert "cret" not in output.err + output.out
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql+psycopg2://u:s3cret@localhost/db",
+            "“postgresql+psycopg2:” is another library's; begin it with postgres",
+        ),
+        (
+            "jdbc:postgresql://localhost/db?user=u&password=s3cret",
+            "“jdbc:” is another library's; begin it with postgres",
+        ),
+        ("postgresql://u:s3cret@localhost/db?pgbouncer=true", "“pgbouncer” is another library's; take it out\n"),
+        (
+            "postgresql://u:s3cret@h/db?schema=app",
+            "“schema” is another library's; take it out; --schema names a schema",
+        ),
+    ],
+)
+def test_what_other_libraries_write_in_a_url_is_named(project: Project, url: str, said: str) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    error = replace(project, url=url).run("status", code=2).err
+    assert said in error
+    assert "s3cret" not in error
 
 
 def test_arguments_that_are_no_text_are_usage_errors(project: Project) -> None:
