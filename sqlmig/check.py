@@ -40,9 +40,12 @@ Catalog = dict[tuple[str, str], dict[str, Any]]
 
 
 @dataclass
-class Difference:
-    """What one catalog has beside another, what it lacks, and what differs; and notes, which count as no difference."""
+class Finding:
+    """What was found of a version, or (without one) of a database: what it has, lacks and changes, and notes."""
 
+    version: int = 0
+    label: str = ""
+    result: Result = "ok"
     left: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -50,17 +53,8 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether there is one."""
+        """Whether the catalog is not as it should be."""
         return bool(self.left or self.lost or self.changed)
-
-
-@dataclass
-class Finding(Difference):
-    """What the check found of a version."""
-
-    version: int = 0
-    label: str = ""
-    result: Result = "ok"
 
 
 @contextmanager
@@ -97,7 +91,7 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
 def check(connection: Connection, migrations: Sequence[Migration], start: int = 0) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found of it; those before the start only run."""
     for migration in migrations:
-        finding = Finding(version=migration.version, label=migration.label)
+        finding = Finding(migration.version, migration.label)
         if migration.version < start:
             _run(connection, load(migration.up))
             continue
@@ -109,7 +103,7 @@ def check(connection: Connection, migrations: Sequence[Migration], start: int = 
         yield finding
 
 
-def drift(session: Session, url: str) -> Difference:
+def drift(session: Session, url: str) -> Finding:
     """Return how the database differs from what its applied files make, where they make something."""
     rows = [row for row in session.rows() if row.applied]
     if wrong := ", ".join(f"{row.label} is {row.state}" for row in rows if row.state != "applied"):
@@ -134,7 +128,7 @@ def drift(session: Session, url: str) -> Difference:
         for key in [*catalog]:
             if key not in made and (key[0] == "schema" or catalog[key]["within"] not in schemas):
                 del catalog[key]
-    difference = Difference()
+    difference = Finding()
     compare(expected, found, difference)
     if any(_DEFAULTS.search(script.text) for script in scripts):  # they were not the same for each object
         for line in [line for line in difference.changed if ": grants was " in line]:
@@ -220,7 +214,7 @@ def snapshot(connection: Connection, where: str = "") -> Catalog:
     return {(kind, name): properties for kind, name, properties in rows}
 
 
-def compare(before: Catalog, after: Catalog, finding: Difference) -> None:
+def compare(before: Catalog, after: Catalog, finding: Finding) -> None:
     """Write into the finding what differs."""
     finding.left = [" ".join(key) for key in after if key not in before]
     finding.lost = [" ".join(key) for key in before if key not in after]

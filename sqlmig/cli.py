@@ -210,7 +210,8 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
         todo = [(session, lines) for session in sessions if (lines := repair(session, versions, dry_run=True))]
         for session, lines in todo if settings.asks else ():
             listed(session, [f"would {line}" for line in lines])
-        if todo and settings.asks and not output.agreed("Repair?", "nothing was changed"):
+        if todo and settings.asks and not click.confirm("Repair?", err=True):
+            output.say("nothing was changed")
             return 1
         if not todo:
             click.echo("nothing to do")

@@ -77,12 +77,6 @@ def parameters(url: str) -> dict[str, str]:
     raise UsageError(f"{problem}; {remedy}")
 
 
-def in_environment(url: str) -> dict[str, str]:
-    """Return the environment variables that make libpq's own programs connect as the URL says."""
-    names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
-    return {name.decode(): value for key, value in parameters(url).items() if (name := names[key])}
-
-
 @contextmanager
 def connected(url: str, say: Callable[[str], None], name: str = "", largest: int = LARGEST) -> Iterator[Connection]:
     """Yield a connection in autocommit mode under a name; raise SqlmigError when it or a query fails."""

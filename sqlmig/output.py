@@ -28,13 +28,6 @@ def say(message: str) -> None:
     click.echo(("\r\x1b[K" if on_terminal() else "") + message, err=True)
 
 
-def agreed(question: str, otherwise: str) -> bool:
-    """Ask, and say what is so where the answer is no."""
-    if not (agreed := click.confirm(question, err=True)):
-        say(otherwise)
-    return agreed
-
-
 def on_terminal() -> bool:
     """Say whether somebody watches standard error."""
     return sys.stderr is not None and sys.stderr.isatty()

@@ -36,11 +36,7 @@ class Rehearsed:
 
 
 def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
-    """Do what is wished in one transaction, which begins as the first of its files does; roll it back.
-
-    Returns what became of each. A lock that an earlier file took is told there alone. Raises Busy and LedgerChanged
-    before anything ran, SqlmigError for a file that fails.
-    """
+    """Do what is wished in one transaction, which begins as its first file does; roll it back, and say what it did."""
     connection, rehearsed, state = session.connection, list[Rehearsed](), ""
     lost = list[tuple[Rehearsed, str, int]]()
     try:

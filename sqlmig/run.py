@@ -43,11 +43,7 @@ class Step:
 
 
 def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
-    """Return the steps of a wish, of which so many are done. All files are read first: one that must not run stops all.
-
-    What has no down file any more is reverted by the ledger's copy. Raises SqlmigError for a file that must not run,
-    and where a down file is wanted that there is not, or that refuses.
-    """
+    """Return the steps of a wish, of which so many are done. All files are read: one that must not run stops all."""
     if session.applied is None:
         send(session.connection, session.ledger.sql("refuse_sqlx").encode())
     rows, up = session.wanted(wish, done), wish.verb == "applied"
@@ -177,12 +173,9 @@ def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
 
 
 def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
-    """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it.
-
-    Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
-    CREATE INDEX CONCURRENTLY would wait for. Raises Busy and LedgerChanged before it ran; SqlmigError, or what
-    interrupted it, with words for what stays.
-    """
+    """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it."""
+    # Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
+    # CREATE INDEX CONCURRENTLY would wait for.
     ledger, holder = session.ledger, session.connection
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
     begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""

@@ -1,8 +1,6 @@
-"""Where a script's statements begin, and what in it must not reach the server.
-
-The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l, src/fe_utils/psqlscan.l). No regular
-expression here can backtrack, so that the time is linear in any input.
-"""
+"""Where a script's statements begin, and what in it must not reach the server."""
+# The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l, src/fe_utils/psqlscan.l). No regular
+# expression here can backtrack, so that the time is linear in any input.
 
 import re
 from array import array

@@ -40,7 +40,8 @@ def do(settings: Settings, wish: Wish) -> int:
         shown, code = _rehearse(sessions, wish)
         if settings.dry_run or not shown:
             return code
-        if not output.agreed(f"Revert{_in(sessions, shown)}?", "nothing was reverted"):
+        if not click.confirm(f"Revert{_in(sessions, shown)}?", err=True):
+            output.say("nothing was reverted")
             return 1
         return _run([one for one in sessions if one.ledger.schema in shown], replace(wish, shown=shown))
 
@@ -149,11 +150,7 @@ def told(failed: list[str], sessions: list[Session]) -> int:
 
 
 def each(sessions: list[Session], work: Work[Done], tell: Tell[Done], wish: Wish | None = None) -> list[str]:
-    """Do a work in each session (that wishes for something), tell what it gave, and return the schemas where it failed.
-
-    In many schemas --jobs of them are at work at a time, each over a connection that goes from one to the next, and an
-    error stops that one alone. Raises KeyboardInterrupt with words: nothing new begins, what is at work is cancelled.
-    """
+    """Do a work in each session (that wishes for something), tell what it gave; return the schemas where it failed."""
     failed, todo, many = list[str](), list[Session](), any(session.settings.many for session in sessions)
     bar: Any = None
 
@@ -186,6 +183,7 @@ def each(sessions: list[Session], work: Work[Done], tell: Tell[Done], wish: Wish
 
 
 def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> None:
+    """Do a work in some sessions at a time, over connections that are passed on; an error stops its own alone."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     idle, opened, stopped = SimpleQueue[Connection](), list[Connection](), threading.Event()
