@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -192,18 +193,14 @@ def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> N
         opened.append(stack.enter_context(sessions[0].connect("sqlmig")))
         return opened[-1]
 
-    def sleep(seconds: float) -> None:
-        if stopped.wait(seconds):
-            raise SqlmigError("interrupted")
-
     def one(session: Session) -> tuple[Session, list[Done], Exception | None]:
-        session.connection, session.sleep, done = idle.get(), sleep, list[Done]()
+        session.connection, session.sleep, done = idle.get(), partial(_sleep, stopped), list[Done]()
         try:
             session.connection = connect() if session.connection.closed else session.connection
             session.connection.say = session.say
             for result in work(session):
                 done.append(result)
-                sleep(0)
+                session.sleep(0)
         except (SqlmigError, psycopg.Error) as error:
             return session, done, error
         finally:
@@ -212,9 +209,8 @@ def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> N
         return session, done, None
 
     with ExitStack() as stack, ThreadPoolExecutor(sessions[0].settings.jobs) as pool:
-        idle.put(connect())
-        with suppress(SqlmigError):  # there may be no more for us
-            for _ in range(1, min(sessions[0].settings.jobs, len(sessions))):
+        for number in range(min(sessions[0].settings.jobs, len(sessions))):
+            with suppress(SqlmigError) if number else nullcontext():  # there may be no more for us
                 idle.put(connect())
         futures = [pool.submit(one, session) for session in sessions]
         try:
@@ -222,13 +218,23 @@ def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> N
                 ended(*future.result())
         except BaseException as error:
             stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for connection in opened:
-                with suppress(psycopg.Error):  # it is lost
-                    connection.cancel()
-            pool.shutdown()
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            done = sum(not (future.cancelled() or future.result()[2]) for future in futures)
-            words = f"interrupted; {done} of {counted(len(sessions), 'schema')} done, the rest is for the next run"
-            raise type(error)(words) from None
+            words = _cancelled(pool, opened, futures)
+            if isinstance(error, KeyboardInterrupt):
+                raise type(error)(words) from None
+            raise
+
+
+def _sleep(stopped: threading.Event, seconds: float) -> None:
+    if stopped.wait(seconds):
+        raise SqlmigError("interrupted")
+
+
+def _cancelled(pool: Any, opened: list[Connection], futures: list[Any]) -> str:
+    """Cancel what is at work, wait for it, and say what is done."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for connection in opened:
+        with suppress(psycopg.Error):  # it is lost
+            connection.cancel()
+    pool.shutdown()
+    done = sum(not (future.cancelled() or future.result()[2]) for future in futures)
+    return f"interrupted; {done} of {counted(len(futures), 'schema')} done, the rest is for the next run"

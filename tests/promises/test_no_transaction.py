@@ -157,15 +157,17 @@ def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
     ["SET work_mem = '1MB'", "set session role x", "LISTEN news", "PREPARE p AS SELECT 1", "CREATE TEMP TABLE x ()"],
 )
 def test_through_a_pooler_a_setting_is_refused_before_anything_runs(pooled: Project, statement: str) -> None:
+    pooled.file("0_x.up.sql", "CREATE TABLE b ();")
     pooled.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\n{statement};")
     error = pooled.run("up", code=1).err
     assert "1_x.up.sql:3:1: a pooler would hand this setting to other clients; connect to the server itself" in error
     assert pooled.tables() == set()
 
 
-def test_through_a_pooler_a_named_schema_is_refused(pooled: Project) -> None:
-    pooled.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();")
-    assert "--schema cannot be kept" in pooled.run("--schema", "tenant", "up", code=1).err
+def test_through_a_pooler_a_named_schema_is_refused_before_anything_runs(pooled: Project) -> None:
+    pooled.write(up_1_t="CREATE TABLE t (n int);", up_2_i="CREATE INDEX CONCURRENTLY i ON t (n)")
+    assert "2_i.up.sql: --schema cannot be kept" in pooled.run("--schema", "tenant", "up", code=1).err
+    assert pooled.query("SELECT to_regnamespace('tenant')") == [(None,)]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
