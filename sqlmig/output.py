@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlmig.plan import Row
     from sqlmig.session import Session
 
-_GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible")
+_GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible", "note")
 _FEW = 5  # so many are named
 _LOG = (10, 60)  # seconds after which a log is told that something is still at work, and then each time again
 
