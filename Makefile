@@ -41,7 +41,8 @@ up: $(READY) ## Apply the migrations to the database
 	    embedded:*) echo "The database is in $${DATABASE_URL#embedded:}; open it with: make psql" ;; \
 	    *) echo "The database is the one that DATABASE_URL names; open it with: make psql" ;; \
 	esac
-	@echo 'Your own next file:  . .venv/bin/activate; export DATABASE_URL=$(DATABASE_URL); sqlmig new "add invoices"; sqlmig up'
+	@echo 'Your own next file:  . .venv/bin/activate; export DATABASE_URL=$(DATABASE_URL); sqlmig new "add invoices"'
+	@echo 'Write your SQL into the two files that it names; then:  sqlmig up'
 
 down: $(READY) ## Revert the newest migration
 	@$(BIN)/python -m sqlmig down

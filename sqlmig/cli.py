@@ -61,6 +61,7 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
+    settings.exists = True
     from sqlmig.work import do
 
     count = 1 if to is None and steps is None and not all_ else steps
@@ -78,7 +79,7 @@ def status(settings: Settings, *, exit_code: bool) -> int:
 
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
-    settings.reads = True
+    settings.exists = True
     with opened(settings, output.say, output.watch) as sessions:
         rows = [session.rows() for session in sessions if not session.problem]
         failed = [session for session in sessions if session.problem]
@@ -144,7 +145,7 @@ def drift(settings: Settings) -> int:
     """
     from sqlmig.check import drift
 
-    settings.reads, _ = True, settings.ledger  # which is one alone
+    settings.exists, _ = True, settings.ledger  # which is one alone
     with opened(settings, output.say, output.watch) as (session,), located(settings) as url:
         found = drift(session, url)
     states = {"extra": found.left, "missing": found.lost, "changed": found.changed, "note": found.notes}
@@ -206,6 +207,7 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     from sqlmig.run import repair
     from sqlmig.work import each, listed, told
 
+    settings.exists = True
     with opened(settings, output.say, output.watch) as sessions:
         todo = [(session, lines) for session in sessions if (lines := repair(session, versions, dry_run=True))]
         for session, lines in todo if settings.asks else ():
@@ -228,7 +230,7 @@ def docs(settings: Settings) -> None:
     from sqlmig.database import connected
     from sqlmig.docs import page
 
-    settings.reads = True
+    settings.exists = True
     with located(settings) as url, connected(url, output.say) as connection:
         click.echo(page(connection, settings.ledger.schema if settings.ledger.named else ""), nl=False)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGEST = 1 << 20  # bytes of a message; a longer file takes several: less memory here, and far less on the server
 # What other libraries' URLs have: a scheme, or a parameter, and so nothing secret.
 _FOREIGN = re.compile(
-    r"^(?:jdbc:|\w+\+\w+:)|(?<=[?&])(?:schema|pgbouncer|connection_limit|pool_timeout|socket_timeout"
+    r"^(?:jdbc:|pgx\d*:|\w+\+\w+:)|(?<=[?&])(?:x-(?:migrations-table|statement-timeout|multi-statement)|schema|pgbouncer|connection_limit|pool_timeout|socket_timeout"
     r"|statement_cache_size|sslaccept|sslidentity|currentSchema|prepareThreshold)(?==)"
 )
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
@@ -89,7 +89,7 @@ def connected(url: str, say: Callable[[str], None], name: str = "", largest: int
         with Connection.connect(**options, autocommit=True, prepare_threshold=None) as connection:
             failed = "the database said"
             connection.say, connection.largest = say, largest
-            connection.add_notice_handler(lambda notice: connection.say(said(notice)))
+            connection.add_notice_handler(lambda notice: connection.say(said(notice).partition("\nCONTEXT: ")[0]))
             if connection.info.parameter_status("standard_conforming_strings") != "on":
                 problem = "standard_conforming_strings is off here, so that no file can be read safely"
                 raise SqlmigError(f"{problem}; set it on")

@@ -29,10 +29,11 @@ _WHEN: dict[Part, str] = {
 _ALONE = "put “-- sqlmig: no-transaction” on a line before the first statement"
 # What the server does not know: in or out of a transaction, by the SQLSTATE and its words, what to do.
 _HINTS = (
-    ("in 25001", "", f"give it a file of its own (with CONCURRENTLY no line is needed), or {_ALONE}"),
+    ("in 25001", "", f"give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or {_ALONE}"),
     ("in 2D000", "", f"a DO block or procedure may not end the file's transaction: take that out, or {_ALONE}"),
     ("in 42704", 'role "(anon|authenticated|service_role)"', "it is Supabase's: make it here, or ask pg_roles first"),
     ("in (0A000|58P01)", "extension ", "use a server that has the extension, with --database-url"),
+    ("out 25001", "", "take BEGIN and COMMIT out: this file runs statement by statement"),
     ("out (42P0[67]|42710|42701|42723)", "", "where an interrupted run made it, see that it is whole, or drop it"),
 )  # fmt: skip
 

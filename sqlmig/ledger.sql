@@ -179,7 +179,7 @@ SELECT {schema_name} || '.schema_migrations is ' || CASE columns
             '. Version ' || version || ' is dirty, which may be half applied: mend it, and take the mark off, first'
         ELSE '. To take over:
   ALTER TABLE ' || {literal} || ' RENAME TO schema_migrations_before_sqlmig;
-  sqlmig stamp ' || version || '
+  sqlmig ' || CASE version WHEN 0 THEN 'up' ELSE 'stamp ' || version END || '
 Or give another schema with --schema'
     END
 FROM foreign_table, newest;

@@ -23,7 +23,7 @@ def _schema(name: str) -> str:
     if not name or len(name.encode(errors="surrogateescape")) > 63:
         raise click.BadParameter(f"{name!a} is no name of 1 to 63 bytes")
     if "," in name:
-        raise click.BadParameter(f"{name!r} is no list; give --schema once for each")
+        raise click.BadParameter(f"{name!r} is no list; give --schema once for each (SQLMIG_SCHEMA: with blanks)")
     if not name.isprintable():
         raise click.BadParameter(f"{name!a} has bytes or characters that cannot be shown")
     return name

@@ -49,9 +49,9 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
     if file.irreversible is not None:
         raise SqlmigError(f"{path}: irreversible: {file.irreversible}")
     if not file.in_transaction:
-        how = f"run its statements one by one, then `sqlmig stamp {migration.version}`, and go on with --from the next"
-        problem = "runs outside a transaction, which no script can do"
-        raise SqlmigError(f"{path}: {problem}. Print up to it with --to, {how}")
+        problem, version = "runs outside a transaction, which no script can do", migration.version
+        how = f"run its statements one by one, then `sqlmig stamp {version}`, and print what is behind it with --from"
+        raise SqlmigError(f"{path}: {problem}. Print what is before it with --to, {how}")
     if file.own_kind and not alone:
         how = f"print it alone, with --from {migration.version} --to {migration.version}, and what is around it apart"
         raise SqlmigError(f"{path}: begins a transaction of its own kind, which others cannot be in; {how}")

@@ -69,9 +69,9 @@ def _run(sessions: list[Session], wish: Wish) -> int:
     finally:
         if settings.as_json:
             output.print_json(_object(session, step) | {"seconds": round(took, 6)} for session, step, took in ran)
+    for label in sorted({step.row.label for _, step, _ in ran if not step.script.starts}):
+        output.say(f"warning: {label} was {verb}, and its file has no statement")
     if ran and verb == "applied":
-        for label in sorted({step.row.label for _, step, _ in ran if not step.script.starts}):
-            output.say(f"warning: {label} was applied, and has no statement")
         open_tables = connection.execute(sessions[0].ledger.sql("open_tables").encode())
         if names := ", ".join(str(name) for (name,) in open_tables):
             why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"

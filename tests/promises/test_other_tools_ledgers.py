@@ -33,7 +33,7 @@ THEIRS = {
     ),
     "rails": (
         "CREATE TABLE schema_migrations (version varchar NOT NULL PRIMARY KEY)",
-        ["the ledger of dbmate or Rails", "sqlmig stamp 0"],
+        ["the ledger of dbmate or Rails", "RENAME TO", "  sqlmig up\n"],
     ),
     "sqlx": (
         (
@@ -53,7 +53,7 @@ THEIRS = {
     ),
     "a time without a zone": (
         "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, name text, checksum text, applied_at timestamp)",
-        ["public.schema_migrations is not sqlmig's ledger", "RENAME TO", "sqlmig stamp 0", "--schema"],
+        ["public.schema_migrations is not sqlmig's ledger", "RENAME TO", "  sqlmig up\n", "--schema"],
     ),
     "versions of several lengths": (
         "CREATE TABLE schema_migrations (version text); INSERT INTO schema_migrations VALUES ('9'), ('10'), ('x')",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     [
         (
             "SELECT 1; VACUUM;",
-            "HINT: give it a file of its own (with CONCURRENTLY no line is needed), or put “-- sqlmig: no-tr",
+            "HINT: give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or put “-- sqlmig: no-tr",
         ),
         (
             "DO $$BEGIN COMMIT; END$$;",
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         (
             "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
             "HINT: it is Supabase's: make it here, or ask pg_roles",
+        ),
+        (
+            "-- sqlmig: no-transaction\nBEGIN; CREATE TABLE t (); VACUUM; COMMIT;",
+            "HINT: take BEGIN and COMMIT out: this file runs statement by statement",
         ),
         (
             "-- sqlmig: no-transaction\nCREATE TABLE t (); CREATE TABLE t ();",

@@ -60,7 +60,7 @@ def test_the_files_are_version_controlled() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "."], cwd=SQL, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert {path.name for path in [*UPS, *DOWNS]} <= set(tracked)
+    assert {path.name for path in [*UPS, *DOWNS]} - set(tracked) == set(), "not in git: run `git add sql`"
 
 
 def test_every_file_has_its_rollback() -> None:

@@ -43,9 +43,24 @@ RULES = """
                 AND first.attname = 'org_id' AND second.conkey @> pg_constraint.conkey
         )
     UNION ALL
-    SELECT relname || ': changes to it are not in the audit log' FROM tables
+    SELECT format('%s: no trigger writes a row''s %s to the audit log', relname, event)
+    FROM tables CROSS JOIN (VALUES ('INSERT', 4), ('UPDATE', 16), ('DELETE', 8)) AS events (event, bit)  -- include/catalog/pg_trigger.h
     WHERE is_owned AND relname NOT IN ('audit_logs', 'wearable_data')
-        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = tables.oid AND tgfoid = 'write_audit_log'::regproc)
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = tables.oid AND tgfoid = 'write_audit_log'::regproc AND tgtype::int & bit > 0)
+    UNION ALL
+    SELECT relname || ': org_id is not current_org_id() by default' FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attname = 'org_id'
+    WHERE relname <> 'audit_logs'
+        AND NOT EXISTS (SELECT FROM pg_attrdef WHERE adrelid = tables.oid AND adnum = attnum AND pg_get_expr(adbin, adrelid) = 'current_org_id()')
+    UNION ALL
+    SELECT format('%s: no index serves the foreign key %s', relname, conname)
+    FROM tables JOIN pg_constraint ON conrelid = tables.oid AND contype = 'f'
+    WHERE is_owned AND relname <> 'wearable_data' AND NOT EXISTS (
+        SELECT FROM pg_index WHERE indrelid = conrelid AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey
+    )
+    UNION ALL
+    SELECT format('%s: authenticated may %s every column, also when a row was made; grant it by the column', relname, privilege_type)
+    FROM tables CROSS JOIN aclexplode(relacl)
+    WHERE grantee = 'authenticated'::regrole AND privilege_type IN ('INSERT', 'UPDATE') AND relname <> 'wearable_data'
     UNION ALL
     SELECT relname || ': nothing sets its updated_at' FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attname = 'updated_at'
     WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = tables.oid AND tgfoid = 'update_updated_at_column'::regproc)
@@ -63,17 +78,21 @@ def test_every_table_has_what_a_table_must_have(platform: Platform) -> None:
 
 def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:
     own_platform.owner.execute("""
-        CREATE TABLE appointments (org_id uuid, patient_id uuid REFERENCES patients, updated_at timestamptz);
-        GRANT DELETE ON appointments TO authenticated;
+        CREATE TABLE lacking_it_all (org_id uuid, patient_id uuid REFERENCES patients, updated_at timestamptz);
+        GRANT DELETE ON lacking_it_all TO authenticated;
     """)
     assert [problem for problem in problems(own_platform) if " may " not in problem] == [
-        "appointments: changes to it are not in the audit log",
-        "appointments: no index begins with org_id",
-        "appointments: no policy lets its organization read it",
-        "appointments: no primary key",
-        "appointments: nothing sets its updated_at",
-        "appointments: row level security is off",
-        "appointments: the foreign key appointments_patient_id_fkey: its first column is not org_id",
+        "lacking_it_all: no index begins with org_id",
+        "lacking_it_all: no index serves the foreign key lacking_it_all_patient_id_fkey",
+        "lacking_it_all: no policy lets its organization read it",
+        "lacking_it_all: no primary key",
+        "lacking_it_all: no trigger writes a row's DELETE to the audit log",
+        "lacking_it_all: no trigger writes a row's INSERT to the audit log",
+        "lacking_it_all: no trigger writes a row's UPDATE to the audit log",
+        "lacking_it_all: nothing sets its updated_at",
+        "lacking_it_all: org_id is not current_org_id() by default",
+        "lacking_it_all: row level security is off",
+        "lacking_it_all: the foreign key lacking_it_all_patient_id_fkey: its first column is not org_id",
     ]
-    told = "appointments: {} may DELETE, which is for authenticated and service_role alone"
+    told = "lacking_it_all: {} may DELETE, which is for authenticated and service_role alone"
     assert {told.format("anon"), told.format("authenticated")} <= set(problems(own_platform))

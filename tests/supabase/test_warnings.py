@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def test_a_file_without_a_statement_is_warned_of(project: Project) -> None:
     project.write(up_1_a="-- nothing yet", up_2_b="CREATE TABLE b ();", down_2_b="-- nothing either")
     output = project.run("up")
-    assert output.err == "warning: 1_a was applied, and has no statement\n"
+    assert output.err == "warning: 1_a was applied, and its file has no statement\n"
     assert project.states() == {1: "applied", 2: "applied"}
-    assert project.run("up").err == project.run("down").err == ""
+    assert project.run("up").err == ""
+    assert project.run("down").err == "warning: 2_b was reverted, and its file has no statement\n"
     project.run("up", "--schema", "x", "--schema", "y")
 
 
