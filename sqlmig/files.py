@@ -28,7 +28,7 @@ class Migration:
         """The file's name without ``.up.sql``."""
         return self.up.name.removesuffix(".up.sql")
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What stands behind the version's number."""
         return self.label.partition("_")[2]
