@@ -21,7 +21,7 @@ FROM pg_default_acl
     CROSS JOIN LATERAL format('ALTER DEFAULT PRIVILEGES FOR ROLE %s%s', defaclrole::regrole, ' IN SCHEMA ' || quote_ident(nspname))
         AS altered
 WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
-    AND pg_has_role(defaclrole, 'MEMBER')
+    AND pg_has_role(defaclrole, 'USAGE')
 UNION ALL
 SELECT true, format('GRANT %s ON SCHEMA %I TO %s', privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
 FROM pg_namespace CROSS JOIN aclexplode(nspacl)

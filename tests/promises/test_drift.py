@@ -203,7 +203,8 @@ def test_where_a_file_changes_default_privileges_a_grant_is_a_note(project: Proj
 def test_what_the_platform_grants_on_its_schema_holds_for_the_files(project: Project) -> None:
     role, group = f"owner_{os.getpid()}", f"group_{os.getpid()}"
     project.query(f"""
-        CREATE ROLE {group}; CREATE ROLE {role} LOGIN CREATEDB IN ROLE {group};
+        CREATE ROLE {group}; CREATE ROLE {role} LOGIN CREATEDB NOINHERIT IN ROLE {group};
+        ALTER DEFAULT PRIVILEGES FOR ROLE {group} GRANT SELECT ON TABLES TO PUBLIC;
         GRANT CREATE ON SCHEMA public TO {role}, {group}
     """)
     try:
