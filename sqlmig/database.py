@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from sqlmig.envelope import Part, Piece
 
 LARGEST = 1 << 20  # bytes of a message; a longer file takes several: less memory here, and far less on the server
-# What other libraries' URLs have: a scheme, or a parameter, and so nothing secret.
+# What other libraries' URLs have: a scheme or a parameter, each by its known name, as anything else may be a password.
 _FOREIGN = re.compile(
-    r"^(?:jdbc:|pgx\d*:|\w+\+\w+:)|(?<=[?&])(?:x-(?:migrations-table|statement-timeout|multi-statement)|schema|pgbouncer|connection_limit|pool_timeout|socket_timeout"
-    r"|statement_cache_size|sslaccept|sslidentity|currentSchema|prepareThreshold)(?==)"
+    r"^(?:jdbc:|pgx[45]?:|postgres(?:ql)?\+(?:psycopg2?|psycopg2cffi|asyncpg|pg8000|psycopg_async):)|(?<=[?&])(?:schema"
+    r"|pgbouncer|connection_limit|pool_timeout|socket_timeout|statement_cache_size|sslaccept|sslidentity|currentSchema"
+    r"|prepareThreshold|x-migrations-table|x-statement-timeout|x-multi-statement)(?==)"
 )
 _FINE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 

@@ -140,8 +140,9 @@ def write(session: Session, *records: str) -> None:
 def beginning(session: Session, step: Step | None = None) -> list[Piece]:
     """Return what stands before a script: the lock, what it runs under, and the guard (or what makes the ledger)."""
     ledger, applied, timeout = session.ledger, session.applied, literal(session.settings.lock_timeout)
-    early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout)
-    early = early if step and step.script.own_kind and applied is not None else ""
+    early = ""
+    if step and step.script.own_kind and applied is not None:
+        early = ledger.sql("lock_before_a_snapshot", lock_timeout=timeout)
     under = f"SET LOCAL lock_timeout = {timeout};{ledger.sql('path_first', local=True) if ledger.named else ''}"
     before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
     if applied is None:

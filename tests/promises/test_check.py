@@ -395,3 +395,13 @@ def test_the_json_is_one_list_of_these_fields(project: Project) -> None:
     assert json.loads(project.run("check", "--json").out) == [
         {"version": 1, "result": "ok", "left": [], "lost": [], "changed": [], "notes": []}
     ]
+
+
+def test_from_a_version_on_the_earlier_ones_only_run(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ()", down_1_a="SELECT 1", up_2_b="CREATE TABLE b ()")
+    project.write(up_3_c="CREATE TABLE c (LIKE a, LIKE b)", down_3_c="DROP TABLE c")
+    assert project.run("check", "--from", "3").out == "ok            3_c\n"
+    assert [finding["version"] for finding in project.run("check", "--from", "2", "--json", code=1).json()] == [2, 3]
+    assert "there is no version 9" in project.run("check", "--from", "9", code=2).err
+    project.write(up_1_a="SELECT nothing")
+    assert "1_a.up.sql:1:8: ERROR" in project.run("check", "--from", "3", code=1).err

@@ -112,6 +112,8 @@ def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
         "postgresql://u:s3%zzcret@localhost/db",
         "postgresql+psycopg://u:s3cret@localhost/db",
         "postgres://u:5432/s3?host=cret@h/db",
+        "u+s3cret:5432/db",
+        "u+s3cret://localhost/db",
         "host=localhost password='s3cret",
         "s3cret",
     ],

@@ -269,3 +269,13 @@ def test_a_statement_that_needs_the_directive_says_so(project: Project) -> None:
     output = project.run("up", code=1)
     assert "1_v.up.sql:2:1: ERROR: VACUUM cannot run inside a transaction block" in output.err
     assert "put “-- sqlmig: no-transaction” on a line before the first statement" in output.err
+
+
+def test_a_version_that_was_applied_under_another_name_is_said_to_be_so(project: Project) -> None:
+    project.write(up_12_reminder_notes="CREATE TABLE a ()")
+    project.run("up")
+    (project.directory / "12_reminder_notes.up.sql").rename(project.directory / "13_reminder_notes.up.sql")
+    project.write(up_12_reminders="CREATE TABLE b ()")
+    error = project.run("up", code=1).err
+    assert "12_reminders: version 12 was applied as reminder_notes: give that file its number back" in error
+    assert project.tables() == {"a"}
