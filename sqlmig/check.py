@@ -13,12 +13,12 @@ from typing import Any, Literal
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from sqlmig.database import Connection, connected, parameters, rollback, rows_of, send, transmit
+from sqlmig.database import Connection, connected, parameters, rollback, rows_of, send
 from sqlmig.envelope import envelope, ours
 from sqlmig.errors import SqlmigError
 from sqlmig.files import Migration
 from sqlmig.ledger import Ledger, literal
-from sqlmig.run import send_each
+from sqlmig.run import send_each, transmit
 from sqlmig.scan import Script, load
 from sqlmig.session import Session
 

@@ -1,36 +1,110 @@
 """The command line: words in, words out. A command imports what it needs, and no more."""
 
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial, reduce
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import click
 
 import sqlmig
-from sqlmig import files, options, output, plan
+from sqlmig import files, output, plan
 from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.options import epilog
 from sqlmig.plan import Wish
 from sqlmig.session import Settings, located, opened
 
 _FIRST = ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=epilog(_FIRST, "it failed"))
+def _epilog(examples: Sequence[str], fails: str) -> str:
+    """Return what stands below a command's help."""
+    lines = "".join(f"  {example}\n" for example in examples)
+    return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
+
+
+def _schema(name: str) -> str:
+    if not name or len(name.encode(errors="surrogateescape")) > 63:
+        raise click.BadParameter(f"{name!a} is no name of 1 to 63 bytes")
+    if "," in name:
+        raise click.BadParameter(f"{name!r} is no list; give --schema once for each (SQLMIG_SCHEMA: with blanks)")
+    if not name.isprintable():
+        raise click.BadParameter(f"{name!a} has bytes or characters that cannot be shown")
+    return name
+
+
+def _duration(value: str) -> str:
+    if not re.fullmatch(r"\s*\d+(\.\d+)?\s*(us|ms|s|min|h|d)?\s*", value):
+        raise click.BadParameter("a number with us, ms, s, min, h or d, as PostgreSQL writes it; 0 waits for ever")
+    return value
+
+
+def _seconds(value: str) -> float:
+    if not (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", value)):
+        raise click.BadParameter("a number with s, min or h")
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Write what was given into the settings."""
+    if value not in (None, ()):
+        setattr(context.ensure_object(Settings), str(parameter.name), value)
+
+
+_option = partial(click.option, show_default=True, show_envvar=True)
+_kept = partial(_option, expose_value=False, callback=_keep)
+_NUMBER = click.IntRange(0)
+_FROM = _option("--from", "start", type=_NUMBER, metavar="V", help="Begin at this version.")
+_TO = _option("--to", type=_NUMBER, metavar="V", help="The last version, V itself too.")
+_STEPS = _option("--steps", type=_NUMBER, metavar="N", help="At most this many migrations.")
+_DRY_RUN = _kept("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
+_YES = _kept("--yes", is_flag=True, help="Do not ask; without a terminal it never asks.")
+_JSON = _kept("--json", "as_json", is_flag=True, help="Print a list of objects.")
+_LOCKS = (
+    _kept("--lock-timeout", metavar="TIME", type=_duration, show_default="5s",
+        help="How long a statement may queue for a lock."),
+    _kept("--jobs", type=click.IntRange(1), metavar="N", show_default="4",
+        help="How many schemas at a time, where --schema names many."),
+    _kept("--retries", type=_NUMBER, show_default="10",
+        help="How often to try again after a lock timeout or deadlock."),
+)  # fmt: skip
+# Every command takes these too, behind its name; the group alone tells of them and asks the environment.
+_SHARED = (
+    partial(_kept, "-d", "--database-url", "url", envvar="DATABASE_URL", metavar="URL",
+        show_default="libpq's PG* variables", help="The database; embedded:PATH is a private server on a directory."),
+    partial(_kept, "--dir", "directory", envvar="SQLMIG_DIR", type=click.Path(path_type=Path), show_default="sql",
+        help="Where the SQL files are."),
+    partial(_kept, "--schema", "schemas", envvar="SQLMIG_SCHEMA", metavar="NAME", type=_schema, multiple=True,
+        show_default="public",
+        help="The ledger's schema; where given, it is made when missing and comes first in the search path. "
+        "Several, or a pattern with * and ? for all that have a ledger: each for itself."),
+    partial(_kept, "--wait", metavar="TIME", type=_seconds, show_default="0s",
+        help="How long to keep trying a server that does not answer yet; one that says no is not asked again."),
+)  # fmt: skip
+
+
+def _added(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what adds options to a function, in their order."""
+    return lambda function: reduce(lambda made, option: option(made), reversed(options), function)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_epilog(_FIRST, "it failed"))
 @click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
-@options.added(*options.shared)
+@_added(*(one() for one in _SHARED))
 @click.pass_context
 def group(context: click.Context) -> None:
     """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
     context.ensure_object(Settings)
 
 
-def _command(*examples: str, fails: str = "it failed") -> Callable[[options.Function], click.Command]:
+def _command(*examples: str, fails: str = "it failed") -> Callable[..., Any]:
     """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
-    add = options.added(group.command(epilog=epilog(examples, fails)), *options.hidden)
+    add = _added(group.command(epilog=_epilog(examples, fails)), *(one(hidden=True, envvar=None) for one in _SHARED))
     return lambda function: add(click.pass_obj(function))
 
 
@@ -41,9 +115,9 @@ def _exclusive(**options: int | bool | None) -> None:
 
 
 @_command("sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused")
-@options.added(options.to, options.steps)
-@options.option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
-@options.added(options.dry_run, options.json, *options.locks)
+@_added(_TO, _STEPS)
+@_option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
+@_added(_DRY_RUN, _JSON, *_LOCKS)
 def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
@@ -54,10 +128,10 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
-@options.option("--to", type=options.number, metavar="V", help="Revert what is newer than V; 0 reverts all.")
-@options.steps
-@options.option("--all", "all_", is_flag=True, help="Revert all.")
-@options.added(options.dry_run, options.yes, options.json, *options.locks)
+@_option("--to", type=_NUMBER, metavar="V", help="Revert what is newer than V; 0 reverts all.")
+@_STEPS
+@_option("--all", "all_", is_flag=True, help="Revert all.")
+@_added(_DRY_RUN, _YES, _JSON, *_LOCKS)
 def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
@@ -72,8 +146,8 @@ _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
 
 
 @_command("sqlmig status", "sqlmig status --json", _TOLD, fails="it failed, or --exit-code and not all is applied")
-@options.json
-@options.option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+@_JSON
+@_option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
 def status(settings: Settings, *, exit_code: bool) -> int:
     """Show each version and its state. It writes nothing.
 
@@ -107,8 +181,8 @@ def new(settings: Settings, name: str) -> None:
 
 
 @_command("sqlmig check", "sqlmig check --from 12 --json", fails="one is broken, failed or has no down file")
-@options.option("--from", "start", type=options.number, metavar="V", help="Only run what is before this version.")
-@options.json
+@_option("--from", "start", type=_NUMBER, metavar="V", help="Only run what is before this version.")
+@_JSON
 def check(settings: Settings, start: int | None) -> int:
     """Prove that each down file undoes its up file.
 
@@ -135,7 +209,7 @@ def check(settings: Settings, start: int | None) -> int:
 
 
 @_command("sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed")
-@options.json
+@_JSON
 def drift(settings: Settings) -> int:
     """Name what somebody changed by hand: what is extra, missing or changed.
 
@@ -161,9 +235,9 @@ _PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig sc
 
 
 @_command(*_PARTS, fails="a file cannot be in a script")
-@options.option("--from", "start", type=options.number, metavar="V", help="Begin at this version.")
-@options.to
-@options.option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
+@_FROM
+@_TO
+@_option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
     """Print one SQL script that applies the files.
 
@@ -182,7 +256,7 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 
 
 @_command("sqlmig stamp 7")
-@click.argument("version", type=options.number, metavar="V")
+@click.argument("version", type=_NUMBER, metavar="V")
 def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
     from sqlmig.run import stamp
@@ -196,8 +270,8 @@ def stamp(settings: Settings, version: int) -> int:
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
-@click.argument("versions", nargs=-1, type=options.number, metavar="[V]...")
-@options.yes
+@click.argument("versions", nargs=-1, type=_NUMBER, metavar="[V]...")
+@_YES
 def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     """Bring the ledger in line with files edited, renumbered or removed on purpose.
 

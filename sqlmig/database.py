@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg import generators, pq
@@ -12,9 +12,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq.abc import PGresult
 
 from sqlmig.errors import SqlmigError, UsageError, said
-
-if TYPE_CHECKING:
-    from sqlmig.envelope import Part, Piece
 
 LARGEST = 1 << 20  # bytes of a message; a longer file takes several: less memory here, and far less on the server
 # What other libraries' URLs have: a scheme or a parameter, each by its known name, as anything else may be a password.
@@ -52,7 +49,7 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
 class Refused(SqlmigError):
     """The server's error, in words with its place in the file; what was open is rolled back."""
 
-    def __init__(self, error: psycopg.Error, before: list[PGresult], part: "Part" = "other", words: str = "") -> None:
+    def __init__(self, error: psycopg.Error, before: list[PGresult], part: str = "other", words: str = "") -> None:
         """Keep the part of an envelope in which it happened, and the results of what had been done before."""
         super().__init__(words or said(error.diag))
         self.error, self.before, self.part = error, before, part
@@ -115,26 +112,6 @@ def send(connection: Connection, message: bytes) -> list[PGresult]:
         if result.status not in _FINE:
             rollback(connection)
             raise Refused(psycopg.errors.error_from_result(result), results[:done])
-    return results
-
-
-def transmit(connection: Connection, pieces: Sequence["Piece"]) -> list[PGresult]:
-    """Send the pieces of a transaction, and return the last message's results; raise Refused, with the place."""
-    from sqlmig.envelope import explained, joined, messages  # here, as a question needs no lexer
-
-    file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()
-    for message in messages(pieces, connection.largest):
-        for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
-            if results and file and connection.info.parameter_status(name) != needed:
-                rollback(connection)
-                size = f"a file of more than {connection.largest:,} bytes" if connection.largest else "on Citus a file"
-                raise SqlmigError(f"{file.path}: {size} must not change {name}")
-        try:
-            results = send(connection, joined(message))
-        except Refused as refused:
-            part, words = explained(refused.error.diag, len(refused.before), message, file)
-            raise Refused(refused.error, refused.before, part, words) from None
-        file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
     return results
 
 

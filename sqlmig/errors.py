@@ -1,9 +1,6 @@
 """What can go wrong, in words a person can act on."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from psycopg.errors import Diagnostic
+from typing import Any
 
 
 class SqlmigError(Exception):
@@ -23,8 +20,8 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def said(diag: "Diagnostic") -> str:
-    """Return the server's words."""
+def said(diag: Any) -> str:
+    """Return the server's words, of a Diagnostic of psycopg's."""
     first, more = diag.severity, {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
     lines = {first: diag.message_primary} | more
     return "\n".join(f"{name}: {value}" for name, value in lines.items() if value or name == first)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from sqlmig.database import Refused, rollback, transmit
+from sqlmig.database import Refused, rollback
 from sqlmig.envelope import envelope
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import literal, quoted
 from sqlmig.plan import Wish
-from sqlmig.run import Step, beginning, guarded, recorded, steps_of
+from sqlmig.run import Step, beginning, guarded, recorded, steps_of, transmit
 from sqlmig.session import Session
 
 _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"

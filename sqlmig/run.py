@@ -14,10 +14,11 @@ from typing import Any
 
 import psycopg
 from psycopg import generators
+from psycopg.pq.abc import PGresult
 
 from sqlmig import files, plan
-from sqlmig.database import Connection, Refused, rollback, send, transmit
-from sqlmig.envelope import Piece, envelope, ours, piece
+from sqlmig.database import Connection, Refused, rollback, send
+from sqlmig.envelope import Piece, envelope, explained, joined, messages, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Row, Verb, Wish
@@ -158,6 +159,24 @@ def recorded(session: Session, step: Step) -> Piece:
     if step.verb == "applied" and step.row.migration:
         record = ledger.write(step.row.migration, files.checksum(step.script.text))
     return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{record}")
+
+
+def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
+    """Send the pieces of a transaction, and return the last message's results; raise Refused, with the place."""
+    file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()
+    for message in messages(pieces, connection.largest):
+        for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
+            if results and file and connection.info.parameter_status(name) != needed:
+                rollback(connection)
+                size = f"a file of more than {connection.largest:,} bytes" if connection.largest else "on Citus a file"
+                raise SqlmigError(f"{file.path}: {size} must not change {name}")
+        try:
+            results = send(connection, joined(message))
+        except Refused as refused:
+            part, words = explained(refused.error.diag, len(refused.before), message, file)
+            raise Refused(refused.error, refused.before, part, words) from None
+        file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
+    return results
 
 
 def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
