@@ -23,16 +23,11 @@ class Rehearsed:
 
     step: Step
     seconds: float = 0
-    obstacle: str = ""
+    obstacle: str | None = None
     locks: dict[str, str] = field(default_factory=dict)  # what of a table others wait to do
     rewrites: dict[str, int] = field(default_factory=dict)  # how many bytes of a table
     reads: list[str] = field(default_factory=list)  # the tables that are read whole
     losses: dict[str, int] = field(default_factory=dict)
-
-    def described(self) -> dict[str, object]:
-        """Return what it would do, for JSON."""
-        said = {name: getattr(self, name) for name in ("locks", "rewrites", "reads", "losses")}
-        return {"seconds": round(self.seconds, 6), "obstacle": self.obstacle or None, **said}
 
 
 def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
@@ -53,7 +48,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
             started = time.monotonic()
             with session.watch(session, step.row.label):
                 transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
-            took = time.monotonic() - started
+            took = round(time.monotonic() - started, 6)
             state, effects, losses = _observed(session, literal(state))
             rehearsed.append(one := Rehearsed(step, took, **effects))
             one.losses = {what: rows for what, _, rows in losses if rows is not None}

@@ -142,14 +142,10 @@ def statement(text: bytes, at: int) -> tuple[list[bytes], int]:
 
 def select_into(text: bytes, at: int) -> bool:
     """Say whether the statement that begins at an offset is a SELECT … INTO, also one in parentheses or behind WITH."""
-    words = [b""]
-    for kind, start, end in _tokens(text, at):
-        if text[start:end] == b";":
-            break
-        if kind not in _BLANK:
-            words.append(text[start:end].lower() if kind == "word" else b"")
+    begin = next((start for kind, start, _ in _tokens(text, at) if kind not in (*_BLANK, "sign")), at)
+    words, _ = statement(text, begin)
     into = any(two == b"into" and one not in (b"insert", b"merge", b"as") for one, two in pairwise(words))
-    return into and words[1] in (b"", b"select", b"with")
+    return into and words[0] in (b"select", b"with")
 
 
 def _head(text: bytes) -> tuple[int, dict[bytes, str]]:

@@ -68,7 +68,7 @@ def _run(sessions: list[Session], wish: Wish) -> int:
         failed = each(sessions, work, tell, wish)
     finally:
         if settings.as_json:
-            output.print_json(_object(session, step) | {"seconds": round(took, 6)} for session, step, took in ran)
+            output.print_json(_object(session, step, seconds=round(took, 6)) for session, step, took in ran)
     for label in sorted({step.row.label for _, step, _ in ran if not step.script.starts}):
         output.say(f"warning: {label} was {verb}, and its file has no statement")
     if ran and verb == "applied":
@@ -86,9 +86,9 @@ def _run(sessions: list[Session], wish: Wish) -> int:
     return told(failed, sessions)
 
 
-def _object(session: Session, step: "Step") -> dict[str, object]:
+def _object(session: Session, step: "Step", **more: object) -> dict[str, object]:
     schema = {"schema": session.ledger.schema} if session.settings.many else {}
-    return {**schema, "version": step.row.version, "name": step.row.name}
+    return {**schema, "version": step.row.version, "name": step.row.name, **more}
 
 
 def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]], int]:
@@ -96,13 +96,16 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]]
     from sqlmig.rehearse import Rehearsed, rehearse
 
     as_json = sessions[0].settings.as_json and sessions[0].settings.dry_run
-    echo, steps = (lambda _: None) if as_json else click.echo, defaultdict[tuple[str, str], list[Rehearsed]](list)
+    echo, steps = (
+        (lambda _: None) if as_json else click.echo,
+        defaultdict[tuple[str, str | None], list[Rehearsed]](list),
+    )
     shown, results, losses = defaultdict[str, list[int]](list), list[dict[str, object]](), Counter[str]()
 
     def tell(session: Session, done: list[Rehearsed]) -> None:
         for one in done:
             steps[one.step.row.label, one.obstacle].append(one)
-            results.append(_object(session, one.step) | one.described())
+            results.append(_object(session, **vars(one)))
             losses.update(one.losses)
             shown[session.ledger.schema].append(one.step.row.version)
 
