@@ -114,6 +114,17 @@ def _exclusive(**options: int | bool | None) -> None:
         raise UsageError(f"{' and '.join(given)} exclude each other; give one")
 
 
+def _do(settings: Settings, wish: Wish) -> int:
+    """Do what is wished, or rehearse it; what can do it is loaded where there is something to do."""
+    with opened(settings, output.say, output.watch) as sessions:
+        if todo := [session for session in sessions if session.wants(wish)]:
+            from sqlmig.work import do
+
+            return do(todo, wish, len(sessions))
+        click.echo("[]" if settings.as_json else f"nothing to do{settings.within(len(sessions))}")
+        return 0
+
+
 @_command("sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused")
 @_added(_TO, _STEPS)
 @_option("--allow-out-of-order", is_flag=True, help="Apply also what is older than the newest applied.")
@@ -121,10 +132,7 @@ def _exclusive(**options: int | bool | None) -> None:
 def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
-    from sqlmig.work import do
-
-    choose = lambda rows, done: plan.up(rows, to, steps, done=done, out_of_order=allow_out_of_order)  # noqa: E731
-    return do(settings, Wish("applied", choose))
+    return _do(settings, Wish("applied", partial(plan.up, to=to, steps=steps, out_of_order=allow_out_of_order)))
 
 
 @_command("sqlmig down", "sqlmig down --to 7", "sqlmig down --all --dry-run", fails="it failed or refused")
@@ -136,10 +144,8 @@ def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
     settings.exists = True
-    from sqlmig.work import do
-
-    count = 1 if to is None and steps is None and not all_ else steps
-    return do(settings, Wish("reverted", lambda rows, done: plan.down(rows, to, count, done=done)))
+    steps = 1 if to is None and steps is None and not all_ else steps
+    return _do(settings, Wish("reverted", partial(plan.down, to=to, steps=steps)))
 
 
 _TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
@@ -266,7 +272,7 @@ def stamp(settings: Settings, version: int) -> int:
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
     with opened(settings, output.say, output.watch) as sessions:
         failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], listed)
-        return told(failed, sessions)
+        return told(failed, len(sessions))
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
@@ -291,8 +297,9 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
             return 1
         if not todo:
             click.echo("nothing to do")
+            return 0
         mended = [session for session, _ in todo]
-        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), listed), sessions)
+        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), listed), len(sessions))
 
 
 @_command("sqlmig docs > schema.md")

@@ -1,8 +1,7 @@
 """What is to be done, from what the directory holds and what the ledger says. It knows no database."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.files import Migration
@@ -11,8 +10,7 @@ State = Literal["applied", "pending", "changed", "missing", "out-of-order"]
 Verb = Literal["applied", "reverted"]
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """A row of the ledger; the time is UTC, in ISO 8601. has_copy: of the down file."""
 
     version: int
@@ -22,8 +20,7 @@ class Applied:
     has_copy: bool = False
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A version and its state, with its files and what the ledger says, where there are such."""
 
     version: int
@@ -40,12 +37,11 @@ class Row:
         return self.applied.applied_at if self.applied else None
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """What is to be done, and to which versions, by the rows and how many are done; shown: the only ones, by schema."""
 
     verb: Verb
-    choose: Callable[[list[Row], int], list[int]]
+    choose: Callable[..., list[int]]
     shown: Mapping[str, Sequence[int]] | None = None
 
 

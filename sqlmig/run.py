@@ -7,10 +7,9 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import generators
@@ -34,8 +33,7 @@ _SESSION_STATE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A migration to apply or to revert, with the script that does it."""
 
     row: Row
@@ -45,9 +43,9 @@ class Step:
 
 def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     """Return the steps of a wish, of which so many are done. All files are read: one that must not run stops all."""
+    rows, up = session.wanted(wish, done), wish.verb == "applied"
     if session.applied is None:
         send(session.connection, session.ledger.sql("refuse_sqlx").encode())
-    rows, up = session.wanted(wish, done), wish.verb == "applied"
     paths = {row.version: row.migration.up if up else row.migration.down for row in rows if row.migration}
     scripts = {version: session.script(path) for version, path in paths.items() if path}
     if up:

@@ -5,9 +5,9 @@
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlmig.errors import SqlmigError, excerpt, place
 from sqlmig.files import read
@@ -50,8 +50,7 @@ class ScanError(Exception):
     """Something that must not be sent: what it is, and the byte offset where it stands."""
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """A text, its statements, and how it wants to be run."""
 
     path: Path | None

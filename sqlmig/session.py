@@ -62,6 +62,10 @@ class Settings:
         """Whether more than one schema may be meant."""
         return len(self.schemas) > 1 or bool(set("*?") & set("".join(self.schemas)))
 
+    def within(self, count: int) -> str:
+        """Return in how many schemas, where more than one may be meant."""
+        return f" in {counted(count, 'schema')}" if self.many else ""
+
     @property
     def ledger(self) -> Ledger:
         """The one ledger that is meant. Raises UsageError for more."""
@@ -101,10 +105,19 @@ class Session:
         self.scripts[path] = self.scripts.get(path) or load(path)
         return self.scripts[path]
 
+    def wants(self, wish: Wish) -> bool:
+        """Say whether a wish asks for something here, also for what is refused, as doing it says."""
+        try:
+            return bool(self.wanted(wish))
+        except UsageError:
+            raise
+        except SqlmigError:
+            return True
+
     def wanted(self, wish: Wish, done: int = 0) -> list[plan.Row]:
         """Return the rows of a wish, of which so many are done, in their order. Raises as the wish does."""
         rows = self.rows(checked=wish.verb == "applied")
-        versions = wish.choose(rows, done)
+        versions = wish.choose(rows, done=done)
         if others := set(versions).difference(versions if wish.shown is None else wish.shown[self.ledger.schema]):
             said = f"the ledger has changed since you were asked: {max(others)} is applied"
             raise SqlmigError(f"{said}; run it again")

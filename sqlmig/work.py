@@ -3,25 +3,22 @@
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 import psycopg
 
 from sqlmig import output
 from sqlmig.database import Connection, rollback
-from sqlmig.errors import SqlmigError, UsageError, counted
+from sqlmig.errors import SqlmigError, counted
 from sqlmig.plan import Wish
-from sqlmig.session import Session, Settings, opened
-
-if TYPE_CHECKING:
-    from sqlmig.rehearse import Rehearsed
-    from sqlmig.run import Step
+from sqlmig.rehearse import Rehearsed, rehearse
+from sqlmig.run import Step, run
+from sqlmig.session import Session
 
 Done = TypeVar("Done")
 Work = Callable[[Session], Iterable[Done]]
@@ -29,43 +26,35 @@ Tell = Callable[[Session, list[Done]], None]
 Ended = Callable[[Session, list[Done], Exception | None], None]
 
 
-def _in(sessions: list[Session], some: Sized) -> str:
-    return f" in {counted(len(some), 'schema')}" if sessions[0].settings.many else ""
+def do(sessions: list[Session], wish: Wish, count: int) -> int:
+    """Do what is wished in sessions, of so many, or rehearse it, also before it is asked for; return the exit code."""
+    settings = sessions[0].settings
+    if not settings.dry_run and (wish.verb == "applied" or not settings.asks):
+        return _run(sessions, wish, count)
+    shown, code = _rehearse(sessions, wish, count)
+    if settings.dry_run or not shown:
+        return code
+    if not click.confirm(f"Revert{settings.within(len(shown))}?", err=True):
+        output.say("nothing was reverted")
+        return 1
+    chosen = [session for session in sessions if session.ledger.schema in shown]
+    return _run(chosen, wish._replace(shown=shown), len(chosen))
 
 
-def do(settings: Settings, wish: Wish) -> int:
-    """Do what is wished, or rehearse it, or rehearse what is to be reverted and ask first; return the exit code."""
-    with opened(settings, output.say, output.watch) as sessions:
-        if not settings.dry_run and (wish.verb == "applied" or not settings.asks):
-            return _run(sessions, wish)
-        shown, code = _rehearse(sessions, wish)
-        if settings.dry_run or not shown:
-            return code
-        if not click.confirm(f"Revert{_in(sessions, shown)}?", err=True):
-            output.say("nothing was reverted")
-            return 1
-        return _run([one for one in sessions if one.ledger.schema in shown], replace(wish, shown=shown))
-
-
-def _run(sessions: list[Session], wish: Wish) -> int:
+def _run(sessions: list[Session], wish: Wish, count: int) -> int:
     """Do what is wished; print a line for each migration, or for each schema."""
     connection, settings, verb = sessions[0].connection, sessions[0].settings, wish.verb
     ran: list[tuple[Session, Step, float]] = []
     echo, many = (lambda _: None) if settings.as_json else click.echo, settings.many
 
-    def work(session: Session) -> "Iterator[tuple[Step, float]]":
-        from sqlmig.run import run
-
-        return run(session, wish)
-
-    def tell(session: Session, done: "list[tuple[Step, float]]") -> None:
+    def tell(session: Session, done: list[tuple[Step, float]]) -> None:
         ran.extend((session, *one) for one in done)
         took = output.duration(sum(took for _, took in done))
         where, what = (f"{session.ledger.schema}: ", len(done)) if many else ("", done[0][0].row.label)
         echo(f"{where}{output.coloured(verb)} {what} ({took})")
 
     try:
-        failed = each(sessions, work, tell, wish)
+        failed = each(sessions, lambda session: run(session, wish), tell)
     finally:
         if settings.as_json:
             output.print_json(_object(session, step, seconds=round(took, 6)) for session, step, took in ran)
@@ -77,25 +66,23 @@ def _run(sessions: list[Session], wish: Wish) -> int:
             why = "as the role anon may and row level security is off; ALTER TABLE … ENABLE ROW LEVEL SECURITY"
             output.say(f"warning: anyone can reach {names}, {why}")
     did = {session.ledger.schema for session, _, _ in ran}
-    idle = len(sessions) - len(did | set(failed))
-    if many and did | set(failed):
-        numbers = {verb: len(did), "failed": len(failed), "with nothing to do": idle}
-        echo(f"{counted(len(sessions), 'schema')}: {', '.join(f'{n:,} {what}' for what, n in numbers.items() if n)}")
-    elif idle:
-        echo(f"nothing to do{_in(sessions, sessions)}")
-    return told(failed, sessions)
+    if not did | set(failed):
+        echo(f"nothing to do{settings.within(count)}")
+    elif many:
+        numbers = {verb: len(did), "failed": len(failed), "with nothing to do": count - len(did | set(failed))}
+        echo(f"{counted(count, 'schema')}: {', '.join(f'{n:,} {what}' for what, n in numbers.items() if n)}")
+    return told(failed, count)
 
 
-def _object(session: Session, step: "Step", **more: object) -> dict[str, object]:
+def _object(session: Session, step: Step, **more: object) -> dict[str, object]:
     schema = {"schema": session.ledger.schema} if session.settings.many else {}
     return {**schema, "version": step.row.version, "name": step.row.name, **more}
 
 
-def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]], int]:
+def _rehearse(sessions: list[Session], wish: Wish, count: int) -> tuple[dict[str, list[int]], int]:
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown, by schema."""
-    from sqlmig.rehearse import Rehearsed, rehearse
-
-    as_json = sessions[0].settings.as_json and sessions[0].settings.dry_run
+    settings = sessions[0].settings
+    as_json = settings.as_json and settings.dry_run
     echo, steps = (
         (lambda _: None) if as_json else click.echo,
         defaultdict[tuple[str, str | None], list[Rehearsed]](list),
@@ -109,24 +96,24 @@ def _rehearse(sessions: list[Session], wish: Wish) -> tuple[dict[str, list[int]]
             losses.update(one.losses)
             shown[session.ledger.schema].append(one.step.row.version)
 
-    failed = each(sessions, lambda session: session.alone(lambda: rehearse(session, wish)), tell, wish)
+    failed = each(sessions, lambda session: session.alone(lambda: rehearse(session, wish)), tell)
     for (label, obstacle), ones in steps.items():
         took = output.duration(sum(one.seconds for one in ones))
-        said = f"would {'apply' if wish.verb == 'applied' else 'revert'} {label}{_in(sessions, ones)} ({took})"
-        echo(f"not rehearsed {label}: {obstacle}{_in(sessions, ones)}" if obstacle else said)
+        said = f"would {'apply' if wish.verb == 'applied' else 'revert'} {label}{settings.within(len(ones))} ({took})"
+        echo(f"not rehearsed {label}: {obstacle}{settings.within(len(ones))}" if obstacle else said)
         for line in _effects(ones):
             echo(f"  {line}")
     for what, rows in losses.items():
         if what.rpartition(" of ")[2] not in losses.keys() - {what}:
             echo(f"would lose {what} ({counted(rows, 'row')})")
     if not steps and not failed:
-        echo(f"nothing to do{_in(sessions, sessions)}")
+        echo(f"nothing to do{settings.within(count)}")
     if as_json:
         output.print_json(results)
-    return shown, told(failed, sessions)
+    return shown, told(failed, count)
 
 
-def _effects(ones: "list[Rehearsed]") -> Iterator[str]:
+def _effects(ones: list[Rehearsed]) -> Iterator[str]:
     """Yield a line for each table that a file would do something to, in sum."""
     for table in sorted({table for one in ones for table in [*one.locks, *one.rewrites, *one.reads]}):
         does = list[str]()
@@ -145,17 +132,17 @@ def listed(session: Session, lines: list[str]) -> None:
         click.echo(f"{session.ledger.schema}: {line}" if session.settings.many else line)
 
 
-def told(failed: list[str], sessions: list[Session]) -> int:
-    """Say which schemas failed, and return the exit code."""
+def told(failed: list[str], count: int) -> int:
+    """Say which of so many schemas failed, and return the exit code."""
     if failed:
-        what = f"{len(failed):,} of {counted(len(sessions), 'schema')} failed: {', '.join(sorted(failed))}"
+        what = f"{len(failed):,} of {counted(count, 'schema')} failed: {', '.join(sorted(failed))}"
         output.say(f"{output.coloured('error')}: {what}")
     return int(bool(failed))
 
 
-def each(sessions: list[Session], work: Work[Done], tell: Tell[Done], wish: Wish | None = None) -> list[str]:
-    """Do a work in each session (that wishes for something), tell what it gave; return the schemas where it failed."""
-    failed, todo, many = list[str](), list[Session](), any(session.settings.many for session in sessions)
+def each(sessions: list[Session], work: Work[Done], tell: Tell[Done]) -> list[str]:
+    """Do a work in each session, and tell what it gave; return the schemas where it failed."""
+    failed = list[str]()
     bar: Any = None
 
     def ended(session: Session, done: list[Done], problem: Exception | None) -> None:
@@ -168,21 +155,13 @@ def each(sessions: list[Session], work: Work[Done], tell: Tell[Done], wish: Wish
         if bar:
             bar.update(1)
 
-    for session in sessions:
-        try:
-            todo += [session] if not wish or session.wanted(wish) else []
-        except SqlmigError as error:
-            if not many or isinstance(error, UsageError):
-                raise
-            ended(session, [], error)
-    if not many:
-        for session in todo:
-            for result in work(session):
-                tell(session, [result])
-    elif todo:
-        shown = click.progressbar(length=len(todo), show_pos=True, file=sys.stderr)
+    if not sessions[0].settings.many:
+        for result in work(sessions[0]):
+            tell(sessions[0], [result])
+    else:
+        shown = click.progressbar(length=len(sessions), show_pos=True, file=sys.stderr)
         with shown if output.on_terminal() else nullcontext() as bar:
-            _at_once(todo, work, ended)
+            _at_once(sessions, work, ended)
     return failed
 
 
