@@ -110,7 +110,7 @@ def drift(session: Session, url: str) -> Finding:
         raise SqlmigError(f"nothing can be compared: {wrong}; restore the file, or see `sqlmig repair`")
     if not rows:
         raise SqlmigError("nothing can be compared: no file is applied here")
-    scripts = [session.script(row.migration.up) for row in rows if row.migration]
+    scripts = [load(row.migration.up) for row in rows if row.migration]
     with scratch(url, session.ledger, session.say) as connection, session.watch(session, "the scratch database"):
         connection.tick = session.connection.tick
         send(connection, session.ledger.definition().encode())

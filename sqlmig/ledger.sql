@@ -135,6 +135,16 @@ FROM (
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
 WHERE pid IS DISTINCT FROM pg_backend_pid();
 
+-- %% progress
+-- How far an index is (https://www.postgresql.org/docs/current/progress-reporting.html).
+SELECT coalesce(coalesce(
+        100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
+    ) || ' % of ', '')
+    || lower(command) || coalesce(' on ' || (SELECT oid::regclass::text FROM pg_class WHERE oid = relid), '')
+    || ', ' || replace(phase, 'building index: ', '')
+FROM pg_stat_progress_create_index AS progress JOIN pg_stat_activity USING (pid)
+WHERE (pid = {pid} OR application_name = '{worker}') AND progress.datname = current_database();
+
 -- %% invalid_indexes
 -- Another tenant's schema may have one of the same name at work.
 SELECT format('the index %1$s is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY %1$s;', indexrelid::regclass),

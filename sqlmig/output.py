@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -94,27 +93,25 @@ def watch(session: "Session", label: str) -> Iterator[None]:
     from psycopg import Error  # it is loaded by now
 
     begun = told = time.monotonic()
-    index, other = "", list[Any]()
+    index, other = "", None
 
     def tick() -> None:
-        nonlocal told, index
-        pause = 1 if on_terminal() else _LOG[told > begun]
+        nonlocal told, index, other
+        now = time.monotonic()
+        if now < told + (1 if on_terminal() else _LOG[told > begun]):
+            return
+        told, line = now, f"{label} at work for {timedelta(seconds=int(now - begun))}"
+        if not on_terminal():
+            session.say(line)
+            return
         with suppress(SqlmigError, Error):
-            if (now := time.monotonic()) >= told + pause:
-                told, line = now, f"{label} at work for {timedelta(seconds=int(now - begun))}"
-                if not on_terminal():
-                    return session.say(line)
-                _draw(line + index)
-                other[:] = other or [stack.enter_context(session.connect("sqlmig: progress")).pgconn]
-                if not other[0].is_busy():
-                    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-                    pid, worker = session.connection.info.backend_pid, session.ledger.worker
-                    other[0].send_query(query.format(pid=pid, worker=worker).encode())
-            elif other:
-                other[0].consume_input()
-                while not other[0].is_busy() and (result := other[0].get_result()):
+            other = other or stack.enter_context(session.connect("sqlmig: progress")).pgconn
+            other.consume_input()
+            if not other.is_busy():
+                while result := other.get_result():
                     index = f": {(result.get_value(0, 0) or b'').decode()}" if result.ntuples else ""
-        return None
+                other.send_query(session.ledger.sql("progress", pid=session.connection.info.backend_pid).encode())
+        _draw(line + index)
 
     with ExitStack() as stack:
         if not (session.settings.many and on_terminal()):  # there is a bar for all of them
@@ -124,7 +121,7 @@ def watch(session: "Session", label: str) -> Iterator[None]:
         finally:
             session.connection.tick = None
             if other:
-                other[0].finish()  # whatever it was asked
+                other.finish()  # whatever it was asked
             if on_terminal():
                 _draw("")
 

@@ -47,7 +47,8 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     if session.applied is None:
         send(session.connection, session.ledger.sql("refuse_sqlx").encode())
     paths = {row.version: row.migration.up if up else row.migration.down for row in rows if row.migration}
-    scripts = {version: session.script(path) for version, path in paths.items() if path}
+    made = session.scripts
+    scripts = {version: made.get(path) or made.setdefault(path, load(path)) for version, path in paths.items() if path}
     if up:
         _ = [row.migration.undo for row in rows if row.migration]  # read now: what cannot be kept stops all
     kept = {row.version: row.label for row in rows if row.applied and row.applied.has_copy}

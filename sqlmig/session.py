@@ -98,13 +98,6 @@ class Session:
         checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
         return plan.states(self.migrations, self.applied or (), checksums, self.ledger.schema)
 
-    def script(self, path: Path) -> "Script":
-        """Return a file's script. Raises SqlmigError for everything that must not be sent."""
-        from sqlmig.scan import load  # here, as with nothing to do there is nothing to scan
-
-        self.scripts[path] = self.scripts.get(path) or load(path)
-        return self.scripts[path]
-
     def wants(self, wish: Wish) -> bool:
         """Say whether a wish asks for something here, also for what is refused, as doing it says."""
         try:
