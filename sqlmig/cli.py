@@ -20,6 +20,8 @@ from sqlmig.plan import Wish
 from sqlmig.session import Settings, located, opened
 
 _FIRST = ('sqlmig new "add invoices"', "sqlmig -d postgresql://localhost/app up", "sqlmig status")
+_TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
+_PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig script --from 9 --down")
 
 
 def _epilog(examples: Sequence[str], fails: str) -> str:
@@ -59,7 +61,6 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
 _option = partial(click.option, show_default=True, show_envvar=True)
 _kept = partial(_option, expose_value=False, callback=_keep)
 _NUMBER = click.IntRange(0)
-_FROM = _option("--from", "start", type=_NUMBER, metavar="V", help="Begin at this version.")
 _TO = _option("--to", type=_NUMBER, metavar="V", help="The last version, V itself too.")
 _STEPS = _option("--steps", type=_NUMBER, metavar="N", help="At most this many migrations.")
 _DRY_RUN = _kept("--dry-run", is_flag=True, help="Rehearse it in one transaction, and roll back.")
@@ -148,9 +149,6 @@ def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -
     return _do(settings, Wish("reverted", partial(plan.down, to=to, steps=steps)))
 
 
-_TOLD = 'sqlmig status --exit-code >/dev/null || echo "not up to date"'
-
-
 @_command("sqlmig status", "sqlmig status --json", _TOLD, fails="it failed, or --exit-code and not all is applied")
 @_JSON
 @_option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
@@ -237,11 +235,8 @@ def drift(settings: Settings) -> int:
     return int(found.differs)
 
 
-_PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig script --from 9 --down")
-
-
 @_command(*_PARTS, fails="a file cannot be in a script")
-@_FROM
+@_option("--from", "start", type=_NUMBER, metavar="V", help="Begin at this version.")
 @_TO
 @_option("--down", "backward", is_flag=True, help="Revert instead, all from --to back to --from.")
 def script(settings: Settings, start: int | None, to: int | None, *, backward: bool) -> None:
@@ -253,8 +248,7 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
     from sqlmig.script import script
 
     migrations = files.find(settings.directory)
-    plan.check_version(migrations, start)
-    plan.check_version(migrations, to)
+    plan.check_version(migrations, start, to)
     chosen = [m for m in migrations if (start is None or m.version >= start) and (to is None or m.version <= to)]
     if not chosen:
         raise UsageError("--from is beyond --to")
@@ -289,17 +283,16 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
 
     settings.exists = True
     with opened(settings, output.say, output.watch) as sessions:
-        todo = [(session, lines) for session in sessions if (lines := repair(session, versions, dry_run=True))]
-        for session, lines in todo if settings.asks else ():
-            listed(session, [f"would {line}" for line in lines])
+        todo = [session for session in sessions if repair(session, versions, dry_run=True)]
+        for session in todo if settings.asks else ():
+            listed(session, [f"would {line}" for line in repair(session, versions, dry_run=True)])
         if todo and settings.asks and not click.confirm("Repair?", err=True):
             output.say("nothing was changed")
             return 1
         if not todo:
             click.echo("nothing to do")
             return 0
-        mended = [session for session, _ in todo]
-        return told(each(mended, lambda one: one.alone(lambda: repair(one, versions)), listed), len(sessions))
+        return told(each(todo, lambda one: one.alone(lambda: repair(one, versions)), listed), len(sessions))
 
 
 @_command("sqlmig docs > schema.md")

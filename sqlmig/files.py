@@ -20,18 +20,10 @@ class Migration:
     """A version and its files, of which the up file's name counts."""
 
     version: int
+    label: str  # the file's name without ``.up.sql``
+    name: str  # what in it stands behind the version's number
     up: Path
     down: Path | None
-
-    @cached_property
-    def label(self) -> str:
-        """The file's name without ``.up.sql``."""
-        return self.up.name.removesuffix(".up.sql")
-
-    @cached_property
-    def name(self) -> str:
-        """What stands behind the version's number."""
-        return self.label.partition("_")[2]
 
     @cached_property
     def checksum(self) -> str:
@@ -63,7 +55,8 @@ def find(directory: Path) -> list[Migration]:
         raise SqlmigError(f"{downs[version]}: version {version} has a down file but no up file")
     if not ups:
         raise SqlmigError(f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir")
-    return [Migration(version, up, downs.get(version)) for version, up in sorted(ups.items())]
+    labels = [(version, up.name.removesuffix(".up.sql"), up) for version, up in sorted(ups.items())]
+    return [Migration(n, label, label.partition("_")[2], up, downs.get(n)) for n, label, up in labels]
 
 
 def _sql_files(directory: Path) -> list[str]:

@@ -112,13 +112,12 @@ def _asked(connection: "Connection", message: str) -> "list[PGresult]":
     """Return the results of statements whose first asks for Citus, which takes a statement a message."""
     from sqlmig.database import Refused, send
 
-    problem = None
     try:
         results = send(connection, message.encode())
     except Refused as refused:
-        problem, results = refused, refused.before
-    if results and results[0].get_value(0, 0):
+        if not (refused.before and refused.before[0].get_value(0, 0)):
+            raise
+        results = [send(connection, one.encode())[0] for one in message.split(";\n")]
+    if results[0].get_value(0, 0):
         connection.largest = 0
-    if problem and connection.largest:
-        raise problem
-    return results if not problem else [send(connection, one.encode())[0] for one in message.split(";\n")]
+    return results

@@ -7,15 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from sqlmig.errors import SqlmigError, counted, width
-
-if TYPE_CHECKING:
-    from sqlmig.plan import Row
-    from sqlmig.session import Session
+from sqlmig.plan import Row
+from sqlmig.session import Session
 
 _GREEN, _YELLOW = ("applied", "ok"), ("pending", "no-down", "irreversible", "note")
 _FEW = 5  # so many are named
@@ -40,7 +37,7 @@ def print_json(things: Iterable[object], *fields: str) -> None:
     click.echo(json.dumps(picked, indent=2))
 
 
-def print_rows(rows: "Sequence[Row]") -> None:
+def print_rows(rows: Sequence[Row]) -> None:
     """Print a line for each version and its state."""
     label, state = (max(len(getattr(row, field)) for row in rows) for field in ("label", "state"))
     for row in rows:
@@ -50,7 +47,7 @@ def print_rows(rows: "Sequence[Row]") -> None:
         click.echo(f"{row.label:{label}}  {coloured(row.state)}{padding}  {more}".rstrip())
 
 
-def print_answers(every: "Iterable[Sequence[Row]]") -> None:
+def print_answers(every: Iterable[Sequence[Row]]) -> None:
     """Print a line for each different answer of many schemas, with how many give it, most first; few are named."""
     answers = defaultdict[str, list[str]](list)
     for rows in every:
@@ -88,7 +85,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def watch(session: "Session", label: str) -> Iterator[None]:
+def watch(session: Session, label: str) -> Iterator[None]:
     """Say how long something is at work, on a terminal also how far an index is; nothing waits for that."""
     from psycopg import Error  # it is loaded by now
 

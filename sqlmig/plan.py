@@ -30,11 +30,7 @@ class Row(NamedTuple):
     schema: str
     migration: Migration | None
     applied: Applied | None
-
-    @property
-    def applied_at(self) -> str | None:
-        """When it was applied."""
-        return self.applied.applied_at if self.applied else None
+    applied_at: str | None
 
 
 class Wish(NamedTuple):
@@ -59,9 +55,10 @@ def states(
         elif checksums.get(version, row.checksum) != row.checksum:
             state = "changed"
         width = width or len(label.partition("_")[0])
-        rows.append(Row(version, label, migration.name, state, schema, migration, row))
+        rows.append(Row(version, label, migration.name, state, schema, migration, row, row and row.applied_at))
     for version, row in ledger.items():
-        rows.append(Row(version, f"{version:0{width}}_{row.name}", row.name, "missing", schema, None, row))
+        label = f"{version:0{width}}_{row.name}"
+        rows.append(Row(version, label, row.name, "missing", schema, None, row, row.applied_at))
     return sorted(rows, key=lambda row: row.version)
 
 
@@ -107,7 +104,7 @@ def stamp(rows: Sequence[Row], version: int) -> list[int]:
     return [row.version for row in until if not row.applied]
 
 
-def check_version(known: Sequence[Row] | Sequence[Migration], version: int | None) -> None:
+def check_version(known: Sequence[Row] | Sequence[Migration], *versions: int | None) -> None:
     """Raise UsageError for a version that does not exist."""
-    if version is not None and version not in {one.version for one in known}:
+    for version in {*versions} - {None, *(one.version for one in known)}:
         raise UsageError(f"there is no version {version}; `sqlmig status` shows those there are")

@@ -298,8 +298,7 @@ def stamp(session: Session, version: int) -> list[str]:
 def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) -> list[str]:
     """Record changed files anew, take missing ones out, and return a line for each; dry_run: only that."""
     rows, lines = session.rows(), dict[str, str]()
-    for version in versions:
-        plan.check_version(rows, version)
+    plan.check_version(rows, *versions)
     for row in rows:
         if row.state not in ("changed", "missing") or (versions and row.version not in versions):
             continue

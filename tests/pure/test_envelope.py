@@ -169,7 +169,7 @@ def test_a_schemas_name_stays_a_name(schema: str) -> None:
     for make in (
         Ledger.definition,
         lambda one: one.sql("lock"),
-        lambda one: one.write(Migration(1, Path("1_x.up.sql"), None), "y"),
+        lambda one: one.write(Migration(1, "1_x", "x", Path("1_x.up.sql"), None), "y"),
     ):
         assert len(scan(make(odd).encode()).starts) == len(scan(make(plain).encode()).starts)
     assert -(2**63) <= odd.key < 2**63

@@ -19,7 +19,7 @@ def rows(words: str) -> list[Row]:
     for word in words.split():
         version = int(word.strip("-+*"))
         if not word.startswith("-"):
-            migrations.append(Migration(version, Path(f"{version}_x.up.sql"), None))
+            migrations.append(Migration(version, f"{version}_x", "x", Path(f"{version}_x.up.sql"), None))
             checksums[version] = "new" if word.endswith("*") else "old"
         if word.endswith(("+", "*")):
             applied.append(Applied(version, "x", "old", "2026-01-01T00:00:00Z"))
@@ -78,7 +78,9 @@ def test_up_refuses_a_directory_and_a_ledger_that_disagree(words: str, said: str
 
 def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> None:
     applied = [Applied(12, "reminder_notes", "old", "2026-01-01T00:00:00Z")]
-    (row,) = plan.states([Migration(12, Path("12_reminders.up.sql"), None)], applied, {12: "new"})
+    (row,) = plan.states(
+        [Migration(12, "12_reminders", "reminders", Path("12_reminders.up.sql"), None)], applied, {12: "new"}
+    )
     with pytest.raises(SqlmigError, match="12_reminders: version 12 was applied as reminder_notes: give that file its"):
         plan.up([row], None, None)
 
