@@ -133,6 +133,7 @@ def _do(settings: Settings, wish: Wish) -> int:
 def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     _exclusive(to=to, steps=steps)
+    settings.makes = True
     return _do(settings, Wish("applied", partial(plan.up, to=to, steps=steps, out_of_order=allow_out_of_order)))
 
 
@@ -144,7 +145,6 @@ def up(settings: Settings, to: int | None, steps: int | None, *, allow_out_of_or
 def down(settings: Settings, to: int | None, steps: int | None, *, all_: bool) -> int:
     """Revert the newest applied migration, or more, newest first."""
     _exclusive(to=to, steps=steps, all=all_)
-    settings.exists = True
     steps = 1 if to is None and steps is None and not all_ else steps
     return _do(settings, Wish("reverted", partial(plan.down, to=to, steps=steps)))
 
@@ -157,7 +157,6 @@ def status(settings: Settings, *, exit_code: bool) -> int:
 
     States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
     """
-    settings.exists = True
     with opened(settings, output.say, output.watch) as sessions:
         rows = [session.rows() for session in sessions if not session.problem]
         failed = [session for session in sessions if session.problem]
@@ -195,7 +194,7 @@ def check(settings: Settings, start: int | None) -> int:
     """
     from sqlmig.check import check, scratch
 
-    migrations = files.find(settings.directory)
+    settings.makes, migrations = True, files.find(settings.directory)
     plan.check_version(migrations, start)
     with located(settings) as url, scratch(url, settings.ledger, output.say) as connection:
         trials = check(connection, migrations, start or 0)
@@ -223,7 +222,7 @@ def drift(settings: Settings) -> int:
     """
     from sqlmig.check import drift
 
-    settings.exists, _ = True, settings.ledger  # which is one alone
+    _ = settings.ledger  # which is one alone
     with opened(settings, output.say, output.watch) as (session,), located(settings) as url:
         found = drift(session, url)
     states = {"extra": found.left, "missing": found.lost, "changed": found.changed, "note": found.notes}
@@ -281,7 +280,6 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     from sqlmig.run import repair
     from sqlmig.work import each, listed, told
 
-    settings.exists = True
     with opened(settings, output.say, output.watch) as sessions:
         todo = [session for session in sessions if repair(session, versions, dry_run=True)]
         for session in todo if settings.asks else ():
@@ -304,7 +302,6 @@ def docs(settings: Settings) -> None:
     from sqlmig.database import connected
     from sqlmig.docs import page
 
-    settings.exists = True
     with located(settings) as url, connected(url, output.say) as connection:
         click.echo(page(connection, settings.ledger.schema if settings.ledger.named else ""), nl=False)
 

@@ -47,7 +47,7 @@ class Settings:
     jobs: int = 4  # how many schemas at a time
     lock_timeout: str = "5s"  # how long a statement may queue for a lock, in PostgreSQL's format
     retries: int = 10  # how often then again
-    exists: bool = False  # a data directory that embedded: names must be there
+    makes: bool = False  # a data directory that embedded: names, where it is missing
     dry_run: bool = False
     as_json: bool = False
     yes: bool = False  # nobody is asked
@@ -210,5 +210,5 @@ def located(settings: Settings) -> Iterator[str]:
         raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
     from sqlmig import embedded  # it cannot be imported on Windows
 
-    with embedded.server(Path(url.removeprefix("embedded:")), make=not settings.exists) as real:
+    with embedded.server(Path(url.removeprefix("embedded:")), make=settings.makes) as real:
         yield real
