@@ -35,7 +35,6 @@ _TRACES = " UNION ALL ".join(
     for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
 )
 
-Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 Catalog = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -45,7 +44,7 @@ class Finding:
 
     version: int = 0
     label: str = ""
-    result: Result = "ok"
+    result: Literal["ok", "broken", "failed", "no-down", "irreversible"] = "ok"
     left: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)

@@ -25,7 +25,6 @@ _PARTS = ("sqlmig script > all.sql", "sqlmig script --from 8 --to 9", "sqlmig sc
 
 
 def _epilog(examples: Sequence[str], fails: str) -> str:
-    """Return what stands below a command's help."""
     lines = "".join(f"  {example}\n" for example in examples)
     return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
 
@@ -53,7 +52,6 @@ def _seconds(value: str) -> float:
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
-    """Write what was given into the settings."""
     if value not in (None, ()):
         setattr(context.ensure_object(Settings), str(parameter.name), value)
 
@@ -333,7 +331,6 @@ def main() -> None:
     """Be the console script. It leaves without the interpreter's teardown, which takes longer than most commands."""
     signal.signal(signal.SIGTERM, _terminate)
     code = command()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by who started it
-            stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None was closed by who started it
+        stream.flush()
     os._exit(code)

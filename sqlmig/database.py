@@ -35,12 +35,11 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         return super().wait(self._ticking(gen, self.tick) if self.tick else gen, *args, **kwargs)
 
     def _ticking(self, gen: Any, tick: Callable[[], None]) -> Any:
+        ready = None
         try:
-            state = next(gen)
             while True:
-                if ready := (yield state):
-                    state = gen.send(ready)
-                else:
+                state = gen.send(ready)
+                while not (ready := (yield state)):
                     tick()
         except StopIteration as end:
             return end.value
@@ -100,7 +99,7 @@ def connected(url: str, say: Callable[[str], None], name: str = "", largest: int
 def awaited(url: str, seconds: float) -> None:
     """Wait for a server that cannot be reached yet, or is starting, but not for one that answers otherwise."""
     deadline, conninfo = time.monotonic() + seconds, make_conninfo("", **parameters(url)).encode()
-    while pq.PGconn.ping(conninfo) in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE) and time.monotonic() < deadline:
+    while time.monotonic() < deadline and pq.PGconn.ping(conninfo) in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE):
         time.sleep(0.2)
 
 

@@ -6,17 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlmig.errors import excerpt, place, said
 from sqlmig.scan import Script, statements
 
-if TYPE_CHECKING:
-    from psycopg.errors import Diagnostic
-
 # What undoes a script's settings, and what undoes its prepared statements.
 RESET, _DEALLOCATE = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- %%\n")
-SETTLE = "SET CONSTRAINTS ALL IMMEDIATE"
 _BETWEEN = b"\n;"  # a file need not end with a semicolon, and may end with a comment
 
 Part = Literal["file", "begin", "lock", "guard", "ledger", "settings", "settle", "reset", "record", "commit", "other"]
@@ -80,7 +76,7 @@ def envelope(script: Script) -> Envelope:
     if script.opening:
         opening.append(piece("file", script, 0, script.opening))
     prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
-    reset = [ours("settle", SETTLE), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
+    reset = [ours("settle", "SET CONSTRAINTS ALL IMMEDIATE"), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
     closing = piece("file", script, count - 1, count) if script.bracketed else ours("commit", "COMMIT")
     return Envelope(opening, piece("file", script, script.opening, count - script.bracketed), reset, closing)
 
@@ -106,7 +102,7 @@ def joined(message: Iterable[Piece]) -> bytes:
     return _BETWEEN.join([one.text for one in message])
 
 
-def explained(diag: "Diagnostic", done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
+def explained(diag: Any, done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
     """Return the part of a message at which the server stopped, when so many were done, and words with the place."""
     # The place is the server's own, else where the statement begins; a rule that adds results to one shows a later one.
     position = diag.statement_position

@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlmig.errors import SqlmigError, UsageError, place
 
 _NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down)\.sql", re.DOTALL)
-_TIMESTAMP = re.compile(r"(?a:(?:19|2\d)\d{12})")
 _LARGEST = 2**63 - 1
 
 
@@ -103,7 +102,7 @@ def create(directory: Path, title: str) -> list[Path]:
     if there and _sql_files(directory):
         digits = find(directory)[-1].label.partition("_")[0]
     version = int(digits) + 1
-    if _TIMESTAMP.fullmatch(digits):
+    if re.fullmatch(r"(?:19|2\d)\d{12}", digits):  # a timestamp
         version = max(version, int(datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")))
     if version > _LARGEST:
         raise SqlmigError(f"{directory}: no number comes after {digits}")

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlmig.errors import SqlmigError
 from sqlmig.files import Migration
 from sqlmig.plan import Applied
 
 if TYPE_CHECKING:
-    from psycopg.pq.abc import PGresult
-
     from sqlmig.database import Connection
 
 TABLE = "schema_migrations"
@@ -108,7 +106,7 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
     return found
 
 
-def _asked(connection: "Connection", message: str) -> "list[PGresult]":
+def _asked(connection: "Connection", message: str) -> list[Any]:
     """Return the results of statements whose first asks for Citus, which takes a statement a message."""
     from sqlmig.database import Refused, send
 

@@ -24,7 +24,6 @@ from sqlmig.plan import Applied, Row, Verb, Wish
 from sqlmig.scan import Script, load
 from sqlmig.session import Busy, LedgerChanged, Session
 
-_LONGEST_PAUSE = 5.0
 _TRY_AGAIN = ("55P03", "40P01", "40001")  # a lock timeout, a deadlock, a serialization failure
 # What a pooler that shares its sessions would hand to other clients.
 _SESSION_STATE = re.compile(
@@ -103,7 +102,7 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
     clash = "tuple concurrently" in str(error) or (error.sqlstate == "23505" and error.diag.schema_name == "pg_catalog")
     if not (clash or error.sqlstate in _TRY_AGAIN) or tries > retries:
         raise refused
-    pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
+    pause = min(5.0, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1)  # a thousand tries are no float
     # What it was told once it need not be told again.
     problem = f"{refused}\nrolled back" if tries == 1 else f"{step.row.label}: no lock yet"
     session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
@@ -242,7 +241,6 @@ def send_each(worker: Connection, script: Script) -> None:
 
 
 def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
-    """Make a session ready for a script of its own."""
     worker.pgconn.send_query(b"SELECT pg_backend_pid()")
     if not select.select([worker], [], [], 10)[0]:
         worker.close()
@@ -275,7 +273,6 @@ def _invalid_indexes(session: Session, script: Script) -> list[str]:
 
 
 def _after_interrupt(session: Session, step: Step) -> str:
-    """Say what became of the step that was interrupted."""
     label, version = step.row.label, step.row.version
     rollback(session.connection)
     try:

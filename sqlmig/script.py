@@ -2,10 +2,9 @@
 
 import re
 
-from sqlmig import files
 from sqlmig.envelope import envelope, joined
 from sqlmig.errors import SqlmigError, place
-from sqlmig.files import Migration
+from sqlmig.files import Migration, checksum
 from sqlmig.ledger import Ledger, dollar, literal
 from sqlmig.scan import Script, load, select_into
 from sqlmig.session import Say
@@ -41,7 +40,6 @@ def script(ledger: Ledger, migrations: list[Migration], chosen: list[Migration],
 
 
 def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
-    """Return a migration's script, where it can be printed."""
     path = migration.down if down else migration.up
     if path is None:
         raise SqlmigError(f"there is no down file for {migration.label}")
@@ -64,7 +62,7 @@ def _script(migration: Migration, *, alone: bool, down: bool) -> Script:
 
 def _step(ledger: Ledger, migration: Migration, script: Script, *, down: bool) -> str:
     version, around = migration.version, envelope(script)
-    insert = f"{ledger.write(migration, files.checksum(script.text))} ON CONFLICT (version) DO NOTHING"
+    insert = f"{ledger.write(migration, checksum(script.text))} ON CONFLICT (version) DO NOTHING"
     text = bytes(around.body.text).decode().strip("\n")
     return ledger.sql(
         "script_step", label=" ".join(migration.label.split()), version=version, text=text or "SELECT",

@@ -11,21 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlmig import files, ledger, plan
 from sqlmig.errors import SqlmigError, UsageError, counted
-from sqlmig.files import Migration
-from sqlmig.ledger import Ledger, literal
-from sqlmig.plan import Applied, Wish
+from sqlmig.files import Migration, find
+from sqlmig.ledger import Ledger, literal, read
+from sqlmig.plan import Applied, Row, Wish, states
 
 if TYPE_CHECKING:
     from sqlmig.database import Connection
-    from sqlmig.scan import Script
 
 Done = TypeVar("Done")
 Say = Callable[[str], None]
 Watch = Callable[["Session", str], AbstractContextManager[None]]
 _BATCH = 250  # ledgers in a query: one for all is slower, and takes more locks than a server has room for
-_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 
 
 class Busy(Exception):
@@ -86,17 +83,17 @@ class Session:
     ledger: Ledger
     migrations: list[Migration]
     applied: list[Applied] | None  # None where there is no ledger yet
-    scripts: "dict[Path, Script]"  # of the files read so far
+    scripts: dict[Path, Any]  # of the files read so far
     problem: SqlmigError | None = None  # why its ledger cannot be read
     sleep: Callable[[float], object] = time.sleep
 
-    def rows(self, *, checked: bool = True) -> list[plan.Row]:
+    def rows(self, *, checked: bool = True) -> list[Row]:
         """Return a row for each version; checked: the up files of what is applied are read."""
         if self.problem:
             raise self.problem
         versions = {row.version for row in self.applied or () if checked}
         checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
-        return plan.states(self.migrations, self.applied or (), checksums, self.ledger.schema)
+        return states(self.migrations, self.applied or (), checksums, self.ledger.schema)
 
     def wants(self, wish: Wish) -> bool:
         """Say whether a wish asks for something here, also for what is refused, as doing it says."""
@@ -107,7 +104,7 @@ class Session:
         except SqlmigError:
             return True
 
-    def wanted(self, wish: Wish, done: int = 0) -> list[plan.Row]:
+    def wanted(self, wish: Wish, done: int = 0) -> list[Row]:
         """Return the rows of a wish, of which so many are done, in their order. Raises as the wish does."""
         rows = self.rows(checked=wish.verb == "applied")
         versions = wish.choose(rows, done=done)
@@ -120,7 +117,7 @@ class Session:
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
         before = [row.version for row in self.applied or ()]
-        found = ledger.read(self.connection, [self.ledger])
+        found = read(self.connection, [self.ledger])
         self.applied = found[0] if found else None
         return before != [row.version for row in self.applied or ()]
 
@@ -151,7 +148,7 @@ def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]
     """Yield a session for the ledger that is meant, or for each, all on one connection. Nothing is written."""
     from sqlmig.database import connected  # here, as help and usage errors need no driver
 
-    migrations, scripts = files.find(settings.directory), dict[Path, Any]()
+    migrations, scripts = find(settings.directory), dict[Path, Any]()
     with located(settings) as url, connected(url, say) as connection:
 
         def session(ledger: Ledger, rows: list[Applied] | SqlmigError | None) -> Session:
@@ -185,7 +182,7 @@ def _read(connection: "Connection", ledgers: list[Ledger]) -> list[list[Applied]
     """Return the rows of each ledger, None for one that is not there, an error for one that cannot be read."""
     problem = None
     try:
-        if found := ledger.read(connection, ledgers):
+        if found := read(connection, ledgers):
             return [*found]
     except SqlmigError as error:
         problem = error
@@ -196,14 +193,13 @@ def _read(connection: "Connection", ledgers: list[Ledger]) -> list[list[Applied]
 def located(settings: Settings) -> Iterator[str]:
     """Yield the URL to connect to (embedded:PATH starts a server), empty where libpq's own variables name it."""
     url = settings.url
-    if not url and not any(os.environ.get(name) for name in _LIBPQ):
+    if not url and not any(os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")):
         ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         raise UsageError(f"no database: {ways}")
     if not url.startswith("embedded:"):
-        if settings.wait:
-            from sqlmig.database import awaited
+        from sqlmig.database import awaited
 
-            awaited(url, settings.wait)
+        awaited(url, settings.wait)
         yield url
         return
     if sys.platform == "win32":

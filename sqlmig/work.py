@@ -3,9 +3,9 @@
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext, suppress
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, nullcontext, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -23,7 +23,6 @@ from sqlmig.session import Session
 Done = TypeVar("Done")
 Work = Callable[[Session], Iterable[Done]]
 Tell = Callable[[Session, list[Done]], None]
-Ended = Callable[[Session, list[Done], Exception | None], None]
 
 
 def do(sessions: list[Session], wish: Wish, count: int) -> int:
@@ -83,10 +82,8 @@ def _rehearse(sessions: list[Session], wish: Wish, count: int) -> tuple[dict[str
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown, by schema."""
     settings = sessions[0].settings
     as_json = settings.as_json and settings.dry_run
-    echo, steps = (
-        (lambda _: None) if as_json else click.echo,
-        defaultdict[tuple[str, str | None], list[Rehearsed]](list),
-    )
+    echo = (lambda _: None) if as_json else click.echo
+    steps = defaultdict[tuple[str, str | None], list[Rehearsed]](list)
     shown, results, losses = defaultdict[str, list[int]](list), list[dict[str, object]](), Counter[str]()
 
     def tell(session: Session, done: list[Rehearsed]) -> None:
@@ -142,41 +139,38 @@ def told(failed: list[str], count: int) -> int:
 
 def each(sessions: list[Session], work: Work[Done], tell: Tell[Done]) -> list[str]:
     """Do a work in each session, and tell what it gave; return the schemas where it failed."""
-    failed = list[str]()
-    bar: Any = None
-
-    def ended(session: Session, done: list[Done], problem: Exception | None) -> None:
-        click.echo("\r\x1b[K" if bar else "", nl=False, err=True)
-        if done:
-            tell(session, done)
-        if problem:
-            failed.append(session.ledger.schema)
-            session.say(f"{output.coloured('error')}: {problem}")
-        if bar:
-            bar.update(1)
-
     if not sessions[0].settings.many:
         for result in work(sessions[0]):
             tell(sessions[0], [result])
-    else:
-        shown = click.progressbar(length=len(sessions), show_pos=True, file=sys.stderr)
-        with shown if output.on_terminal() else nullcontext() as bar:
-            _at_once(sessions, work, ended)
+        return []
+    failed = list[str]()
+    with closing(_at_once(sessions, work)) as ended:
+        bar = click.progressbar(ended, length=len(sessions), show_pos=True, file=sys.stderr)
+        with bar if output.on_terminal() else nullcontext(ended) as results:
+            for session, done, problem in results:
+                click.echo("\r\x1b[K" if output.on_terminal() else "", nl=False, err=True)
+                if done:
+                    tell(session, done)
+                if problem:
+                    failed.append(session.ledger.schema)
+                    session.say(f"{output.coloured('error')}: {problem}")
     return failed
 
 
-def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> None:
+def _at_once(sessions: list[Session], work: Work[Done]) -> Generator[tuple[Session, list[Done], Exception | None]]:
     """Do a work in some sessions at a time, over connections that are passed on; an error stops its own alone."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
     idle, opened, stopped = SimpleQueue[Connection](), list[Connection](), threading.Event()
 
     def connect() -> Connection:
         opened.append(stack.enter_context(sessions[0].connect("sqlmig")))
         return opened[-1]
 
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise SqlmigError("interrupted")
+
     def one(session: Session) -> tuple[Session, list[Done], Exception | None]:
-        session.connection, session.sleep, done = idle.get(), partial(_sleep, stopped), list[Done]()
+        session.connection, session.sleep, done = idle.get(), sleep, list[Done]()
         try:
             session.connection = connect() if session.connection.closed else session.connection
             session.connection.say = session.say
@@ -197,18 +191,13 @@ def _at_once(sessions: list[Session], work: Work[Done], ended: Ended[Done]) -> N
         futures = [pool.submit(one, session) for session in sessions]
         try:
             for future in as_completed(futures):
-                ended(*future.result())
+                yield future.result()
         except BaseException as error:
             stopped.set()
             words = _cancelled(pool, opened, futures)
             if isinstance(error, KeyboardInterrupt):
                 raise type(error)(words) from None
             raise
-
-
-def _sleep(stopped: threading.Event, seconds: float) -> None:
-    if stopped.wait(seconds):
-        raise SqlmigError("interrupted")
 
 
 def _cancelled(pool: Any, opened: list[Connection], futures: list[Any]) -> str:
