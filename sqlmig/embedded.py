@@ -231,8 +231,7 @@ def main() -> None:
         with private as url:
             # The environment, not the arguments: those everybody can read in the list of processes.
             names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
-            given_so = {name.decode(): value for key, value in parameters(url).items() if (name := names[key])}
-            environment = os.environ | given_so
+            environment = os.environ | {name.decode(): x for key, x in parameters(url).items() if (name := names[key])}
             with suppress(SqlmigError):
                 environment["PATH"] = f"{programs()}{os.pathsep}{environment.get('PATH', os.defpath)}"
             command = shutil.which(sys.argv[1], path=environment["PATH"]) or sys.argv[1]
