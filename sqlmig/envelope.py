@@ -84,11 +84,12 @@ def envelope(script: Script) -> Envelope:
 def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
     """Join pieces to messages of at most so many bytes, and cut them between their statements where they are longer."""
     message, size = list[Piece](), 0
-    for part, script, first, last, _, text in pieces:
+    for whole in pieces:
+        part, script, first, last, _, text = whole
         for after in chain(range(first + 1, last) if len(text) > largest else (), [last]):
             if after < last and script.starts[after] - script.starts[first] < largest:
                 continue
-            one = piece(part, script, first, after)
+            one = whole if (first, after) == (whole.first, last) else piece(part, script, first, after)
             if message and size + len(one.text) > largest:
                 yield message
                 message, size = [], 0

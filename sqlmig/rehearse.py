@@ -47,7 +47,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
                 state, _, _ = _observed(session, "NULL")
             started = time.monotonic()
             with session.watch(session, step.row.label):
-                transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
+                transmit(connection, [first[1], around.body, *around.reset, *recorded(session, step)])
             took = round(time.monotonic() - started, 6)
             state, effects, losses = _observed(session, literal(state))
             rehearsed.append(one := Rehearsed(step, took, **effects))

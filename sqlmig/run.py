@@ -117,7 +117,7 @@ def _apply(session: Session, step: Step) -> None:
     before, record = beginning(session, step), recorded(session, step)
     if script.in_transaction:
         around = envelope(script)
-        guarded(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
+        guarded(session.connection, [*around.opening, *before, around.body, *around.reset, *record, around.closing])
     else:
         with session.connect(session.ledger.worker) as worker:
             worker.tick = session.connection.tick
@@ -151,12 +151,13 @@ def beginning(session: Session, step: Step | None = None) -> list[Piece]:
     return [*before, ours("guard", guard)]
 
 
-def recorded(session: Session, step: Step) -> Piece:
+def recorded(session: Session, step: Step) -> list[Piece]:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
     ledger, record = session.ledger, session.ledger.sql("delete", version=step.row.version)
     if step.verb == "applied" and step.row.migration:
         record = ledger.write(step.row.migration, files.checksum(step.script.text))
-    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{record}")
+    under = f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)}"
+    return [ours("record", under), ours("record", record)]
 
 
 def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
@@ -190,7 +191,7 @@ def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
         raise
 
 
-def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
+def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: list[Piece]) -> None:
     """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it."""
     # Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
     # CREATE INDEX CONCURRENTLY would wait for.
@@ -205,7 +206,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
         if _invalid_indexes(session, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
-            transmit(holder, [record, ours("commit", "COMMIT")])
+            transmit(holder, [*record, ours("commit", "COMMIT")])
         except (Refused, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
@@ -216,7 +217,6 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
 
 
 def _ended(error: BaseException, words: str) -> BaseException:
-    """Return what ends a run, an interrupt or an error, with other words."""
     return (type(error) if isinstance(error, KeyboardInterrupt) else SqlmigError)(words)
 
 

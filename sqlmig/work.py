@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, nullcontext, suppress
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import psycopg
@@ -18,9 +18,8 @@ from sqlmig.errors import SqlmigError, counted
 from sqlmig.plan import Wish
 from sqlmig.rehearse import Rehearsed, rehearse
 from sqlmig.run import Step, run
-from sqlmig.session import Session
+from sqlmig.session import Done, Session
 
-Done = TypeVar("Done")
 Work = Callable[[Session], Iterable[Done]]
 Tell = Callable[[Session, list[Done]], None]
 
