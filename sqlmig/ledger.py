@@ -115,7 +115,7 @@ def _asked(connection: "Connection", message: str) -> list[Any]:
     except Refused as refused:
         if not (refused.before and refused.before[0].get_value(0, 0)):
             raise
-        results = [send(connection, one.encode())[0] for one in message.split(";\n")]
-    if results[0].get_value(0, 0):
         connection.largest = 0
+        return [send(connection, one.encode())[0] for one in message.split(";\n")]
+    connection.largest = 0 if results[0].get_value(0, 0) else connection.largest
     return results
