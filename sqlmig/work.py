@@ -192,15 +192,15 @@ def _at_once(sessions: list[Session], work: Work[Done]) -> Generator[tuple[Sessi
             for future in as_completed(futures):
                 yield future.result()
         except BaseException as error:
-            stopped.set()
-            words = _cancelled(pool, opened, futures)
+            words = _cancelled(stopped, pool, opened, futures)
             if isinstance(error, KeyboardInterrupt):
                 raise type(error)(words) from None
             raise
 
 
-def _cancelled(pool: Any, opened: list[Connection], futures: list[Any]) -> str:
+def _cancelled(stopped: threading.Event, pool: Any, opened: list[Connection], futures: list[Any]) -> str:
     """Cancel what is at work, wait for it, and say what is done."""
+    stopped.set()
     pool.shutdown(wait=False, cancel_futures=True)
     for connection in opened:
         with suppress(psycopg.Error):  # it is lost
