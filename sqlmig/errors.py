@@ -55,5 +55,5 @@ def width(char: str) -> int:
     """Columns that a terminal gives a character (Unicode's East Asian Width; combining marks take none)."""
     import unicodedata  # only for an error
 
-    no_columns = unicodedata.category(char) in ("Mn", "Me", "Cf")
+    no_columns = unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf")
     return 0 if no_columns else 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -5,7 +5,7 @@
 import re
 from array import array
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,10 +141,10 @@ def statement(text: bytes, at: int) -> tuple[list[bytes], int]:
 
 def select_into(text: bytes, at: int) -> bool:
     """Say whether the statement that begins at an offset is a SELECT … INTO, also one in parentheses or behind WITH."""
-    begin = next((start for kind, start, _ in _tokens(text, at) if kind not in (*_BLANK, "sign")), at)
-    words, _ = statement(text, begin)
+    tokens = takewhile(lambda token: text[token[1] : token[2]] != b";", _tokens(text, at))
+    words = [text[start:end].lower() if kind == "word" else b"" for kind, start, end in tokens if kind not in _BLANK]
     into = any(two == b"into" and one not in (b"insert", b"merge", b"as") for one, two in pairwise(words))
-    return into and words[0] in (b"select", b"with")
+    return into and words[0] in (b"", b"select", b"with")
 
 
 def _head(text: bytes) -> tuple[int, dict[bytes, str]]:

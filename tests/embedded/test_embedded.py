@@ -193,9 +193,9 @@ def test_a_directory_that_holds_something_else_is_refused(private: Project) -> N
     assert (data(private) / "letter.txt").read_text() == "dear"
 
 
-@pytest.mark.parametrize("command", ["status", "docs", "drift", "down", "repair"])
-def test_what_writes_nothing_makes_no_directory(private: Project, command: str) -> None:
-    error = private.run(command, code=1).err
+@pytest.mark.parametrize("command", ["status", "docs", "drift", "down", "repair", "stamp 1"])
+def test_what_needs_a_database_that_is_there_makes_none(private: Project, command: str) -> None:
+    error = private.run(*command.split(), code=1).err
     assert "my data: no PostgreSQL data directory there; `sqlmig up` makes one" in error
     assert not data(private).parent.exists()
 

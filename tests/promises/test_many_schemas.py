@@ -348,3 +348,23 @@ def test_a_schema_that_is_made_is_said_once(project: Project) -> None:
     assert 'NOTICE: the schema "acme" is made' in project.run("up", "--schema", "acme").err
     project.query("CREATE SCHEMA there")
     assert project.run("up", "--schema", "there").err == ""
+
+
+def test_a_schema_that_is_refused_stops_no_other(project: Project) -> None:
+    both = ("--schema", "s_1", "--schema", "s_2")
+    project.write(up_1_a="CREATE TABLE a ();")
+    project.run("up", *both)
+    project.query("UPDATE s_1.schema_migrations SET checksum = 'another'")
+    project.write(up_2_b="CREATE TABLE b ();")
+    output = project.run("up", *both, code=1)
+    assert "s_1: error: nothing was applied, because the directory and the ledger disagree" in output.err
+    assert "2 schemas: 1 applied, 1 failed" in output.out
+    assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1, 2])
+
+
+def test_what_is_wrong_for_all_is_a_usage_error_and_nothing_is_done(project: Project) -> None:
+    both = ("--schema", "s_1", "--schema", "s_2")
+    project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    project.run("up", *both)
+    assert "5 steps go beyond the start" in project.run("down", "--steps", "5", *both, code=2).err
+    assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1])

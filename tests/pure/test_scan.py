@@ -138,6 +138,7 @@ def test_what_needs_none_is_not(text: str) -> None:
         ("WITH x AS (SELECT 1 AS a) SELECT a INTO made FROM x", True),
         ("(SELECT 1 AS a INTO made)", True),
         ("( -- in two\n(SELECT 1 AS a INTO made) UNION SELECT 2)", True),
+        ("WITH x AS (SELECT 1 AS a) (SELECT a INTO made FROM x)", True),
         ("((VALUES (1)))", False),
         ("((", False),
         ("SELECT 1 AS into", False),

@@ -18,6 +18,8 @@ def test_what_was_done(project: Project) -> None:
     assert all(0 < one["seconds"] < 60 for one in done)
     assert project.run("up", "--json").json() == []
     assert [one["version"] for one in project.run("down", "--all", "--json").json()] == [2, 1]
+    assert project.run("down", "--json").json() == []
+    assert project.run("down", "--dry-run", "--json").json() == []
 
 
 def test_what_was_done_before_a_failure_is_told(project: Project) -> None:
