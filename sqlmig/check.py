@@ -27,7 +27,7 @@ _CATALOG, _LIKENESS = (
 )
 _DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
 # Were no row written since, and none removed, then nothing differs: far cheaper than to compare. A view tells less.
-_NEW = "count(*) FILTER (WHERE age(xmin) <= age(pg_current_xact_id()::xid))::text"
+_NEW = "count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))::text"
 _TRACES = " UNION ALL ".join(
     f"SELECT '{name}', count(*)::text, "
     + ("md5(string_agg(v::text, ' ' ORDER BY v::text))" if name == "pg_user_mappings" else _NEW)

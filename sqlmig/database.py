@@ -48,10 +48,10 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
 class Refused(SqlmigError):
     """The server's error, in words with its place in the file; what was open is rolled back."""
 
-    def __init__(self, error: psycopg.Error, before: list[PGresult], part: str = "other", words: str = "") -> None:
-        """Keep the part of an envelope in which it happened, and the results of what had been done before."""
+    def __init__(self, error: psycopg.Error, before: list[PGresult], words: str = "") -> None:
+        """Keep the error, and the results of what had been done before it."""
         super().__init__(words or said(error.diag))
-        self.error, self.before, self.part = error, before, part
+        self.error, self.before = error, before
 
 
 def parameters(url: str) -> dict[str, str]:

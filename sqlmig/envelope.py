@@ -2,8 +2,8 @@
 
 import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -35,21 +35,12 @@ _HINTS = (
 
 
 class Piece(NamedTuple):
-    """Statements that are sent together: those of a script from one number up to another, and the part they play."""
+    """Statements that are sent together: the part they play, and in which script they stand, and where, if in one."""
 
     part: Part
-    script: Script
-    first: int
-    last: int
-    begin: int  # the byte of the script's text where they begin
-    text: memoryview
-
-
-def piece(part: Part, script: Script, first: int, last: int) -> Piece:
-    """Return the statements of a script from one number up to another."""
-    starts, text = script.starts, memoryview(script.text)
-    begin = 0 if not first else starts[first] if first < len(starts) else len(text)
-    return Piece(part, script, first, last, begin, text[begin : starts[last] if last < len(starts) else None])
+    text: bytes | memoryview
+    script: Script | None = None
+    begin: int = 0
 
 
 class Envelope(NamedTuple):
@@ -61,40 +52,52 @@ class Envelope(NamedTuple):
     closing: Piece
 
 
-@lru_cache(64)
 def ours(part: Part, sql: str) -> Piece:
     """Return statements of our own, and the part they play."""
-    text = sql.encode()
-    starts = array("q", (start for start, _ in statements(text)))
-    return piece(part, Script(None, text, starts), 0, len(starts))
+    return Piece(part, sql.encode())
+
+
+def piece(script: Script, begin: int, end: int) -> Piece:
+    """Return the statements of a script that stand between two of its bytes."""
+    return Piece("file", memoryview(script.text)[begin:end], script, begin)
 
 
 def envelope(script: Script) -> Envelope:
     """Return a script in its own BEGIN and COMMIT where it has them, else in ours."""
-    count = len(script.starts)
-    opening = [] if script.bracketed else [ours("begin", "BEGIN")]
-    if script.opening:
-        opening.append(piece("file", script, 0, script.opening))
+    end, closes = len(script.text), script.closes
+    opening = [] if closes else [ours("begin", "BEGIN")]
+    if script.opens:
+        opening.append(piece(script, 0, script.opens))
     prepares = re.search(rb"prepare", script.text, re.IGNORECASE)
     reset = [ours("settle", "SET CONSTRAINTS ALL IMMEDIATE"), ours("reset", RESET + _DEALLOCATE if prepares else RESET)]
-    closing = piece("file", script, count - 1, count) if script.bracketed else ours("commit", "COMMIT")
-    return Envelope(opening, piece("file", script, script.opening, count - script.bracketed), reset, closing)
+    closing = piece(script, closes, end) if closes else ours("commit", "COMMIT")
+    return Envelope(opening, piece(script, script.opens, closes or end), reset, closing)
+
+
+def cut(whole: Piece, largest: int) -> Iterator[Piece]:
+    """Cut a piece between its statements, where it is longer than so many bytes: none means a statement a piece."""
+    part, text, script, begin = whole
+    if len(text) <= largest:
+        yield whole
+        return
+    starts = script.starts[1:] if script else [start for start, _ in statements(bytes(text))][1:]
+    ends = array("q", [*(start - begin for start in starts if 0 < start - begin < len(text)), len(text)])
+    at = 0
+    while at < len(text):
+        end = ends[max(bisect_right(ends, at), bisect_right(ends, at + largest) - 1)]
+        yield Piece(part, text[at:end], script, begin + at)
+        at = end
 
 
 def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
-    """Join pieces to messages of at most so many bytes, and cut them between their statements where they are longer."""
+    """Join pieces to messages of at most so many bytes, and cut those that are longer."""
     message, size = list[Piece](), 0
-    for whole in pieces:
-        part, script, first, last, _, text = whole
-        for after in chain(range(first + 1, last) if len(text) > largest else (), [last]):
-            if after < last and script.starts[after] - script.starts[first] < largest:
-                continue
-            one = whole if (first, after) == (whole.first, last) else piece(part, script, first, after)
-            if message and size + len(one.text) > largest:
-                yield message
-                message, size = [], 0
-            message.append(one)
-            first, size = after, size + len(one.text)
+    for one in chain.from_iterable(cut(whole, largest) for whole in pieces):
+        if message and size + len(one.text) > largest:
+            yield message
+            message, size = [], 0
+        message.append(one)
+        size += len(one.text)
     yield message
 
 
@@ -109,18 +112,17 @@ def explained(diag: Any, done: int, message: Sequence[Piece], file: Script | Non
     position = diag.statement_position
     at = len(joined(message).decode()[: int(position) - 1].encode()) if position else 0
     for one in message:
-        file = one.script if one.part == "file" else file
-        length, count = len(one.text) + len(_BETWEEN), one.last - one.first
-        if at < length if position else done < count:
+        file, length = one.script or file, len(one.text) + len(_BETWEEN)
+        starts = [] if position else [start for start, _ in statements(bytes(one.text))]
+        if at < length if position else done < len(starts):
             break
-        at, done = at - length, done - count
+        at, done = at - length, done - len(starts)
     first, *more = said(diag).splitlines()
     path, text = (file.path, file.text) if file else (None, b"")
-    if one.part != "file":
+    if one.script is None:
         lines = [f"{path}: {_WHEN.get(one.part, '')}{first}" if path else first]
     else:
-        starts = one.script.starts
-        offset = one.begin + at if position else starts[min(one.first + done, len(starts) - 1)]
+        offset = one.begin + (at if position else [*starts, 0][min(done, len(starts) - 1)])
         offset = min(offset, len(text.rstrip()))  # a statement that has no end is refused behind it
         lines = [f"{place(path, text, offset)}: {first}", excerpt(text, offset)]
     if diag.internal_query and diag.internal_position:

@@ -23,9 +23,13 @@ SELECT CASE WHEN NOT EXISTS (
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
 -- %% guard
--- The newest version is what it was, and this one is not recorded. max(version) takes the planner longer.
+-- The newest version is what it was. max(version) takes the planner longer.
 SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS NOT DISTINCT FROM {newest}
-    AND NOT EXISTS (SELECT FROM {table} WHERE version = {version})
+THEN '1' ELSE 'the ledger has changed' END::int;
+
+-- %% guard_between
+-- An older one is still not recorded.
+SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version})
 THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% insert

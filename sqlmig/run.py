@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGresult
 
 from sqlmig import files, plan
 from sqlmig.database import Connection, Refused, rollback, send
-from sqlmig.envelope import Piece, envelope, explained, joined, messages, ours, piece
+from sqlmig.envelope import Piece, cut, envelope, explained, joined, messages, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Row, Verb, Wish
@@ -78,8 +78,7 @@ def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
         except Busy:
             session.wait()
         except LedgerChanged as changed:
-            if not session.read() and str(changed):
-                raise SqlmigError(str(changed)) from None
+            session.read_anew(changed)
             todo = steps_of(session, wish, done)[::-1]
         except Refused as refused:
             tries += 1
@@ -117,7 +116,7 @@ def _apply(session: Session, step: Step) -> None:
     before, record = beginning(session, step), recorded(session, step)
     if script.in_transaction:
         around = envelope(script)
-        guarded(session.connection, [*around.opening, *before, around.body, *around.reset, *record, around.closing])
+        transmit(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
     else:
         with session.connect(session.ledger.worker) as worker:
             worker.tick = session.connection.tick
@@ -131,8 +130,8 @@ def _apply(session: Session, step: Step) -> None:
 
 def write(session: Session, *records: str) -> None:
     """Write into the ledger, which is made where there is none. Raises Busy and LedgerChanged before that."""
-    around, record = (ours("begin", "BEGIN"), ours("commit", "COMMIT")), ours("record", ";".join(records))
-    guarded(session.connection, [around[0], *beginning(session), record, around[1]])
+    record, commit = ours("record", ";".join(records)), ours("commit", "COMMIT")
+    transmit(session.connection, [ours("begin", "BEGIN"), *beginning(session), record, commit])
     session.applied = session.applied or []
 
 
@@ -146,23 +145,26 @@ def beginning(session: Session, step: Step | None = None) -> list[Piece]:
     before = [ours("lock", early + ledger.sql("lock")), ours("settings", under)]
     if applied is None:
         return [*before, ours("guard", ledger.sql("missing")), ours("ledger", ledger.definition())]
-    newest, new = applied[-1].version if applied else "NULL", step and step.verb == "applied"
-    guard = ledger.sql("guard", newest=newest, version=step.row.version if step and new else "NULL")
+    guard = ledger.sql("guard", newest=applied[-1].version if applied else "NULL")
+    if step and step.row.state == "out-of-order":
+        guard += ledger.sql("guard_between", version=step.row.version)
     return [*before, ours("guard", guard)]
 
 
-def recorded(session: Session, step: Step) -> list[Piece]:
+def recorded(session: Session, step: Step) -> Piece:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
     ledger, record = session.ledger, session.ledger.sql("delete", version=step.row.version)
     if step.verb == "applied" and step.row.migration:
         record = ledger.write(step.row.migration, files.checksum(step.script.text))
-    under = f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)}"
-    return [ours("record", under), ours("record", record)]
+    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{record}")
 
 
 def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
-    """Send the pieces of a transaction, and return the last message's results; raise Refused, with the place."""
-    file, results = next((piece.script for piece in pieces if piece.part == "file"), None), list[PGresult]()
+    """Send the pieces of a transaction, and return the last message's results.
+
+    Raises Refused, with the place; in place of what our own statements say Busy (the lock), or LedgerChanged.
+    """
+    file, results = next((piece.script for piece in pieces if piece.script), None), list[PGresult]()
     for message in messages(pieces, connection.largest):
         for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
             if results and file and connection.info.parameter_status(name) != needed:
@@ -173,40 +175,32 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
             results = send(connection, joined(message))
         except Refused as refused:
             part, words = explained(refused.error.diag, len(refused.before), message, file)
-            raise Refused(refused.error, refused.before, part, words) from None
-        file = next((piece.script for piece in reversed(message) if piece.part == "file"), file)
+            why = part, refused.error.sqlstate
+            if why == ("lock", "22P02"):
+                raise Busy from None
+            if why in (("guard", "22P02"), ("record", "23505")):
+                raise LedgerChanged(words if part == "record" else "") from None
+            raise Refused(refused.error, refused.before, words) from None
+        file = next((piece.script for piece in reversed(message) if piece.script), file)
     return results
 
 
-def guarded(connection: Connection, pieces: Sequence[Piece]) -> None:
-    """Send the pieces of one transaction. Raises Busy and LedgerChanged in place of our own statements' errors."""
-    try:
-        transmit(connection, pieces)
-    except Refused as refused:
-        why = refused.part, refused.error.sqlstate
-        if why == ("lock", "22P02"):
-            raise Busy from None
-        if why in (("guard", "22P02"), ("record", "23505")):
-            raise LedgerChanged(str(refused) if refused.part == "record" else "") from None
-        raise
-
-
-def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: list[Piece]) -> None:
+def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
     """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it."""
     # Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
     # CREATE INDEX CONCURRENTLY would wait for.
     ledger, holder = session.ledger, session.connection
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
     begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""
-    guarded(holder, [ours("begin", begin), ours("lock", ledger.sql("lock"))])
+    transmit(holder, [ours("begin", begin), ours("lock", ledger.sql("lock"))])
     try:
         _prepare(worker, script, ledger)
-        guarded(worker, [ours("lock", ledger.sql("no_orphan")), guard])
+        transmit(worker, [ours("lock", ledger.sql("no_orphan")), guard])
         send_each(worker, script)
         if _invalid_indexes(session, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
-            transmit(holder, [*record, ours("commit", "COMMIT")])
+            transmit(holder, [record, ours("commit", "COMMIT")])
         except (Refused, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
@@ -223,12 +217,11 @@ def _ended(error: BaseException, words: str) -> BaseException:
 def send_each(worker: Connection, script: Script) -> None:
     """Send a script statement by statement. Raises SqlmigError, or KeyboardInterrupt, with words for what stays."""
     kept, count = 0, len(script.starts)
-    for done in range(count):
+    for done, one in enumerate(cut(piece(script, 0, len(script.text)), 0) if count else ()):
         if worker.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             kept = done
         undone = f", {done - kept} were rolled back" if done > kept else ""
         stays = f"{kept} of {count} statements ran and stay{undone}, this one failed, {count - done - 1} did not run"
-        one = piece("file", script, done, done + 1)
         try:
             transmit(worker, [one])
         except Refused as refused:

@@ -19,16 +19,14 @@ _TOKEN = re.compile(
     rb"""|(?P<sign>[;()\\'"])|(?P<other>[0-9.,=<>*+]+|[^\s])"""
 )
 _BLANK = ("space", "line", "block")
-# Plain text needs no tokens: anything but quotes, dollars, semicolons, comments and backslashes; and whole "…" and '…'
-# that no E precedes. The count is bounded because each round costs the regular expression engine memory.
-_PLAIN_TEXT = rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}"""
-_PLAIN = re.compile(_PLAIN_TEXT)
-# The beginning of a statement whose words do not matter: most are plain to their semicolon, and cost one match. A
-# comment before one ends with its line, so that no other way to match can begin within it.
-_SIMPLE = re.compile(
-    rb"\s*(?:--[^\r\n]*[\r\n]\s*){0,1000}"
-    rb"(insert|update|delete|select|alter|drop|comment|grant|create\s+(?:table|unique|index|view|policy|trigger))"
-    rb"(?=\s)" + _PLAIN_TEXT,
+# Most statements are plain: words that say nothing to us, and no quotes, dollars, comments or backslashes but whole "…"
+# and '…' that no E precedes. They need no tokens, and cost a match; a longer one is matched in parts, since each round
+# costs the regular expression engine memory. A comment before one ends with its line, so that no other way to match can
+# begin within it.
+_PLAIN = re.compile(
+    rb"(?:\s*(?:--[^\r\n]*[\r\n]\s*){0,1000}"
+    rb"(insert|update|delete|select|alter|drop|comment|grant|create\s+(?:table|unique|index|view|policy|trigger))(?=\s))?"
+    rb"""[^'"$;/\\-]*(?:(?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))[^'"$;/\\-]*){0,1000}(;|\Z)?""",
     re.IGNORECASE,
 )
 # What an escape string goes on behind, also white space with a new line between two quotes; and the quote that ends it.
@@ -53,14 +51,14 @@ class ScanError(Exception):
 class Script(NamedTuple):
     """A text, its statements, and how it wants to be run."""
 
-    path: Path | None
+    path: Path
     text: bytes  # UTF-8, without a byte order mark
     starts: "array[int]"  # the byte offset of each statement, which goes on to the next one's
-    irreversible: str | None = None  # why a down file cannot undo its up file, where it says so
-    bracketed: bool = False  # in a BEGIN and a COMMIT of its own, its first and last statement
+    opens: int = 0  # the byte behind what opens its transaction: its BEGIN, and SET TRANSACTION
+    closes: int = 0  # the byte where its own COMMIT begins; 0 without one
     own_kind: bool = False  # whether what opens it asks for more (an isolation level, say) than BEGIN alone gives
-    opening: int = 0  # how many of its statements open the transaction: its BEGIN, and SET TRANSACTION
     in_transaction: bool = True  # else it runs statement by statement
+    irreversible: str | None = None  # why a down file cannot undo its up file, where it says so
 
 
 def load(path: Path, text: bytes | None = None) -> Script:
@@ -73,7 +71,7 @@ def load(path: Path, text: bytes | None = None) -> Script:
         raise SqlmigError(f"{place(path, text, offset)}: {problem}\n{excerpt(text, offset)}") from None
 
 
-def scan(text: bytes, path: Path | None = None) -> Script:
+def scan(text: bytes, path: Path = Path()) -> Script:
     """Find the statements of a text; raise ScanError for what must not be sent, and for stray transaction control."""
     starts, opening, control = array("q"), list[bytes](), list[tuple[int, bytes]]()
     at, directives = _head(text)
@@ -84,28 +82,29 @@ def scan(text: bytes, path: Path | None = None) -> Script:
                 problem = f"COPY {copy[1].decode().upper()} needs a client to read or send the data"
                 raise ScanError(f"{problem}; write INSERT statements instead", start)
             if words[0] in _CONTROL and (words[0] != b"prepare" or words[1:] == [b"transaction"]):
-                control.append((len(starts), said))
+                control.append((start, said))
             if len(opening) == len(starts) and _OPENS.match(said):
                 opening.append(said)
         starts.append(start)
     why, alone = directives.get(b"irreversible"), len(starts) == 1 and _is_concurrent(text, starts[0])
     if alone or b"no-transaction" in directives:
-        return Script(path, text, starts, why, in_transaction=False)
+        return Script(path, text, starts, in_transaction=False, irreversible=why)
+    opens = [0, *starts[1:], len(text)][len(opening)]
     own_kind = any(_BEGIN.sub(b"", said) for said in opening)
-    return Script(path, text, starts, why, _bracketed(starts, control), own_kind, len(opening))
+    return Script(path, text, starts, opens, _closes(starts, control), own_kind, irreversible=why)
 
 
 def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
     """Yield where each statement begins, and its words as ``statement`` says, none where they do not matter."""
     while at < len(text):
-        if simple := _SIMPLE.match(text, at):
-            end = simple.end()
-            while (run := _PLAIN.match(text, end)) and run.end() > end:
-                end = run.end()
-            if text[end : end + 1] in (b";", b""):
-                yield simple.start(1), []
-                at = end + 1
-                continue
+        begins = -1
+        for part in _PLAIN.finditer(text, at):
+            begins = part.start(1) if begins < 0 else begins
+            if begins < 0 or not part[0]:
+                break
+            if part[2] is not None:
+                yield begins, []
+                at, begins = part.end(), -1
         at = next((start for kind, start, _ in _tokens(text, at) if kind not in _BLANK), len(text))
         if at < len(text) and text[at] != ord(";"):
             words, end = statement(text, at)
@@ -170,22 +169,23 @@ def _is_concurrent(text: bytes, at: int) -> bool:
     return detaches or bool(_CONCURRENT.match(b" ".join(words)))
 
 
-def _bracketed(starts: "array[int]", control: list[tuple[int, bytes]]) -> bool:
-    """Say whether the transaction control is one BEGIN … COMMIT around everything; raise ScanError for any other."""
+def _closes(starts: "array[int]", control: list[tuple[int, bytes]]) -> int:
+    """Return where the COMMIT of a BEGIN … COMMIT around everything begins, else 0; raise ScanError for any other."""
     if not control:
-        return False
-    strays, last = control, len(starts) - 1
-    if control[0][0] == 0 and _BEGIN.match(control[0][1]):
-        ends = _COMMIT.fullmatch(control[-1][1])
-        if len(control) == 2 and control[1][0] == last and ends:
-            return True
-        strays = [(n, words) for n, words in control[1:] if n != last or not ends] or control[:1]
-    number, name = strays[0][0], strays[0][1].decode().upper()
+        return 0
+    (begin, first), *others = control
+    if begin == starts[0] and _BEGIN.match(first):
+        closes = [start for start, words in others if start == starts[-1] and _COMMIT.fullmatch(words)]
+        others = [stray for stray in others if stray[0] not in closes]
+        if closes and not others:
+            return closes[0]
+        control = others or control
+    start, name = control[0][0], control[0][1].decode().upper()
     does = "would end or split the transaction that the file runs in"
-    if number == 0 and name.startswith(("BEGIN", "START")):
+    if start == starts[0] and name.startswith(("BEGIN", "START")):
         does = "has no COMMIT as the last statement"
     remedy = "take it out, or put “-- sqlmig: no-transaction” on a line before the first statement"
-    raise ScanError(f"{name} {does}; {remedy}", starts[number])
+    raise ScanError(f"{name} {does}; {remedy}", start)
 
 
 def _tokens(text: bytes, at: int) -> Iterator[tuple[str, int, int]]:

@@ -121,6 +121,11 @@ class Session:
         self.applied = found[0] if found else None
         return before != [row.version for row in self.applied or ()]
 
+    def read_anew(self, changed: LedgerChanged) -> None:
+        """Read the ledger that was said to have changed; raise SqlmigError with the words for it where it has not."""
+        if not self.read() and str(changed):
+            raise SqlmigError(str(changed)) from None
+
     def alone(self, attempt: Callable[[], Done]) -> Done:
         """Return what an attempt gives once it meets neither another runner, nor a ledger that has changed."""
         while True:
@@ -128,8 +133,8 @@ class Session:
                 return attempt()
             except Busy:
                 self.wait()
-            except LedgerChanged:
-                self.read()
+            except LedgerChanged as changed:
+                self.read_anew(changed)
 
     def wait(self) -> None:
         """Wait until nobody holds the lock, and say whom for."""

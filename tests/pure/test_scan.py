@@ -79,25 +79,29 @@ def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "bracketed", "opening", "own_kind"),
+    ("marked", "own_kind"),  # ¶ behind what opens it, and before its own COMMIT
     [
-        ("SELECT 1", False, 0, False),
-        ("BEGIN; SELECT 1; COMMIT", True, 1, False),
-        ("START TRANSACTION; SELECT 1; END WORK", True, 1, False),
-        ("BEGIN WORK; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", True, 2, True),
-        ("begin isolation level serializable; SELECT 1; END", True, 1, True),
-        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1", False, 1, True),
-        ("SET LOCAL transaction_isolation = 'serializable'; SET TRANSACTION DEFERRABLE; SELECT 1", False, 2, True),
-        ("SET work_mem = '1MB'; SET TRANSACTION READ ONLY", False, 0, False),
-        ("SELECT 1; SET TRANSACTION READ ONLY", False, 0, False),
-        ("SET transaction_timeout = '1s'; SELECT 1", False, 0, False),
-        ("SET TRANSACTION READ ONLY", False, 1, True),
-        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SELECT 1", False, 0, False),
+        ("¶SELECT 1", False),
+        ("BEGIN; ¶SELECT 1; ¶COMMIT", False),
+        ("START TRANSACTION; ¶SELECT 1; ¶END WORK", False),
+        ("BEGIN; ¶¶COMMIT", False),
+        ("BEGIN WORK; SET TRANSACTION READ WRITE; ¶SELECT 1; ¶COMMIT -- end", True),
+        ("begin isolation level serializable; ¶SELECT 1; ¶END", True),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; ¶SELECT 1", True),
+        ("SET LOCAL transaction_isolation = 'serializable'; SET TRANSACTION DEFERRABLE; ¶SELECT 1", True),
+        ("¶SET work_mem = '1MB'; SET TRANSACTION READ ONLY", False),
+        ("¶SELECT 1; SET TRANSACTION READ ONLY", False),
+        ("¶SET transaction_timeout = '1s'; SELECT 1", False),
+        ("SET TRANSACTION READ ONLY; -- end¶", True),
+        ("¶SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SELECT 1", False),
     ],
 )
-def test_what_opens_its_transaction(text: str, opening: int, *, bracketed: bool, own_kind: bool) -> None:
-    found = scan(text.encode())
-    assert (found.bracketed, found.opening, found.own_kind) == (bracketed, opening, own_kind)
+def test_what_opens_and_closes_its_transaction(marked: str, *, own_kind: bool) -> None:
+    found = scan(marked.replace("¶", "").encode())
+    opens, *closes = [part.encode() for part in marked.split("¶")][:-1]
+    assert found.text[: found.opens] == opens
+    assert found.text[: found.closes] == b"".join([opens, *closes] if closes else [])
+    assert found.own_kind is own_kind
 
 
 @pytest.mark.parametrize(
