@@ -26,14 +26,15 @@ _CATALOG, _LIKENESS = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("catalog.sql", "scratch.sql")
 )
 _DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
-# Were no row written since, and none removed, then nothing differs: far cheaper than to compare. A view tells less.
-_NEW = "count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))::text"
-_TRACES = " UNION ALL ".join(
-    f"SELECT '{name}', count(*)::text, "
-    + ("md5(string_agg(v::text, ' ' ORDER BY v::text))" if name == "pg_user_mappings" else _NEW)
-    + f" FROM {name} AS v"
-    for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
-)
+# Of each that is compared: were its rows as many as before, and none of them written since, then nothing differs, which
+# is far cheaper than to compare. A view tells less; a server that does not count tells nothing of what was touched.
+_CATALOGS = sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
+_TOUCHED = f"""
+    SELECT name FROM unnest(ARRAY{_CATALOGS}) AS name
+    WHERE name = 'pg_user_mappings' OR NOT current_setting('track_counts')::boolean
+        OR pg_stat_get_xact_tuples_inserted(name::regclass) + pg_stat_get_xact_tuples_updated(name::regclass)
+            + pg_stat_get_xact_tuples_deleted(name::regclass) > 0
+"""
 
 Catalog = dict[tuple[str, str], dict[str, Any]]
 
@@ -89,13 +90,14 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
 
 def check(connection: Connection, migrations: Sequence[Migration], start: int = 0) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found of it; those before the start only run."""
+    counts = dict[str, str]()
     for migration in migrations:
         finding = Finding(migration.version, migration.label)
         if migration.version < start:
             _run(connection, load(migration.up))
             continue
         try:
-            _try(connection, migration, finding)
+            _try(connection, migration, finding, counts)
         except SqlmigError as error:
             finding.result = "failed"
             finding.notes.append(str(error))
@@ -145,18 +147,20 @@ def _named(connection: Connection, where: str = "") -> Catalog:
         rollback(connection)
 
 
-def _try(connection: Connection, migration: Migration, finding: Finding) -> None:
+def _try(connection: Connection, migration: Migration, finding: Finding, counts: dict[str, str]) -> None:
     up, down = load(migration.up), load(migration.down) if migration.down else None
     if not down or down.irreversible is not None:
         finding.result = "irreversible" if down else "no-down"
         finding.notes += [down.irreversible or ""] if down else []
+        counts.clear()
         return _run(connection, up)
     if migration.down and migration.down.name.removesuffix(".down.sql").partition("_")[2] != migration.name:
         finding.notes.append("the down file has another name")
     if up.starts and not down.starts:
         finding.notes.append("the down file is empty")
-    whole = all(script.in_transaction and not script.own_kind for script in (up, down))
-    if not (whole and _try_together(connection, up, down, finding)):
+    whole = all(one.in_transaction and not one.own_kind and b"track_counts" not in one.text for one in (up, down))
+    if not (whole and _try_together(connection, up, down, finding, counts)):
+        counts.clear()
         before = snapshot(connection)
         _run(connection, up)
         _run(connection, down)
@@ -171,27 +175,37 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
     return None
 
 
-def _try_together(connection: Connection, up: Script, down: Script, finding: Finding) -> bool:
+def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, counts: dict[str, str]) -> bool:
     """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
-    savepoint, back = ours("other", "SAVEPOINT sqlmig"), ours("other", "ROLLBACK TO SAVEPOINT sqlmig")
-    traces, commit = ours("other", _TRACES), ours("commit", "COMMIT")
     ups, downs = ([around.body, *around.reset] for around in (envelope(up), envelope(down)))
+    savepoint, again = ours("other", "SAVEPOINT applied"), [*ups, ours("other", "ROLLBACK TO applied")]
     try:
-        before = rows_of(send(connection, f"BEGIN; {_TRACES}; SAVEPOINT before".encode()))[1]
-        results = transmit(connection, [*ups, savepoint, *downs, traces])
-        if [[*row[:2], "0"] if row[0] != "pg_user_mappings" else row for row in before] == rows_of(results[-1:])[1]:
-            transmit(connection, [*ups, back, commit])
-            return True
-        after = snapshot(connection)
-        transmit(connection, [ours("other", "ROLLBACK TO SAVEPOINT before")])
-        compare(snapshot(connection), after, finding)
-        transmit(connection, [*ups, *([] if finding.differs else [savepoint, *downs, *ups, back]), commit])
+        counts |= {} if counts else {name: count for name, count, _ in _counted(conn, _CATALOGS)}
+        begin, touched_by = ours("begin", "BEGIN; SAVEPOINT before"), ours("other", _TOUCHED)
+        results = transmit(conn, [begin, *ups, savepoint, *downs, touched_by])
+        touched = [name for (name,) in rows_of(results[-1:])[1]]
+        if any(count != counts[name] or written != "0" for name, count, written in _counted(conn, touched)):
+            after = snapshot(conn)
+            transmit(conn, [ours("other", "ROLLBACK TO before")])
+            compare(snapshot(conn), after, finding)
+            again = ups if finding.differs else [*ups, savepoint, *downs, *again]
+        transmit(conn, again)
+        counts |= {name: count for name, count, _ in _counted(conn, touched)}
+        transmit(conn, [ours("commit", "COMMIT")])
     except SqlmigError:
         finding.left, finding.lost, finding.changed = [], [], []
         return False
     finally:
-        rollback(connection)
+        rollback(conn)
     return True
+
+
+def _counted(connection: Connection, names: Sequence[str]) -> list[list[str]]:
+    """Return of each catalog how many rows it has (of a view a digest), and how many this transaction wrote."""
+    table = "count(*)::text, count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))"
+    view = "md5(string_agg(v::text, ' ' ORDER BY v::text)), 0"
+    counts = [f"'{name}', {view if name == 'pg_user_mappings' else table} FROM {name} AS v" for name in names]
+    return rows_of(send(connection, f"SELECT {' UNION ALL SELECT '.join(counts)}".encode()))[1]
 
 
 def _run(connection: Connection, script: Script) -> None:

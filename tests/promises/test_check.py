@@ -256,6 +256,22 @@ def test_what_an_up_adds_is_there_once_for_those_that_follow(project: Project) -
     project.run("check")
 
 
+def test_what_an_up_adds_is_there_once_also_behind_a_broken_down(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t (name text)", down_1_t="DROP TABLE t")
+    project.write(up_2_seed="INSERT INTO t VALUES ('a'); CREATE TABLE IF NOT EXISTS x ()", down_2_seed="SELECT 1")
+    project.write(up_3_key="ALTER TABLE t ADD CONSTRAINT k UNIQUE (name)", down_3_key="ALTER TABLE t DROP CONSTRAINT k")
+    findings = found(project)
+    assert [findings[n]["result"] for n in (1, 2, 3)] == ["ok", "broken", "ok"]
+    assert findings[2]["left"] == ["table public.x"]
+
+
+@pytest.mark.parametrize("hidden", ["SET track_counts = off;", "SET LOCAL track_counts TO off;", ""])
+def test_what_the_server_does_not_count_is_compared_all_the_same(project: Project, hidden: str) -> None:
+    project.write(up_1_t=f"{hidden} CREATE TABLE IF NOT EXISTS t ()", down_1_t=f"{hidden} SELECT 1")
+    blind = project if hidden else replace(project, url=f"{project.url}&options=-c%20track_counts%3Doff")
+    assert found(blind)[1]["left"] == ["table public.t"]
+
+
 def test_a_view_altered_and_restored_is_no_difference(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (a int, b int); CREATE VIEW v AS SELECT a FROM t", down_1_t="DROP VIEW v; DROP TABLE t"
