@@ -37,6 +37,7 @@ _TOUCHED = f"""
 """
 
 Catalog = dict[tuple[str, str], dict[str, Any]]
+Counts = dict[str, tuple[str, str]]
 
 
 @dataclass
@@ -64,8 +65,8 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
     drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode()
     with connected(url, say) as outside:
         # Whatever is set for it here: it waits for the files to run.
-        send(outside, b"SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning")
-        outside.execute("SET default_transaction_read_only = off")
+        patient = "SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning"
+        send(outside, f"{patient}; SET default_transaction_read_only = off".encode())
         try:
             outside.execute(f"CREATE DATABASE {name}".encode())
             query = _LIKENESS.format(name=name, schema_name=literal(ledger.schema))
@@ -90,7 +91,7 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
 
 def check(connection: Connection, migrations: Sequence[Migration], start: int = 0) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found of it; those before the start only run."""
-    counts = dict[str, str]()
+    counts: Counts = {}
     for migration in migrations:
         finding = Finding(migration.version, migration.label)
         if migration.version < start:
@@ -147,7 +148,7 @@ def _named(connection: Connection, where: str = "") -> Catalog:
         rollback(connection)
 
 
-def _try(connection: Connection, migration: Migration, finding: Finding, counts: dict[str, str]) -> None:
+def _try(connection: Connection, migration: Migration, finding: Finding, counts: Counts) -> None:
     up, down = load(migration.up), load(migration.down) if migration.down else None
     if not down or down.irreversible is not None:
         finding.result = "irreversible" if down else "no-down"
@@ -175,22 +176,22 @@ def _try(connection: Connection, migration: Migration, finding: Finding, counts:
     return None
 
 
-def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, counts: dict[str, str]) -> bool:
+def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, counts: Counts) -> bool:
     """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
     ups, downs = ([around.body, *around.reset] for around in (envelope(up), envelope(down)))
     savepoint, again = ours("other", "SAVEPOINT applied"), [*ups, ours("other", "ROLLBACK TO applied")]
     try:
-        counts |= {} if counts else {name: count for name, count, _ in _counted(conn, _CATALOGS)}
+        counts |= {} if counts else _counted(conn, _CATALOGS)
         begin, touched_by = ours("begin", "BEGIN; SAVEPOINT before"), ours("other", _TOUCHED)
         results = transmit(conn, [begin, *ups, savepoint, *downs, touched_by])
         touched = [name for (name,) in rows_of(results[-1:])[1]]
-        if any(count != counts[name] or written != "0" for name, count, written in _counted(conn, touched)):
+        if _counted(conn, touched) != {name: (counts[name][0], "0") for name in touched}:
             after = snapshot(conn)
             transmit(conn, [ours("other", "ROLLBACK TO before")])
             compare(snapshot(conn), after, finding)
             again = ups if finding.differs else [*ups, savepoint, *downs, *again]
         transmit(conn, again)
-        counts |= {name: count for name, count, _ in _counted(conn, touched)}
+        counts |= _counted(conn, touched)
         transmit(conn, [ours("commit", "COMMIT")])
     except SqlmigError:
         finding.left, finding.lost, finding.changed = [], [], []
@@ -200,12 +201,13 @@ def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, 
     return True
 
 
-def _counted(connection: Connection, names: Sequence[str]) -> list[list[str]]:
+def _counted(connection: Connection, names: Sequence[str]) -> Counts:
     """Return of each catalog how many rows it has (of a view a digest), and how many this transaction wrote."""
     table = "count(*)::text, count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))"
     view = "md5(string_agg(v::text, ' ' ORDER BY v::text)), 0"
-    counts = [f"'{name}', {view if name == 'pg_user_mappings' else table} FROM {name} AS v" for name in names]
-    return rows_of(send(connection, f"SELECT {' UNION ALL SELECT '.join(counts)}".encode()))[1]
+    each = [f"SELECT '{name}', {view if name == 'pg_user_mappings' else table} FROM {name} AS v" for name in names]
+    rows = rows_of(send(connection, " UNION ALL ".join(each).encode()))[1]
+    return {name: (count, written) for name, count, written in rows}
 
 
 def _run(connection: Connection, script: Script) -> None:

@@ -256,14 +256,13 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 @click.argument("version", type=_NUMBER, metavar="V")
 def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
-    from sqlmig.run import stamp
-    from sqlmig.work import each, listed, told
+    from sqlmig.run import stamps
+    from sqlmig.work import record
 
     if set("*?") & set("".join(settings.schemas)):
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
     with opened(settings, output.say, output.watch) as sessions:
-        failed = each(sessions, lambda one: one.alone(lambda: stamp(one, version)) or ["nothing to do"], listed)
-        return told(failed, len(sessions))
+        return record(sessions, partial(stamps, version=version), len(sessions))
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
@@ -275,20 +274,21 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
     touched; what a missing version made stays.
     """
-    from sqlmig.run import repair
-    from sqlmig.work import each, listed, told
+    from sqlmig.run import repairs
+    from sqlmig.work import listed, record
 
+    wanted = partial(repairs, versions=versions)
     with opened(settings, output.say, output.watch) as sessions:
-        todo = [session for session in sessions if repair(session, versions, dry_run=True)]
+        todo = [session for session in sessions if wanted(session)]
         for session in todo if settings.asks else ():
-            listed(session, [f"would {line}" for line in repair(session, versions, dry_run=True)])
+            listed(session, [f"would {line}" for line in wanted(session)])
         if todo and settings.asks and not click.confirm("Repair?", err=True):
             output.say("nothing was changed")
             return 1
         if not todo:
             click.echo("nothing to do")
             return 0
-        return told(each(todo, lambda one: one.alone(lambda: repair(one, versions)), listed), len(sessions))
+        return record(todo, wanted, len(sessions))
 
 
 @_command("sqlmig docs > schema.md")

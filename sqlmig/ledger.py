@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlmig.errors import SqlmigError
 from sqlmig.files import Migration
@@ -84,14 +84,21 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
     """Return each ledger's rows, or None where one is missing; raise SqlmigError for what is no ledger of ours."""
     from psycopg import OperationalError  # here, as `script` needs no driver
 
-    from sqlmig.database import Refused, rows_of
+    from sqlmig.database import Refused, rows_of, send
 
     one = ledgers[0]
-    selects = [_SQL["rows"].rstrip().format(number=n, table=ledger.table) for n, ledger in enumerate(ledgers)]
+    selects = [_SQL["rows"].format(number=n, table=ledger.table) for n, ledger in enumerate(ledgers)]
+    message = one.sql("read", rows=" UNION ALL ".join(selects))
     try:
-        types, rows = rows_of(_asked(connection, one.sql("read", rows=" UNION ALL ".join(selects)))[1:])
+        # The first statement asks for Citus, which takes a statement a message.
+        parts = [message] if connection.largest else message.split(";\n")
+        results = [result for part in parts for result in send(connection, part.encode())]
+        types, rows = rows_of(results[1:])
     except (Refused, OperationalError) as problem:
-        error = problem.error if isinstance(problem, Refused) else problem
+        error, results = (problem.error, problem.before) if isinstance(problem, Refused) else (problem, [])
+        if results and results[0].get_value(0, 0):
+            connection.largest = 0
+            return read(connection, ledgers)
         if error.sqlstate == "42P01":  # there is no such table
             return None
         if error.sqlstate not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
@@ -100,22 +107,8 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
         types, rows = [], []
     if types != _TYPES:
         raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
+    connection.largest = 0 if results[0].get_value(0, 0) else connection.largest
     found: list[list[Applied]] = [[] for _ in ledgers]
     for number, version, name, checksum, at, has_copy in rows:
         found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t"))
     return found
-
-
-def _asked(connection: "Connection", message: str) -> list[Any]:
-    """Return the results of statements whose first asks for Citus, which takes a statement a message."""
-    from sqlmig.database import Refused, send
-
-    try:
-        results = send(connection, message.encode())
-    except Refused as refused:
-        if not (refused.before and refused.before[0].get_value(0, 0)):
-            raise
-        connection.largest = 0
-        return [send(connection, one.encode())[0] for one in message.split(";\n")]
-    connection.largest = 0 if results[0].get_value(0, 0) else connection.largest
-    return results

@@ -7,7 +7,6 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,10 +74,8 @@ def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
         try:
             with session.watch(session, label):
                 _apply(session, step)
-        except Busy:
-            session.wait()
-        except LedgerChanged as changed:
-            session.read_anew(changed)
+        except (Busy, LedgerChanged) as moved:
+            session.again(moved)
             todo = steps_of(session, wish, done)[::-1]
         except Refused as refused:
             tries += 1
@@ -110,7 +107,7 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
 
 def _apply(session: Session, step: Step) -> None:
     """Run a step and record it; raise Busy or LedgerChanged before it ran, Refused when it is rolled back."""
-    script, version, key = step.script, step.row.version, attrgetter("version")
+    script, version = step.script, step.row.version
     if session.applied is None and not script.in_transaction:
         write(session)
     before, record = beginning(session, step), recorded(session, step)
@@ -123,9 +120,9 @@ def _apply(session: Session, step: Step) -> None:
             _apply_each(session, worker, script, before[-1], record)
     applied = session.applied = session.applied or []
     if step.verb == "applied":
-        insort(applied, Applied(version, step.row.name, "", ""), key=key)
+        insort(applied, Applied(version, step.row.name, "", ""))
     else:
-        del applied[bisect_left(applied, version, key=key)]
+        del applied[bisect_left(applied, (version,))]
 
 
 def write(session: Session, *records: str) -> None:
@@ -224,11 +221,9 @@ def send_each(worker: Connection, script: Script) -> None:
         stays = f"{kept} of {count} statements ran and stay{undone}, this one failed, {count - done - 1} did not run"
         try:
             transmit(worker, [one])
-        except Refused as refused:
-            raise SqlmigError(f"{refused}\n{stays}") from None
-        except (psycopg.OperationalError, KeyboardInterrupt) as error:
-            where = place(script.path, script.text, one.begin)
-            raise _ended(error, f"{where}: {str(error).strip() or 'interrupted'}\n{stays}") from None
+        except (Refused, psycopg.OperationalError, KeyboardInterrupt) as error:
+            where = "" if isinstance(error, Refused) else f"{place(script.path, script.text, one.begin)}: "
+            raise _ended(error, f"{where}{str(error).strip() or 'interrupted'}\n{stays}") from None
     if worker.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         raise SqlmigError(f"{script.path}: it leaves a transaction open, which was rolled back; end it with COMMIT")
 
@@ -276,28 +271,22 @@ def _after_interrupt(session: Session, step: Step) -> str:
     return f"interrupted; {label} was {'' if done else 'not '}{step.verb}"
 
 
-def stamp(session: Session, version: int) -> list[str]:
-    """Record everything up to a version without running it, and return a line for each; raise Busy, LedgerChanged."""
+def stamps(session: Session, version: int) -> dict[str, str]:
+    """Return what records everything up to a version without running it: a statement for each line that tells it."""
     versions = plan.stamp(session.rows(), version)
     todo = [migration for migration in session.migrations if migration.version in versions]
-    if todo:
-        write(session, *(session.ledger.write(migration, migration.checksum) for migration in todo))
-    return [f"recorded {migration.label}" for migration in todo]
+    return {f"recorded {one.label}": session.ledger.write(one, one.checksum) for one in todo}
 
 
-def repair(session: Session, versions: Sequence[int], *, dry_run: bool = False) -> list[str]:
-    """Record changed files anew, take missing ones out, and return a line for each; dry_run: only that."""
-    rows, lines = session.rows(), dict[str, str]()
+def repairs(session: Session, versions: Sequence[int]) -> dict[str, str]:
+    """Return what records changed files anew and takes missing ones out, of these versions or of all, likewise."""
+    rows, ledger, records = session.rows(), session.ledger, dict[str, str]()
     plan.check_version(rows, *versions)
     for row in rows:
-        if row.state not in ("changed", "missing") or (versions and row.version not in versions):
-            continue
-        if row.migration:
-            record = session.ledger.write(row.migration, row.migration.checksum, "update")
-            lines[f"record {row.label} anew; nothing of it is run"] = record
-        else:
-            record = session.ledger.sql("delete", version=row.version)
-            lines[f"take {row.label} out of the ledger; what it made stays"] = record
-    if lines and not dry_run:
-        write(session, *lines.values())
-    return [*lines]
+        if row.state in ("changed", "missing") and (not versions or row.version in versions):
+            if one := row.migration:
+                records[f"record {row.label} anew; nothing of it is run"] = ledger.write(one, one.checksum, "update")
+            else:
+                gone = f"take {row.label} out of the ledger; what it made stays"
+                records[gone] = ledger.sql("delete", version=row.version)
+    return records

@@ -121,20 +121,20 @@ class Session:
         self.applied = found[0] if found else None
         return before != [row.version for row in self.applied or ()]
 
-    def read_anew(self, changed: LedgerChanged) -> None:
-        """Read the ledger that was said to have changed; raise SqlmigError with the words for it where it has not."""
-        if not self.read() and str(changed):
-            raise SqlmigError(str(changed)) from None
-
     def alone(self, attempt: Callable[[], Done]) -> Done:
         """Return what an attempt gives once it meets neither another runner, nor a ledger that has changed."""
         while True:
             try:
                 return attempt()
-            except Busy:
-                self.wait()
-            except LedgerChanged as changed:
-                self.read_anew(changed)
+            except (Busy, LedgerChanged) as moved:
+                self.again(moved)
+
+    def again(self, moved: Exception) -> None:
+        """Wait for whoever holds the lock, and read the ledger; raise SqlmigError for words of why it cannot change."""
+        if isinstance(moved, Busy):
+            self.wait()
+        if not self.read() and str(moved):
+            raise SqlmigError(str(moved)) from None
 
     def wait(self) -> None:
         """Wait until nobody holds the lock, and say whom for."""

@@ -17,7 +17,7 @@ from sqlmig.database import Connection, rollback
 from sqlmig.errors import SqlmigError, counted
 from sqlmig.plan import Wish
 from sqlmig.rehearse import Rehearsed, rehearse
-from sqlmig.run import Step, run
+from sqlmig.run import Step, run, write
 from sqlmig.session import Done, Session
 
 Work = Callable[[Session], Iterable[Done]]
@@ -122,7 +122,18 @@ def _effects(ones: list[Rehearsed]) -> Iterator[str]:
         yield f"{table}: {', '.join(does)}"
 
 
-def listed(session: Session, lines: list[str]) -> None:
+def record(sessions: list[Session], wanted: Callable[[Session], dict[str, str]], count: int) -> int:
+    """Write what is wanted into the ledgers, tell it, and return the exit code."""
+
+    def written(session: Session) -> list[str]:
+        if records := wanted(session):
+            write(session, *records.values())
+        return [*records] or ["nothing to do"]
+
+    return told(each(sessions, lambda session: session.alone(lambda: written(session)), listed), count)
+
+
+def listed(session: Session, lines: Iterable[str]) -> None:
     """Print the lines of a schema."""
     for line in lines:
         click.echo(f"{session.ledger.schema}: {line}" if session.settings.many else line)
