@@ -19,7 +19,7 @@ from sqlmig.database import Connection, Refused, rollback, send
 from sqlmig.envelope import Piece, cut, envelope, explained, joined, messages, ours, piece
 from sqlmig.errors import SqlmigError, place
 from sqlmig.ledger import Ledger, literal
-from sqlmig.plan import Applied, Row, Verb, Wish
+from sqlmig.plan import Applied, Row, Wish
 from sqlmig.scan import Script, load
 from sqlmig.session import Busy, LedgerChanged, Session
 
@@ -32,11 +32,10 @@ _SESSION_STATE = re.compile(
 
 
 class Step(NamedTuple):
-    """A migration to apply or to revert, with the script that does it."""
+    """A migration to apply, or to revert where it is applied, with the script that does it."""
 
     row: Row
     script: Script
-    verb: Verb
 
 
 def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
@@ -60,7 +59,7 @@ def steps_of(session: Session, wish: Wish, done: int = 0) -> list[Step]:
     for row in rows:
         if not up and (why := scripts[row.version].irreversible) is not None:
             raise SqlmigError(f"nothing was reverted: {row.label} is irreversible: {why}")
-    return [Step(row, scripts[row.version], wish.verb) for row in rows]
+    return [Step(row, scripts[row.version]) for row in rows]
 
 
 def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
@@ -119,7 +118,7 @@ def _apply(session: Session, step: Step) -> None:
             worker.tick = session.connection.tick
             _apply_each(session, worker, script, before[-1], record)
     applied = session.applied = session.applied or []
-    if step.verb == "applied":
+    if step.row.applied is None:
         insort(applied, Applied(version, step.row.name, "", ""))
     else:
         del applied[bisect_left(applied, (version,))]
@@ -150,10 +149,11 @@ def beginning(session: Session, step: Step | None = None) -> list[Piece]:
 
 def recorded(session: Session, step: Step) -> Piece:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
-    ledger, record = session.ledger, session.ledger.sql("delete", version=step.row.version)
-    if step.verb == "applied" and step.row.migration:
-        record = ledger.write(step.row.migration, files.checksum(step.script.text))
-    return ours("record", f"SET LOCAL lock_timeout = {literal(session.settings.lock_timeout)};{record}")
+    row, ledger, timeout = step.row, session.ledger, literal(session.settings.lock_timeout)
+    record = ledger.sql("delete", version=row.version)
+    if row.migration and row.applied is None:
+        record = ledger.write(row.migration, files.checksum(step.script.text))
+    return ours("record", f"SET LOCAL lock_timeout = {timeout};{record}")
 
 
 def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
@@ -198,7 +198,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
             transmit(holder, [record, ours("commit", "COMMIT")])
-        except (Refused, psycopg.OperationalError) as error:
+        except (Refused, LedgerChanged, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
         rollback(holder)
@@ -261,14 +261,14 @@ def _invalid_indexes(session: Session, script: Script) -> list[str]:
 
 
 def _after_interrupt(session: Session, step: Step) -> str:
-    label, version = step.row.label, step.row.version
+    label, verb = step.row.label, "reverted" if step.row.applied else "applied"
     rollback(session.connection)
     try:
         session.read()
     except (SqlmigError, psycopg.Error):
-        return f"interrupted while {label} ran; `sqlmig status` tells whether it was {step.verb}"
-    done = any(row.version == version for row in session.applied or ()) == (step.verb == "applied")
-    return f"interrupted; {label} was {'' if done else 'not '}{step.verb}"
+        return f"interrupted while {label} ran; `sqlmig status` tells whether it was {verb}"
+    done = any(row.version == step.row.version for row in session.applied or ()) == (verb == "applied")
+    return f"interrupted; {label} was {'' if done else 'not '}{verb}"
 
 
 def stamps(session: Session, version: int) -> dict[str, str]:

@@ -190,11 +190,22 @@ def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
         assert "applied 0001_t" in project.run("--schema", "other", "up").out
 
 
-def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(project: Project) -> None:
-    project.file("1_x.up.sql", "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')")
-    error = project.run("up", code=1).err
+OWN_ROW = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')"
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--dry-run"]])
+def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(project: Project, command: list[str]) -> None:
+    project.file("1_x.up.sql", OWN_ROW)
+    error = project.run(*command, code=1).err
     assert "1_x.up.sql: when it was to be recorded: ERROR: duplicate key" in error
     assert project.states() == {1: "pending"}
+
+
+def test_a_file_without_a_transaction_that_writes_its_own_row_is_an_error_too(project: Project) -> None:
+    project.file("1_x.up.sql", f"-- sqlmig: no-transaction\n{OWN_ROW}")
+    error = project.run("up", code=1).err
+    assert "1_x.up.sql: all of it ran, but may not be recorded: " in error
+    assert project.states() == {1: "changed"}
 
 
 def test_a_serializable_file_beside_a_writer_of_the_ledger_is_tried_again_with_a_word(project: Project) -> None:
