@@ -22,19 +22,12 @@ from sqlmig.run import send_each, transmit
 from sqlmig.scan import Script, load
 from sqlmig.session import Session
 
-_CATALOG, _LIKENESS = (
+_CATALOG, _SCRATCH = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("catalog.sql", "scratch.sql")
 )
-_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
-# Of each that is compared: were its rows as many as before, and none of them written since, then nothing differs, which
-# is far cheaper than to compare. A view tells less; a server that does not count tells nothing of what was touched.
+_LIKENESS, _TOUCHED, _COUNTED, _COUNTED_VIEW = _SCRATCH.split("-- %%\n")
 _CATALOGS = sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
-_TOUCHED = f"""
-    SELECT name FROM unnest(ARRAY{_CATALOGS}) AS name
-    WHERE name = 'pg_user_mappings' OR NOT current_setting('track_counts')::boolean
-        OR pg_stat_get_xact_tuples_inserted(name::regclass) + pg_stat_get_xact_tuples_updated(name::regclass)
-            + pg_stat_get_xact_tuples_deleted(name::regclass) > 0
-"""
+_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
 
 Catalog = dict[tuple[str, str], dict[str, Any]]
 Counts = dict[str, tuple[str, str]]
@@ -182,7 +175,7 @@ def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, 
     savepoint, again = ours("other", "SAVEPOINT applied"), [*ups, ours("other", "ROLLBACK TO applied")]
     try:
         counts |= {} if counts else _counted(conn, _CATALOGS)
-        begin, touched_by = ours("begin", "BEGIN; SAVEPOINT before"), ours("other", _TOUCHED)
+        begin, touched_by = ours("begin", "BEGIN; SAVEPOINT before"), ours("other", _TOUCHED.format(catalogs=_CATALOGS))
         results = transmit(conn, [begin, *ups, savepoint, *downs, touched_by])
         touched = [name for (name,) in rows_of(results[-1:])[1]]
         if _counted(conn, touched) != {name: (counts[name][0], "0") for name in touched}:
@@ -203,9 +196,7 @@ def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, 
 
 def _counted(connection: Connection, names: Sequence[str]) -> Counts:
     """Return of each catalog how many rows it has (of a view a digest), and how many this transaction wrote."""
-    table = "count(*)::text, count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))"
-    view = "md5(string_agg(v::text, ' ' ORDER BY v::text)), 0"
-    each = [f"SELECT '{name}', {view if name == 'pg_user_mappings' else table} FROM {name} AS v" for name in names]
+    each = [(_COUNTED_VIEW if name == "pg_user_mappings" else _COUNTED).format(name=name) for name in names]
     rows = rows_of(send(connection, " UNION ALL ".join(each).encode()))[1]
     return {name: (count, written) for name, count, written in rows}
 
