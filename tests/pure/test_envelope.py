@@ -131,6 +131,29 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
     assert length // LARGEST <= len(cut) <= length // LARGEST + 2
 
 
+@pytest.mark.parametrize(
+    ("marked", "largest"),  # ¶ where it is cut
+    [
+        ("SELECT 1; SELECT 2; SELECT 3", 100),
+        ("SELECT 1; ¶SELECT 2; ¶SELECT 3", 0),
+        ("SELECT 1; ¶SELECT 2; ¶SELECT 3", 10),
+        ("SELECT 1; SELECT 2; ¶SELECT 3", 20),
+        ("SELECT 1; ¶SELECT 'longer than all others'; ¶SELECT 3; SELECT 4", 20),
+        ("-- begins\nSELECT 1; ¶SELECT 2; -- ends", 0),
+        ("-- nothing but a comment", 0),
+        ("SELECT 'é'; ¶SELECT '漢'; -- ends", 0),
+    ],
+)
+def test_a_piece_is_cut_between_statements(marked: str, largest: int) -> None:
+    text = marked.replace("¶", "").encode()
+    parts = [part.encode() for part in marked.split("¶")]
+    for one in (whole(text.decode()), ours("other", text.decode())):
+        assert [bytes(cut.text) for cut in envelope.cut(one, largest)] == parts
+        assert [cut.begin for cut in envelope.cut(one, largest)] == [
+            sum(map(len, parts[:n])) for n in range(len(parts))
+        ]
+
+
 def test_each_statement_can_have_a_message_of_its_own() -> None:
     file = script("-- begins\nSELECT 1; SELECT 2;\n-- ends")
     around = envelope.envelope(file)
