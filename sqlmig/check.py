@@ -25,12 +25,16 @@ from sqlmig.session import Session
 _CATALOG, _SCRATCH = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("catalog.sql", "scratch.sql")
 )
-_LIKENESS, _TOUCHED, _COUNTED, _COUNTED_VIEW = _SCRATCH.split("-- %%\n")
-_CATALOGS = sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
+_LIKENESS, _ROWS, _ROWS_OF_VIEW = _SCRATCH.split("-- %%\n")
+# Of each catalog that is compared, planned once: as many rows as before, and none of them new, is no difference.
+_COUNTED = "sqlmig_counted"
+_COUNTS = " UNION ALL ".join(
+    (_ROWS_OF_VIEW if name == "pg_user_mappings" else _ROWS).format(name=name)
+    for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
+)
 _DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
 
 Catalog = dict[tuple[str, str], dict[str, Any]]
-Counts = dict[str, tuple[str, str]]
 
 
 @dataclass
@@ -84,14 +88,14 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
 
 def check(connection: Connection, migrations: Sequence[Migration], start: int = 0) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found of it; those before the start only run."""
-    counts: Counts = {}
+    _clear(connection)
     for migration in migrations:
         finding = Finding(migration.version, migration.label)
         if migration.version < start:
             _run(connection, load(migration.up))
             continue
         try:
-            _try(connection, migration, finding, counts)
+            _try(connection, migration, finding)
         except SqlmigError as error:
             finding.result = "failed"
             finding.notes.append(str(error))
@@ -141,20 +145,19 @@ def _named(connection: Connection, where: str = "") -> Catalog:
         rollback(connection)
 
 
-def _try(connection: Connection, migration: Migration, finding: Finding, counts: Counts) -> None:
+def _try(connection: Connection, migration: Migration, finding: Finding) -> None:
     up, down = load(migration.up), load(migration.down) if migration.down else None
     if not down or down.irreversible is not None:
         finding.result = "irreversible" if down else "no-down"
         finding.notes += [down.irreversible or ""] if down else []
-        counts.clear()
         return _run(connection, up)
     if migration.down and migration.down.name.removesuffix(".down.sql").partition("_")[2] != migration.name:
         finding.notes.append("the down file has another name")
     if up.starts and not down.starts:
         finding.notes.append("the down file is empty")
-    whole = all(one.in_transaction and not one.own_kind and b"track_counts" not in one.text for one in (up, down))
-    if not (whole and _try_together(connection, up, down, finding, counts)):
-        counts.clear()
+    whole = all(one.in_transaction and not one.own_kind for one in (up, down))
+    if not (whole and _try_together(connection, up, down, finding)):
+        _clear(connection)
         before = snapshot(connection)
         _run(connection, up)
         _run(connection, down)
@@ -169,36 +172,26 @@ def _try(connection: Connection, migration: Migration, finding: Finding, counts:
     return None
 
 
-def _try_together(conn: Connection, up: Script, down: Script, finding: Finding, counts: Counts) -> bool:
+def _try_together(connection: Connection, up: Script, down: Script, finding: Finding) -> bool:
     """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
     ups, downs = ([around.body, *around.reset] for around in (envelope(up), envelope(down)))
-    savepoint, again = ours("other", "SAVEPOINT applied"), [*ups, ours("other", "ROLLBACK TO applied")]
+    counted, savepoint = ours("other", f"EXECUTE {_COUNTED}"), ours("other", "SAVEPOINT applied")
+    again = [*ups, ours("other", "ROLLBACK TO applied")]
     try:
-        counts |= {} if counts else _counted(conn, _CATALOGS)
-        begin, touched_by = ours("begin", "BEGIN; SAVEPOINT before"), ours("other", _TOUCHED.format(catalogs=_CATALOGS))
-        results = transmit(conn, [begin, *ups, savepoint, *downs, touched_by])
-        touched = [name for (name,) in rows_of(results[-1:])[1]]
-        if _counted(conn, touched) != {name: (counts[name][0], "0") for name in touched}:
-            after = snapshot(conn)
-            transmit(conn, [ours("other", "ROLLBACK TO before")])
-            compare(snapshot(conn), after, finding)
+        before = rows_of(transmit(connection, [ours("begin", "BEGIN"), counted]))
+        results = transmit(connection, [ours("other", "SAVEPOINT before"), *ups, savepoint, *downs, counted])
+        if rows_of(results[-1:]) != before:
+            after = snapshot(connection)
+            transmit(connection, [ours("other", "ROLLBACK TO before")])
+            compare(snapshot(connection), after, finding)
             again = ups if finding.differs else [*ups, savepoint, *downs, *again]
-        transmit(conn, again)
-        counts |= _counted(conn, touched)
-        transmit(conn, [ours("commit", "COMMIT")])
+        transmit(connection, [*again, ours("commit", "COMMIT")])
     except SqlmigError:
         finding.left, finding.lost, finding.changed = [], [], []
         return False
     finally:
-        rollback(conn)
+        rollback(connection)
     return True
-
-
-def _counted(connection: Connection, names: Sequence[str]) -> Counts:
-    """Return of each catalog how many rows it has (of a view a digest), and how many this transaction wrote."""
-    each = [(_COUNTED_VIEW if name == "pg_user_mappings" else _COUNTED).format(name=name) for name in names]
-    rows = rows_of(send(connection, " UNION ALL ".join(each).encode()))[1]
-    return {name: (count, written) for name, count, written in rows}
 
 
 def _run(connection: Connection, script: Script) -> None:
@@ -209,8 +202,14 @@ def _run(connection: Connection, script: Script) -> None:
         try:
             send_each(connection, script)
         finally:
-            rollback(connection)
-            connection.execute("DISCARD ALL")
+            _clear(connection)
+
+
+def _clear(connection: Connection) -> None:
+    """Let nothing of a script stay in the session."""
+    rollback(connection)
+    connection.execute("DISCARD ALL")
+    connection.pgconn.prepare(_COUNTED.encode(), _COUNTS.encode())
 
 
 def snapshot(connection: Connection, where: str = "") -> Catalog:

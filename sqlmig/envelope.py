@@ -1,7 +1,6 @@
 """One script as messages to the server: what stands around it, and where in its file an error is. No connection."""
 
 import re
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -80,13 +79,13 @@ def cut(whole: Piece, largest: int) -> Iterator[Piece]:
     if len(text) <= largest:
         yield whole
         return
-    starts = script.starts[1:] if script else [start for start, _ in statements(bytes(text))][1:]
-    ends = array("q", [*(start - begin for start in starts if 0 < start - begin < len(text)), len(text)])
-    at = 0
-    while at < len(text):
-        end = ends[max(bisect_right(ends, at), bisect_right(ends, at + largest) - 1)]
-        yield Piece(part, text[at:end], script, begin + at)
-        at = end
+    starts = (script.starts if script else [start for start, _ in statements(bytes(text))]) or [0]
+    at, end = begin, begin + len(text)
+    while at < end:
+        n = max(bisect_right(starts, max(at, starts[0])), bisect_right(starts, at + largest) - 1)
+        to = end if end - at <= largest or n == len(starts) else min(starts[n], end)
+        yield Piece(part, text[at - begin : to - begin], script, at)
+        at = to
 
 
 def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:

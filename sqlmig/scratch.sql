@@ -27,14 +27,6 @@ SELECT true, format('GRANT %s ON SCHEMA %I TO %s', privilege_type, nspname, CASE
 FROM pg_namespace CROSS JOIN aclexplode(nspacl)
 WHERE nspname IN ('public', {schema_name})
 -- %%
--- The catalogs that this transaction wrote. Of these alone the rows are counted: are they as many as before, and none of
--- them written since, then nothing differs, which is far cheaper than to compare. A view tells less, and a server that
--- does not count its writes tells nothing.
-SELECT name FROM unnest(ARRAY{catalogs}) AS name
-WHERE name = 'pg_user_mappings' OR NOT current_setting('track_counts')::boolean
-    OR pg_stat_get_xact_tuples_inserted(name::regclass) + pg_stat_get_xact_tuples_updated(name::regclass)
-        + pg_stat_get_xact_tuples_deleted(name::regclass) > 0
--- %%
 SELECT '{name}', count(*)::text, count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid))) FROM {name}
 -- %%
 SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM {name} AS v

@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from tests.conftest import RUN, SQL, until
@@ -265,11 +266,37 @@ def test_what_an_up_adds_is_there_once_also_behind_a_broken_down(project: Projec
     assert findings[2]["left"] == ["table public.x"]
 
 
-@pytest.mark.parametrize("hidden", ["SET track_counts = off;", "SET LOCAL track_counts TO off;", ""])
-def test_what_the_server_does_not_count_is_compared_all_the_same(project: Project, hidden: str) -> None:
-    project.write(up_1_t=f"{hidden} CREATE TABLE IF NOT EXISTS t ()", down_1_t=f"{hidden} SELECT 1")
-    blind = project if hidden else replace(project, url=f"{project.url}&options=-c%20track_counts%3Doff")
-    assert found(blind)[1]["left"] == ["table public.t"]
+def test_what_others_add_to_a_catalog_of_the_whole_server_hides_no_loss(project: Project) -> None:
+    signal, other = f"go on {RUN}", f"other_{RUN}"
+    ((mine,),) = project.query("SELECT current_database()")
+    project.query(f"ALTER DATABASE {mine} SET work_mem = '5MB'")
+    project.query(f"CREATE DATABASE {other}")
+    waits = f"""
+        DO $$
+        BEGIN
+            WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '{signal}') LOOP
+                PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+            END LOOP;
+            EXECUTE format('ALTER DATABASE %I RESET work_mem', current_database());
+        END $$
+    """
+    project.write(up_1_a=waits, down_1_a="SELECT 1")
+    runner = project.fork("check")
+    scratch = f"sqlmig_scratch_{runner.process.pid}_%"
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
+    until(lambda: project.query(asleep, scratch))
+    project.query(f"ALTER DATABASE {other} SET work_mem = '6MB'")
+    with psycopg.connect(project.url, application_name=signal):
+        assert "lost: settings of all roles" in runner.ended(1)
+    project.query(f"DROP DATABASE {other}")
+
+
+@pytest.mark.parametrize("text", ["DEALLOCATE ALL", "PREPARE p AS SELECT 1", "-- sqlmig: no-transaction\nDISCARD ALL"])
+def test_a_file_that_forgets_what_is_prepared_is_checked_too(project: Project, text: str) -> None:
+    project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a", up_2_b=text, down_2_b="SELECT 1")
+    project.write(up_3_c="CREATE TABLE c ()", down_3_c="SELECT 1", up_4_d="CREATE TABLE d ()", down_4_d="DROP TABLE d")
+    findings = found(project)
+    assert [findings[n]["result"] for n in (1, 2, 3, 4)] == ["ok", "ok", "broken", "ok"]
 
 
 def test_a_view_altered_and_restored_is_no_difference(project: Project) -> None:
