@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from sqlmig.database import Connection, connected, parameters, rollback, rows_of, send
+from sqlmig.database import Connection, connected, parameters, rollback, send
 from sqlmig.envelope import envelope, ours
 from sqlmig.errors import SqlmigError
 from sqlmig.files import Migration
@@ -175,19 +175,20 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
 def _try_together(connection: Connection, up: Script, down: Script, finding: Finding) -> bool:
     """Try both files in one transaction, which ends with the up file run once; return whether that was possible."""
     ups, downs = ([around.body, *around.reset] for around in (envelope(up), envelope(down)))
-    counted, savepoint = ours("other", f"EXECUTE {_COUNTED}"), ours("other", "SAVEPOINT applied")
-    again = [*ups, ours("other", "ROLLBACK TO applied")]
+    savepoint, again = ours("other", "SAVEPOINT applied"), [*ups, ours("other", "ROLLBACK TO applied")]
+    counted, notes = f"EXECUTE {_COUNTED}".encode(), [*finding.notes]
     try:
-        before = rows_of(transmit(connection, [ours("begin", "BEGIN"), counted]))
-        results = transmit(connection, [ours("other", "SAVEPOINT before"), *ups, savepoint, *downs, counted])
-        if rows_of(results[-1:]) != before:
+        connection.execute("BEGIN")
+        before = connection.execute(counted).fetchall()
+        transmit(connection, [ours("other", "SAVEPOINT before"), *ups, savepoint, *downs])
+        if connection.execute(counted).fetchall() != before:
             after = snapshot(connection)
             transmit(connection, [ours("other", "ROLLBACK TO before")])
             compare(snapshot(connection), after, finding)
             again = ups if finding.differs else [*ups, savepoint, *downs, *again]
         transmit(connection, [*again, ours("commit", "COMMIT")])
-    except SqlmigError:
-        finding.left, finding.lost, finding.changed = [], [], []
+    except (SqlmigError, psycopg.Error):
+        finding.left, finding.lost, finding.changed, finding.notes = [], [], [], notes
         return False
     finally:
         rollback(connection)

@@ -256,13 +256,13 @@ def script(settings: Settings, start: int | None, to: int | None, *, backward: b
 @click.argument("version", type=_NUMBER, metavar="V")
 def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
-    from sqlmig.run import stamps
-    from sqlmig.work import record
+    from sqlmig.run import to_stamp
+    from sqlmig.work import write_records
 
     if set("*?") & set("".join(settings.schemas)):
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
     with opened(settings, output.say, output.watch) as sessions:
-        return record(sessions, partial(stamps, version=version), len(sessions))
+        return write_records(sessions, partial(to_stamp, version=version), len(sessions))
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
@@ -274,21 +274,21 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
     touched; what a missing version made stays.
     """
-    from sqlmig.run import repairs
-    from sqlmig.work import listed, record
+    from sqlmig.run import to_repair
+    from sqlmig.work import listed, write_records
 
-    wanted = partial(repairs, versions=versions)
+    wanted = partial(to_repair, versions=versions)
     with opened(settings, output.say, output.watch) as sessions:
-        todo = [session for session in sessions if wanted(session)]
+        todo = [session for session in sessions if session.problem or wanted(session)]
         for session in todo if settings.asks else ():
-            listed(session, [f"would {line}" for line in wanted(session)])
+            listed(session, [f"would {line}" for line in ([] if session.problem else wanted(session))])
         if todo and settings.asks and not click.confirm("Repair?", err=True):
             output.say("nothing was changed")
             return 1
         if not todo:
             click.echo("nothing to do")
             return 0
-        return record(todo, wanted, len(sessions))
+        return write_records(todo, wanted, len(sessions))
 
 
 @_command("sqlmig docs > schema.md")

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -119,11 +119,3 @@ def rollback(connection: Connection) -> None:
     with suppress(psycopg.Error):
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
             connection.execute("ROLLBACK")
-
-
-def rows_of(results: Sequence[PGresult]) -> tuple[list[int], list[list[str]]]:
-    """Return the types (their OIDs) and the rows, as text, of the first result that has rows; an SQL null is ''."""
-    result = next(result for result in results if result.status == pq.ExecStatus.TUPLES_OK)
-    columns, rows = range(result.nfields), range(result.ntuples)
-    cells = [[(result.get_value(row, column) or b"").decode() for column in columns] for row in rows]
-    return [result.ftype(column) for column in columns], cells

@@ -34,12 +34,12 @@ _HINTS = (
 
 
 class Piece(NamedTuple):
-    """Statements that are sent together: the part they play, and in which script they stand, and where, if in one."""
+    """Statements that are sent together, and the part they play."""
 
     part: Part
     text: bytes | memoryview
-    script: Script | None = None
-    begin: int = 0
+    script: Script | None = None  # the one they are of
+    begin: int = 0  # the byte of its text where they begin
 
 
 class Envelope(NamedTuple):
@@ -74,7 +74,7 @@ def envelope(script: Script) -> Envelope:
 
 
 def cut(whole: Piece, largest: int) -> Iterator[Piece]:
-    """Cut a piece between its statements, where it is longer than so many bytes: none means a statement a piece."""
+    """Cut a piece between its statements, where it is longer than so many bytes; 0 means a statement a piece."""
     part, text, script, begin = whole
     if len(text) <= largest:
         yield whole
@@ -116,6 +116,8 @@ def explained(diag: Any, done: int, message: Sequence[Piece], file: Script | Non
         if at < length if position else done < len(starts):
             break
         at, done = at - length, done - len(starts)
+    else:
+        done = len(starts)  # the last
     first, *more = said(diag).splitlines()
     path, text = (file.path, file.text) if file else (None, b"")
     if one.script is None:

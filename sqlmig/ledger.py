@@ -84,7 +84,7 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
     """Return each ledger's rows, or None where one is missing; raise SqlmigError for what is no ledger of ours."""
     from psycopg import OperationalError  # here, as `script` needs no driver
 
-    from sqlmig.database import Refused, rows_of, send
+    from sqlmig.database import Refused, send
 
     one = ledgers[0]
     selects = [_SQL["rows"].format(number=n, table=ledger.table) for n, ledger in enumerate(ledgers)]
@@ -93,7 +93,8 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
         # The first statement asks for Citus, which takes a statement a message.
         parts = [message] if connection.largest else message.split(";\n")
         results = [result for part in parts for result in send(connection, part.encode())]
-        types, rows = rows_of(results[1:])
+        table = results[-2]  # the last is COMMIT's
+        types = [table.ftype(column) for column in range(table.nfields)]
     except (Refused, OperationalError) as problem:
         error, results = (problem.error, problem.before) if isinstance(problem, Refused) else (problem, [])
         if results and results[0].get_value(0, 0):
@@ -104,11 +105,13 @@ def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Appli
         if error.sqlstate not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
             said = error.diag.message_primary or str(error).strip()
             raise SqlmigError(f"cannot read the ledger {one.schema}.{TABLE}: {said}") from None
-        types, rows = [], []
+        types = []
     if types != _TYPES:
         raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
     connection.largest = 0 if results[0].get_value(0, 0) else connection.largest
     found: list[list[Applied]] = [[] for _ in ledgers]
-    for number, version, name, checksum, at, has_copy in rows:
+    for row in range(table.ntuples):
+        cells = [(table.get_value(row, column) or b"").decode() for column in range(table.nfields)]
+        number, version, name, checksum, at, has_copy = cells
         found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t"))
     return found

@@ -34,10 +34,10 @@ class Row(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What is to be done, and to which versions, by the rows and how many are done; shown: the only ones, by schema."""
+    """What is to be done, and to which rows, by all and how many are done; shown: the only versions, by schema."""
 
     verb: Verb
-    choose: Callable[..., list[int]]
+    choose: Callable[..., list[Row]]
     shown: Mapping[str, Sequence[int]] | None = None
 
 
@@ -62,15 +62,15 @@ def states(
     return sorted(rows, key=lambda row: row.version)
 
 
-def up(rows: list[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False) -> list[int]:
-    """Return the versions to apply, oldest first; raise SqlmigError where the directory and the ledger disagree."""
+def up(rows: list[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False) -> list[Row]:
+    """Return the rows to apply, oldest first; raise SqlmigError where the directory and the ledger disagree."""
     check_version(rows, to)
     fine = ("applied", "pending", "out-of-order" if out_of_order else "")
     if problems := [f"{row.label}: {_remedy(row)}" for row in rows if row.state not in fine]:
         if any(row.state in ("changed", "missing") for row in rows):
             problems.append("where that is so on purpose, `sqlmig repair` brings the ledger in line")
         raise SqlmigError("\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems]))
-    wanted = [row.version for row in rows if not row.applied and (to is None or row.version <= to)]
+    wanted = [row for row in rows if not row.applied and (to is None or row.version <= to)]
     return wanted if steps is None else wanted[: steps - done]
 
 
@@ -84,24 +84,24 @@ def _remedy(row: Row) -> str:
     return "changed since it was applied: restore the file, and write the change as a new migration"
 
 
-def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[int]:
-    """Return the versions to revert, newest first: above one (0 for the start), so many of which some are done, all."""
-    applied = [row.version for row in rows if row.applied][::-1]
+def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[Row]:
+    """Return the rows to revert, newest first: above one (0 for the start), so many of which some are done, all."""
+    applied = [row for row in rows if row.applied][::-1]
     if to is not None:
         check_version(rows, to or None)
-        return [version for version in applied if version > to]
+        return [row for row in applied if row.version > to]
     if steps is not None and not done and steps > max(1, len(applied)):
         raise UsageError(f"{steps} steps go beyond the start: {len(applied)} applied; use --all to revert all")
     return applied if steps is None else applied[: steps - done]
 
 
-def stamp(rows: Sequence[Row], version: int) -> list[int]:
-    """Return the versions to record, up to one; raise SqlmigError where the ledger says something else."""
+def stamp(rows: Sequence[Row], version: int) -> list[Migration]:
+    """Return the migrations to record, up to one; raise SqlmigError where the ledger says something else."""
     check_version(rows, version)
     until = [row for row in rows if row.version <= version]
     if strange := [f"{row.label} is {row.state}" for row in until if row.state in ("changed", "missing")]:
         raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
-    return [row.version for row in until if not row.applied]
+    return [row.migration for row in until if row.migration and not row.applied]
 
 
 def check_version(known: Sequence[Row] | Sequence[Migration], *versions: int | None) -> None:

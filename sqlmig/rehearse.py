@@ -10,7 +10,7 @@ from sqlmig.envelope import envelope
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import literal, quoted
 from sqlmig.plan import Wish
-from sqlmig.run import Step, beginning, recorded, steps_of, transmit
+from sqlmig.run import Step, beginning, record_of, steps_of, transmit
 from sqlmig.session import Session
 
 _REMEDY = "this cannot be rehearsed in one transaction; `sqlmig up` can do it"
@@ -47,7 +47,7 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
                 state, _, _ = _observed(session, "NULL")
             started = time.monotonic()
             with session.watch(session, step.row.label):
-                transmit(connection, [first[1], around.body, *around.reset, recorded(session, step)])
+                transmit(connection, [first[1], around.body, *around.reset, record_of(session, step)])
             took = round(time.monotonic() - started, 6)
             state, effects, losses = _observed(session, literal(state))
             rehearsed.append(one := Rehearsed(step, took, **effects))

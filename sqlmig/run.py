@@ -4,7 +4,7 @@ import random
 import re
 import select
 import time
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import generators
-from psycopg.pq.abc import PGresult
 
 from sqlmig import files, plan
 from sqlmig.database import Connection, Refused, rollback, send
@@ -21,7 +20,7 @@ from sqlmig.errors import SqlmigError, place
 from sqlmig.ledger import Ledger, literal
 from sqlmig.plan import Applied, Row, Wish
 from sqlmig.scan import Script, load
-from sqlmig.session import Busy, LedgerChanged, Session
+from sqlmig.session import Overtaken, Session
 
 _TRY_AGAIN = ("55P03", "40P01", "40001")  # a lock timeout, a deadlock, a serialization failure
 # What a pooler that shares its sessions would hand to other clients.
@@ -73,8 +72,8 @@ def run(session: Session, wish: Wish) -> Iterator[tuple[Step, float]]:
         try:
             with session.watch(session, label):
                 _apply(session, step)
-        except (Busy, LedgerChanged) as moved:
-            session.again(moved)
+        except Overtaken as overtaken:
+            session.catch_up(overtaken)
             todo = steps_of(session, wish, done)[::-1]
         except Refused as refused:
             tries += 1
@@ -105,13 +104,14 @@ def _pause(session: Session, step: Step, refused: Refused, tries: int) -> None:
 
 
 def _apply(session: Session, step: Step) -> None:
-    """Run a step and record it; raise Busy or LedgerChanged before it ran, Refused when it is rolled back."""
-    script, version = step.script, step.row.version
+    """Run a step and record it; raise Overtaken before it ran, Refused when it is rolled back."""
+    script = step.script
     if session.applied is None and not script.in_transaction:
         write(session)
-    before, record = beginning(session, step), recorded(session, step)
+    before, record = beginning(session, step), record_of(session, step)
     if script.in_transaction:
         around = envelope(script)
+        # BEGIN, the lock, settings, the guard (or the ledger), the file, what undoes its settings, its row, COMMIT.
         transmit(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
     else:
         with session.connect(session.ledger.worker) as worker:
@@ -119,13 +119,13 @@ def _apply(session: Session, step: Step) -> None:
             _apply_each(session, worker, script, before[-1], record)
     applied = session.applied = session.applied or []
     if step.row.applied is None:
-        insort(applied, Applied(version, step.row.name, "", ""))
+        insort(applied, Applied(step.row.version, step.row.name, "", ""))  # only the newest version is asked for
     else:
-        del applied[bisect_left(applied, (version,))]
+        applied.pop()
 
 
 def write(session: Session, *records: str) -> None:
-    """Write into the ledger, which is made where there is none. Raises Busy and LedgerChanged before that."""
+    """Write into the ledger, which is made where there is none. Raises Overtaken before that."""
     record, commit = ours("record", ";".join(records)), ours("commit", "COMMIT")
     transmit(session.connection, [ours("begin", "BEGIN"), *beginning(session), record, commit])
     session.applied = session.applied or []
@@ -147,7 +147,7 @@ def beginning(session: Session, step: Step | None = None) -> list[Piece]:
     return [*before, ours("guard", guard)]
 
 
-def recorded(session: Session, step: Step) -> Piece:
+def record_of(session: Session, step: Step) -> Piece:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
     row, ledger, timeout = step.row, session.ledger, literal(session.settings.lock_timeout)
     record = ledger.sql("delete", version=row.version)
@@ -156,30 +156,24 @@ def recorded(session: Session, step: Step) -> Piece:
     return ours("record", f"SET LOCAL lock_timeout = {timeout};{record}")
 
 
-def transmit(connection: Connection, pieces: Sequence[Piece]) -> list[PGresult]:
-    """Send the pieces of a transaction, and return the last message's results.
-
-    Raises Refused, with the place; in place of what our own statements say Busy (the lock), or LedgerChanged.
-    """
-    file, results = next((piece.script for piece in pieces if piece.script), None), list[PGresult]()
-    for message in messages(pieces, connection.largest):
+def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Send the pieces of a transaction. Raises Refused with the place; Overtaken where our own statements say so."""
+    file = next((one.script for one in pieces if one.script), None)
+    for number, message in enumerate(messages(pieces, connection.largest)):
         for name, needed in (("standard_conforming_strings", "on"), ("client_encoding", "UTF8")):
-            if results and file and connection.info.parameter_status(name) != needed:
+            if number and file and connection.info.parameter_status(name) != needed:
                 rollback(connection)
                 size = f"a file of more than {connection.largest:,} bytes" if connection.largest else "on Citus a file"
                 raise SqlmigError(f"{file.path}: {size} must not change {name}")
         try:
-            results = send(connection, joined(message))
+            send(connection, joined(message))
         except Refused as refused:
             part, words = explained(refused.error.diag, len(refused.before), message, file)
-            why = part, refused.error.sqlstate
-            if why == ("lock", "22P02"):
-                raise Busy from None
-            if why in (("guard", "22P02"), ("record", "23505")):
-                raise LedgerChanged(words if part == "record" else "") from None
+            # A lock and a guard say no by a text that is no integer (22P02, see ledger.sql).
+            if (part, refused.error.sqlstate) in (("lock", "22P02"), ("guard", "22P02"), ("record", "23505")):
+                raise Overtaken(words if part == "record" else "") from None
             raise Refused(refused.error, refused.before, words) from None
-        file = next((piece.script for piece in reversed(message) if piece.script), file)
-    return results
+        file = next((one.script for one in reversed(message) if one.script), file)
 
 
 def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
@@ -198,7 +192,7 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
         try:
             transmit(holder, [record, ours("commit", "COMMIT")])
-        except (Refused, LedgerChanged, psycopg.OperationalError) as error:
+        except (Refused, Overtaken, psycopg.OperationalError) as error:
             raise SqlmigError(f"{script.path}: all of it ran, but may not be recorded: {str(error).strip()}") from None
     except (SqlmigError, KeyboardInterrupt) as error:
         rollback(holder)
@@ -271,15 +265,14 @@ def _after_interrupt(session: Session, step: Step) -> str:
     return f"interrupted; {label} was {'' if done else 'not '}{verb}"
 
 
-def stamps(session: Session, version: int) -> dict[str, str]:
+def to_stamp(session: Session, version: int) -> dict[str, str]:
     """Return what records everything up to a version without running it: a statement for each line that tells it."""
-    versions = plan.stamp(session.rows(), version)
-    todo = [migration for migration in session.migrations if migration.version in versions]
+    todo = plan.stamp(session.rows(), version)
     return {f"recorded {one.label}": session.ledger.write(one, one.checksum) for one in todo}
 
 
-def repairs(session: Session, versions: Sequence[int]) -> dict[str, str]:
-    """Return what records changed files anew and takes missing ones out, of these versions or of all, likewise."""
+def to_repair(session: Session, versions: Sequence[int]) -> dict[str, str]:
+    """Return what records changed files anew and takes missing ones out, of these versions or of all: as to_stamp."""
     rows, ledger, records = session.rows(), session.ledger, dict[str, str]()
     plan.check_version(rows, *versions)
     for row in rows:

@@ -100,7 +100,7 @@ def statements(text: bytes, at: int = 0) -> Iterator[tuple[int, list[bytes]]]:
         begins = -1
         for part in _PLAIN.finditer(text, at):
             begins = part.start(1) if begins < 0 else begins
-            if begins < 0 or not part[0]:
+            if begins < 0 or not part[0]:  # it has no such word, or is not plain from here
                 break
             if part[2] is not None:
                 yield begins, []

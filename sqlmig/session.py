@@ -25,12 +25,8 @@ Watch = Callable[["Session", str], AbstractContextManager[None]]
 _BATCH = 250  # ledgers in a query: one for all is slower, and takes more locks than a server has room for
 
 
-class Busy(Exception):
-    """Another runner holds the lock."""
-
-
-class LedgerChanged(Exception):
-    """The ledger is no longer what it was when it was read, or, with these words, takes no row for what was done."""
+class Overtaken(Exception):
+    """Another runner holds the lock, or has changed the ledger; with words: it takes no row for what was done."""
 
 
 @dataclass
@@ -106,13 +102,11 @@ class Session:
 
     def wanted(self, wish: Wish, done: int = 0) -> list[Row]:
         """Return the rows of a wish, of which so many are done, in their order. Raises as the wish does."""
-        rows = self.rows(checked=wish.verb == "applied")
-        versions = wish.choose(rows, done=done)
-        if others := set(versions).difference(versions if wish.shown is None else wish.shown[self.ledger.schema]):
+        rows = wish.choose(self.rows(checked=wish.verb == "applied"), done=done)
+        if wish.shown and (others := {row.version for row in rows}.difference(wish.shown[self.ledger.schema])):
             said = f"the ledger has changed since you were asked: {max(others)} is applied"
             raise SqlmigError(f"{said}; run it again")
-        by_version = {row.version: row for row in rows if versions}
-        return [by_version[version] for version in versions]
+        return rows
 
     def read(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
@@ -126,15 +120,14 @@ class Session:
         while True:
             try:
                 return attempt()
-            except (Busy, LedgerChanged) as moved:
-                self.again(moved)
+            except Overtaken as overtaken:
+                self.catch_up(overtaken)
 
-    def again(self, moved: Exception) -> None:
-        """Wait for whoever holds the lock, and read the ledger; raise SqlmigError for words of why it cannot change."""
-        if isinstance(moved, Busy):
-            self.wait()
-        if not self.read() and str(moved):
-            raise SqlmigError(str(moved)) from None
+    def catch_up(self, overtaken: Overtaken) -> None:
+        """Wait for whoever holds the lock, and read the ledger; raise the words, if any, where that changed nothing."""
+        self.wait()
+        if not self.read() and str(overtaken):
+            raise SqlmigError(str(overtaken)) from None
 
     def wait(self) -> None:
         """Wait until nobody holds the lock, and say whom for."""

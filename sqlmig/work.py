@@ -122,7 +122,7 @@ def _effects(ones: list[Rehearsed]) -> Iterator[str]:
         yield f"{table}: {', '.join(does)}"
 
 
-def record(sessions: list[Session], wanted: Callable[[Session], dict[str, str]], count: int) -> int:
+def write_records(sessions: list[Session], wanted: Callable[[Session], dict[str, str]], count: int) -> int:
     """Write what is wanted into the ledgers, tell it, and return the exit code."""
 
     def written(session: Session) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from sqlmig.cli import command
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.files import Migration
 from sqlmig.plan import Applied, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def rows(words: str) -> list[Row]:
@@ -24,6 +28,10 @@ def rows(words: str) -> list[Row]:
         if word.endswith(("+", "*")):
             applied.append(Applied(version, "x", "old", "2026-01-01T00:00:00Z"))
     return plan.states(migrations, applied, checksums)
+
+
+def versions_of(chosen: Sequence[Row] | Sequence[Migration]) -> list[int]:
+    return [one.version for one in chosen]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,7 @@ def test_a_state_a_version(words: str, states: list[str]) -> None:
     ],
 )
 def test_up(words: str, to: int | None, steps: int | None, done: int, versions: list[int]) -> None:
-    assert plan.up(rows(words), to, steps, done=done) == versions
+    assert versions_of(plan.up(rows(words), to, steps, done=done)) == versions
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,7 @@ def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> Non
 
 
 def test_what_is_out_of_order_may_be_let_through() -> None:
-    assert plan.up(rows("1 2+ 3"), None, None, out_of_order=True) == [1, 3]
+    assert versions_of(plan.up(rows("1 2+ 3"), None, None, out_of_order=True)) == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def test_what_is_out_of_order_may_be_let_through() -> None:
     ],
 )
 def test_down(words: str, to: int | None, steps: int | None, done: int, versions: list[int]) -> None:
-    assert plan.down(rows(words), to, steps, done=done) == versions
+    assert versions_of(plan.down(rows(words), to, steps, done=done)) == versions
 
 
 def test_more_steps_down_than_there_are_is_a_usage_error() -> None:
@@ -130,8 +138,8 @@ def test_so_it_is_for_down_but_for_0() -> None:
 
 
 def test_stamp_records_what_is_not_yet_up_to_a_version() -> None:
-    assert plan.stamp(rows("1+ 2 3"), 2) == [2]
-    assert plan.stamp(rows("1 2+ 3"), 3) == [1, 3]
+    assert versions_of(plan.stamp(rows("1+ 2 3"), 2)) == [2]
+    assert versions_of(plan.stamp(rows("1 2+ 3"), 3)) == [1, 3]
     with pytest.raises(SqlmigError, match="nothing was recorded: 1_x is changed, 2_x is missing"):
         plan.stamp(rows("1* -2+ 3"), 3)
 
