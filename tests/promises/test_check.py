@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import RUN, SQL, until
+from tests.promises.conftest import GO, WAITS, at_the_wait
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -267,26 +268,16 @@ def test_what_an_up_adds_is_there_once_also_behind_a_broken_down(project: Projec
 
 
 def test_what_others_add_to_a_catalog_of_the_whole_server_hides_no_loss(project: Project) -> None:
-    signal, other = f"go on {RUN}", f"other_{RUN}"
+    other = f"other_{RUN}"
     ((mine,),) = project.query("SELECT current_database()")
     project.query(f"ALTER DATABASE {mine} SET work_mem = '5MB'")
     project.query(f"CREATE DATABASE {other}")
-    waits = f"""
-        DO $$
-        BEGIN
-            WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '{signal}') LOOP
-                PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
-            END LOOP;
-            EXECUTE format('ALTER DATABASE %I RESET work_mem', current_database());
-        END $$
-    """
-    project.write(up_1_a=waits, down_1_a="SELECT 1")
+    reset = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET work_mem', current_database()); END $$"
+    project.write(up_1_a=f"{WAITS}{reset}", down_1_a="SELECT 1")
     runner = project.fork("check")
-    scratch = f"sqlmig_scratch_{runner.process.pid}_%"
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
-    until(lambda: project.query(asleep, scratch))
+    at_the_wait(project, f"sqlmig_scratch_{runner.process.pid}_%")
     project.query(f"ALTER DATABASE {other} SET work_mem = '6MB'")
-    with psycopg.connect(project.url, application_name=signal):
+    with psycopg.connect(project.url, application_name=GO):
         assert "lost: settings of all roles" in runner.ended(1)
     project.query(f"DROP DATABASE {other}")
 
@@ -322,6 +313,13 @@ def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
     finding = found(project)[2]
     assert finding["result"] == "failed"
     assert "up again failed: " in finding["notes"][0]
+
+
+def test_a_note_is_said_once_also_where_the_files_are_tried_twice(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t (a int, b int); CREATE TABLE s (i int UNIQUE)", down_1_t="DROP TABLE t, s")
+    project.write(up_2_a="ALTER TABLE t DROP a; INSERT INTO s VALUES (1)", down_2_a="ALTER TABLE t ADD a int")
+    notes = found(project)[2]["notes"]
+    assert [note.partition(":")[0] for note in notes] == ["table public.t", "up again failed"]
 
 
 AGGREGATE = """

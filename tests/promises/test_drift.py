@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.conftest import RUN, until
+from tests.promises.conftest import GO, WAITS, at_the_wait
 from tests.promises.test_check import BASE, LEFT
 
 if TYPE_CHECKING:
@@ -283,23 +283,11 @@ def test_a_not_null_that_no_row_was_held_to_is_a_change(project: Project) -> Non
 
 
 def test_a_ledger_that_changes_meanwhile_is_an_error(project: Project) -> None:
-    signal = f"go on {RUN}"
-    project.file(
-        "1_a.up.sql",
-        f"""DO $$
-        BEGIN
-            WHILE current_database() LIKE 'sqlmig_scratch_%' AND NOT EXISTS (
-                SELECT FROM pg_stat_activity WHERE application_name = '{signal}'
-            ) LOOP
-                PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
-            END LOOP;
-        END $$""",
-    )
-    project.run("up")
+    project.file("1_a.up.sql", f"{WAITS}CREATE TABLE a ()")
+    with psycopg.connect(project.url, application_name=GO):
+        project.run("up")
     runner = project.fork("drift")
-    mine = f"sqlmig_scratch_{runner.process.pid}_%"
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
-    until(lambda: project.query(asleep, mine))
+    at_the_wait(project, f"sqlmig_scratch_{runner.process.pid}_%")
     project.query("INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 'b', '')")
-    with psycopg.connect(project.url, application_name=signal):
+    with psycopg.connect(project.url, application_name=GO):
         assert "the ledger has changed meanwhile; run it again" in runner.ended(1)

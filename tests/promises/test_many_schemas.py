@@ -310,6 +310,12 @@ def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(project: Projec
     output = project.run("status", *names, code=1)
     assert output.out == "2 schemas (t_001, t_002): 2 applied\n"
     assert "t_foreign: error: " in output.err
+    project.query(
+        "UPDATE t_001.schema_migrations SET checksum = 'x'; UPDATE t_002.schema_migrations SET checksum = 'x'"
+    )
+    output = project.run("repair", *names, code=1)
+    assert output.out.count("anew") == 4
+    assert "error: 1 of 3 schemas failed: t_foreign" in output.err
 
 
 def test_a_role_without_rights_to_one_schema_works_on_the_others(project: Project) -> None:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import LOCK, until
-from tests.promises.conftest import tables
+from tests.promises.conftest import GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
     from tests.conftest import Forked, Project
@@ -127,6 +127,30 @@ def test_what_another_runner_reverted_meanwhile_is_done_again(project: Project) 
 def test_the_new_plan_refuses_what_the_first_would_have_refused(project: Project) -> None:
     said = waits_while(project, RECORDED.replace("(2, 't'", "(9, 'theirs'")).ended(code=1)
     assert "9_theirs: applied, but its file is gone" in said
+    assert project.tables() == {"t1"}
+
+
+@pytest.mark.parametrize("newest", [0, 3])  # in order, and out of order
+def test_what_is_recorded_by_hand_between_two_files_is_left_out(project: Project, newest: int) -> None:
+    project.write(**{f"up_{newest}_x": "SELECT 1"})
+    project.run("up")
+    project.write(up_1_a=WAITS, up_2_t="CREATE TABLE t2 (id int);")
+    runner = project.fork("up", "--allow-out-of-order")
+    at_the_wait(project, project.query("SELECT current_database()")[0][0])
+    project.query(RECORDED)
+    with psycopg.connect(project.url, application_name=GO):
+        assert re.findall(r"applied (\w+)", runner.ended()) == ["1_a"]
+    assert project.tables() == set()
+
+
+def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(project: Project) -> None:
+    tables(project, 2)
+    project.run("up", "--to", "1")
+    with psycopg.connect(project.url) as other:
+        other.execute(RECORDED)
+        runner = project.fork("up", "--lock-timeout", "0")
+        until(lambda: project.query("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))
+    assert runner.ended().endswith("nothing to do\n")
     assert project.tables() == {"t1"}
 
 
