@@ -23,7 +23,10 @@ FROM pg_default_acl
 WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
     AND pg_has_role(defaclrole, 'USAGE')
 UNION ALL
-SELECT true, format('GRANT %s ON SCHEMA %I TO %s', privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+-- Before PostgreSQL 16 a role that inherits nothing has none of what it may do as the database's owner.
+SELECT true, format('%sGRANT %s ON SCHEMA %I TO %s; RESET ROLE',
+    CASE nspowner::regrole::text WHEN 'pg_database_owner' THEN 'SET ROLE pg_database_owner; ' END,
+    privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
 FROM pg_namespace CROSS JOIN aclexplode(nspacl)
 WHERE nspname IN ('public', {schema_name})
 -- %%
