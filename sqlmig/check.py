@@ -92,7 +92,7 @@ def check(connection: Connection, migrations: Sequence[Migration], start: int = 
     for migration in migrations:
         finding = Finding(migration.version, migration.label)
         if migration.version < start:
-            _run(connection, load(migration.up))
+            _execute(connection, load(migration.up))
             continue
         try:
             _try(connection, migration, finding)
@@ -115,7 +115,7 @@ def drift(session: Session, url: str) -> Finding:
         send(connection, session.ledger.definition().encode())
         before = _named(connection)
         for script in scripts:
-            _run(connection, script)
+            _execute(connection, script)
         expected = _named(connection)
         made = expected.keys() - before.keys()
         schemas = {"", *(expected[key]["within"] or "" for key in made)}
@@ -150,7 +150,7 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
     if not down or down.irreversible is not None:
         finding.result = "irreversible" if down else "no-down"
         finding.notes += [down.irreversible or ""] if down else []
-        return _run(connection, up)
+        return _execute(connection, up)
     if migration.down and migration.down.name.removesuffix(".down.sql").partition("_")[2] != migration.name:
         finding.notes.append("the down file has another name")
     if up.starts and not down.starts:
@@ -159,11 +159,11 @@ def _try(connection: Connection, migration: Migration, finding: Finding) -> None
     if not (whole and _try_together(connection, up, down, finding)):
         _clear(connection)
         before = snapshot(connection)
-        _run(connection, up)
-        _run(connection, down)
+        _execute(connection, up)
+        _execute(connection, down)
         compare(before, snapshot(connection), finding)
         try:
-            _run(connection, up)
+            _execute(connection, up)
         except SqlmigError as error:  # it stumbles over what its down file left
             finding.result = "failed"
             finding.notes.append(f"up again failed: {error}")
@@ -195,7 +195,7 @@ def _try_together(connection: Connection, up: Script, down: Script, finding: Fin
     return True
 
 
-def _run(connection: Connection, script: Script) -> None:
+def _execute(connection: Connection, script: Script) -> None:
     if script.in_transaction:
         around = envelope(script)
         transmit(connection, [*around.opening, around.body, *around.reset, around.closing])

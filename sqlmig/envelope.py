@@ -108,23 +108,23 @@ def joined(message: Iterable[Piece]) -> bytes:
 def explained(diag: Any, done: int, message: Sequence[Piece], file: Script | None) -> tuple[Part, str]:
     """Return the part of a message at which the server stopped, when so many were done, and words with the place."""
     # The place is the server's own, else where the statement begins; a rule that adds results to one shows a later one.
-    position = diag.statement_position
-    at = len(joined(message).decode()[: int(position) - 1].encode()) if position else 0
+    text, position = joined(message), diag.statement_position
+    if position:
+        at = len(text.decode()[: int(position) - 1].encode())
+    else:
+        starts = [start for start, _ in statements(text)]
+        at = starts[min(done, len(starts) - 1)]
     for one in message:
         file, length = one.script or file, len(one.text) + len(_BETWEEN)
-        starts = [] if position else [start for start, _ in statements(bytes(one.text))]
-        if at < length if position else done < len(starts):
+        if at < length:
             break
-        at, done = at - length, done - len(starts)
-    else:
-        done = len(starts)  # the last
+        at -= length
     first, *more = said(diag).splitlines()
     path, text = (file.path, file.text) if file else (None, b"")
     if one.script is None:
         lines = [f"{path}: {_WHEN.get(one.part, '')}{first}" if path else first]
     else:
-        offset = one.begin + (at if position else [*starts, 0][min(done, len(starts) - 1)])
-        offset = min(offset, len(text.rstrip()))  # a statement that has no end is refused behind it
+        offset = min(one.begin + at, len(text.rstrip()))  # a statement that has no end is refused behind it
         lines = [f"{place(path, text, offset)}: {first}", excerpt(text, offset)]
     if diag.internal_query and diag.internal_position:
         inside = len(diag.internal_query[: int(diag.internal_position) - 1].encode())

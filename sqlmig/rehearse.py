@@ -41,13 +41,13 @@ def rehearse(session: Session, wish: Wish) -> list[Rehearsed]:
                 does = "begins a transaction of its own kind" if script.in_transaction else "runs outside a transaction"
                 rehearsed.append(Rehearsed(step, obstacle=f"it {does}"))
                 continue
-            first = beginning(session, step)
+            lock, settings, *guard = beginning(session, step)
             if not state:
-                transmit(connection, [*around.opening, *first])
+                transmit(connection, [*around.opening, lock, settings, *guard])
                 state, _, _ = _observed(session, "NULL")
             started = time.monotonic()
             with session.watch(session, step.row.label):
-                transmit(connection, [first[1], around.body, *around.reset, record_of(session, step)])
+                transmit(connection, [settings, around.body, *around.reset, record_of(session, step)])
             took = round(time.monotonic() - started, 6)
             state, effects, losses = _observed(session, literal(state))
             rehearsed.append(one := Rehearsed(step, took, **effects))

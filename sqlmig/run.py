@@ -108,15 +108,15 @@ def _apply(session: Session, step: Step) -> None:
     script = step.script
     if session.applied is None and not script.in_transaction:
         write(session)
-    before, record = beginning(session, step), record_of(session, step)
+    (lock, settings, *guard), record = beginning(session, step), record_of(session, step)
     if script.in_transaction:
         around = envelope(script)
-        # BEGIN, the lock, settings, the guard (or the ledger), the file, what undoes its settings, its row, COMMIT.
-        transmit(session.connection, [*around.opening, *before, around.body, *around.reset, record, around.closing])
+        before, after = [*around.opening, lock, settings, *guard], [*around.reset, record, around.closing]
+        transmit(session.connection, [*before, around.body, *after])
     else:
         with session.connect(session.ledger.worker) as worker:
             worker.tick = session.connection.tick
-            _apply_each(session, worker, script, before[-1], record)
+            _apply_each(session, worker, script, guard, record)
     applied = session.applied = session.applied or []
     if step.row.applied is None:
         insort(applied, Applied(step.row.version, step.row.name, "", ""))  # only the newest version is asked for
@@ -132,7 +132,7 @@ def write(session: Session, *records: str) -> None:
 
 
 def beginning(session: Session, step: Step | None = None) -> list[Piece]:
-    """Return what stands before a script: the lock, what it runs under, and the guard (or what makes the ledger)."""
+    """Return what stands before a script: the lock, what it runs under, and the guard (and what makes the ledger)."""
     ledger, applied, timeout = session.ledger, session.applied, literal(session.settings.lock_timeout)
     early = ""
     if step and step.script.own_kind and applied is not None:
@@ -151,7 +151,7 @@ def record_of(session: Session, step: Step) -> Piece:
     """Return what writes the step in the ledger; the file's own settings are gone by then."""
     row, ledger, timeout = step.row, session.ledger, literal(session.settings.lock_timeout)
     record = ledger.sql("delete", version=row.version)
-    if row.migration and row.applied is None:
+    if row.migration and row.applied is None:  # what ran, whatever the file holds by now
         record = ledger.write(row.migration, files.checksum(step.script.text))
     return ours("record", f"SET LOCAL lock_timeout = {timeout};{record}")
 
@@ -176,7 +176,7 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
         file = next((one.script for one in reversed(message) if one.script), file)
 
 
-def _apply_each(session: Session, worker: Connection, script: Script, guard: Piece, record: Piece) -> None:
+def _apply_each(session: Session, worker: Connection, script: Script, guard: list[Piece], record: Piece) -> None:
     """Run a script statement by statement over ``worker``; the session's connection holds the lock, and records it."""
     # Meanwhile that one asks nothing, not even a catalog: what it leaves locked, or a snapshot, a VACUUM FULL or a
     # CREATE INDEX CONCURRENTLY would wait for.
@@ -185,8 +185,8 @@ def _apply_each(session: Session, worker: Connection, script: Script, guard: Pie
     begin += "; SET LOCAL transaction_timeout = 0" if holder.info.server_version >= 170000 else ""
     transmit(holder, [ours("begin", begin), ours("lock", ledger.sql("lock"))])
     try:
-        _prepare(worker, script, ledger)
-        transmit(worker, [ours("lock", ledger.sql("no_orphan")), guard])
+        _set_up(worker, script, ledger)
+        transmit(worker, [ours("lock", ledger.sql("no_orphan")), *guard])
         send_each(worker, script)
         if _invalid_indexes(session, script):  # by now nothing waits for it
             raise SqlmigError(f"{script.path}: all of it ran, but is not recorded")
@@ -222,7 +222,8 @@ def send_each(worker: Connection, script: Script) -> None:
         raise SqlmigError(f"{script.path}: it leaves a transaction open, which was rolled back; end it with COMMIT")
 
 
-def _prepare(worker: Connection, script: Script, ledger: Ledger) -> None:
+def _set_up(worker: Connection, script: Script, ledger: Ledger) -> None:
+    """See that there is a second connection, and set what the statements run under."""
     worker.pgconn.send_query(b"SELECT pg_backend_pid()")
     if not select.select([worker], [], [], 10)[0]:
         worker.close()

@@ -28,18 +28,18 @@ def do(sessions: list[Session], wish: Wish, count: int) -> int:
     """Do what is wished in sessions, of so many, or rehearse it, also before it is asked for; return the exit code."""
     settings = sessions[0].settings
     if not settings.dry_run and (wish.verb == "applied" or not settings.asks):
-        return _run(sessions, wish, count)
-    shown, code = _rehearse(sessions, wish, count)
+        return _run_and_tell(sessions, wish, count)
+    shown, code = _rehearse_and_tell(sessions, wish, count)
     if settings.dry_run or not shown:
         return code
     if not click.confirm(f"Revert{settings.within(len(shown))}?", err=True):
         output.say("nothing was reverted")
         return 1
     chosen = [session for session in sessions if session.ledger.schema in shown]
-    return _run(chosen, wish._replace(shown=shown), len(chosen))
+    return _run_and_tell(chosen, wish._replace(shown=shown), len(chosen))
 
 
-def _run(sessions: list[Session], wish: Wish, count: int) -> int:
+def _run_and_tell(sessions: list[Session], wish: Wish, count: int) -> int:
     """Do what is wished; print a line for each migration, or for each schema."""
     connection, settings, verb = sessions[0].connection, sessions[0].settings, wish.verb
     ran: list[tuple[Session, Step, float]] = []
@@ -77,7 +77,7 @@ def _object(session: Session, step: Step, **more: object) -> dict[str, object]:
     return {**schema, "version": step.row.version, "name": step.row.name, **more}
 
 
-def _rehearse(sessions: list[Session], wish: Wish, count: int) -> tuple[dict[str, list[int]], int]:
+def _rehearse_and_tell(sessions: list[Session], wish: Wish, count: int) -> tuple[dict[str, list[int]], int]:
     """Rehearse what is wished, print what each migration would do, in sum, and return what was shown, by schema."""
     settings = sessions[0].settings
     as_json = settings.as_json and settings.dry_run
