@@ -25,7 +25,7 @@ from sqlmig.session import Session
 _CATALOG, _SCRATCH = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("catalog.sql", "scratch.sql")
 )
-_LIKENESS, _ROWS, _ROWS_OF_VIEW = _SCRATCH.split("-- %%\n")
+_SETTINGS, _PRIVILEGES, _OWNED, _ROWS, _ROWS_OF_VIEW = _SCRATCH.split("-- %%\n")
 # Of each catalog that is compared, planned once: as many rows as before, and none of them new, is no difference.
 _COUNTED = "sqlmig_counted"
 _COUNTS = " UNION ALL ".join(
@@ -56,8 +56,8 @@ class Finding:
 
 
 @contextmanager
-def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Connection]:
-    """Yield a connection to a new database that does to objects what the URL's does; drop it, whatever happens."""
+def scratch(url: str, ledger: Ledger, say: Callable[[str], None], likeness: str = _SETTINGS) -> Iterator[Connection]:
+    """Yield a connection to a new database, made like the URL's as a query says; drop it, whatever happens."""
     name = f"sqlmig_scratch_{os.getpid()}_{secrets.token_hex(4)}"
     drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode()
     with connected(url, say) as outside:
@@ -66,15 +66,15 @@ def scratch(url: str, ledger: Ledger, say: Callable[[str], None]) -> Iterator[Co
         send(outside, f"{patient}; SET default_transaction_read_only = off".encode())
         try:
             outside.execute(f"CREATE DATABASE {name}".encode())
-            query = _LIKENESS.format(name=name, schema_name=literal(ledger.schema))
-            likeness: list[Any] = outside.execute(query.encode()).fetchall()
+            query = likeness.format(name=name, schema_name=literal(ledger.schema))
+            said: list[Any] = outside.execute(query.encode()).fetchall()
             if ledger.named:
                 outside.execute(ledger.sql("path_first", local=False).encode())
-                likeness.append((False, f"ALTER DATABASE {name} SET search_path FROM CURRENT"))
-            send(outside, ";".join(statement for within, statement in likeness if not within).encode())
+                said.append((False, f"ALTER DATABASE {name} SET search_path FROM CURRENT"))
+            send(outside, ";".join(statement for within, statement in said if not within).encode())
             with connected(make_conninfo("", **parameters(url) | {"dbname": name}), lambda _: None) as inside:
-                made = ledger.sql("schema") if ledger.named else ""
-                send(inside, ";".join([made, *(statement for within, statement in likeness if within)]).encode())
+                made = _OWNED + (ledger.sql("schema") if ledger.named else "")
+                send(inside, ";".join([made, *(statement for within, statement in said if within)]).encode())
                 yield inside
         except psycopg.errors.InsufficientPrivilege:
             raise SqlmigError("a scratch database is needed: give the role CREATEDB, or name another role") from None
@@ -110,7 +110,8 @@ def drift(session: Session, url: str) -> Finding:
     if not rows:
         raise SqlmigError("nothing can be compared: no file is applied here")
     scripts = [load(row.migration.up) for row in rows if row.migration]
-    with scratch(url, session.ledger, session.say) as connection, session.watch(session, "the scratch database"):
+    like = scratch(url, session.ledger, session.say, _SETTINGS + _PRIVILEGES)
+    with like as connection, session.watch(session, "the scratch database"):
         connection.tick = session.connection.tick
         send(connection, session.ledger.definition().encode())
         before = _named(connection)

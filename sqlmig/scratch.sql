@@ -1,11 +1,12 @@
--- What gives a scratch database what this one does to every new object: whether it is said within the scratch database,
--- and the statement.
+-- What gives a scratch database the settings of this one: whether it is said within the scratch database, and the statement.
 SELECT false, format('ALTER DATABASE {name} SET %I FROM CURRENT', split_part(said.setting, '=', 1))
 FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS said (setting)
     LEFT JOIN pg_settings ON lower(pg_settings.name) = lower(split_part(said.setting, '=', 1))
 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND setrole IN (0, session_user::regrole)
     AND coalesce(context, 'user') = 'user' AND said.setting NOT LIKE 'default_transaction_read_only=%'
+-- %%
+-- And what this one does to every new object. Not for check: what a file granted here would stand there before it runs.
 UNION ALL
 SELECT true, concat_ws('; ',
     CASE defaclnamespace WHEN 0 THEN format('%s REVOKE ALL ON %s FROM PUBLIC, %s', altered, objects, defaclrole::regrole) END,
@@ -23,12 +24,26 @@ FROM pg_default_acl
 WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
     AND pg_has_role(defaclrole, 'USAGE')
 UNION ALL
--- Before PostgreSQL 16 a role that inherits nothing has none of what it may do as the database's owner.
-SELECT true, format('%sGRANT %s ON SCHEMA %I TO %s; RESET ROLE',
-    CASE nspowner::regrole::text WHEN 'pg_database_owner' THEN 'SET ROLE pg_database_owner; ' END,
-    privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+SELECT true, format('GRANT %s ON SCHEMA %I TO %s', privilege_type, nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
 FROM pg_namespace CROSS JOIN aclexplode(nspacl)
 WHERE nspname IN ('public', {schema_name})
+-- %%
+-- Before PostgreSQL 16 a role that inherits nothing may not use what it has as the database's owner.
+DO $$
+DECLARE
+    owner text := current_user;
+BEGIN
+    IF (
+        SELECT nspowner::regrole::text = 'pg_database_owner' AND NOT has_schema_privilege(oid, 'CREATE')
+        FROM pg_namespace
+        WHERE nspname = 'public'
+    ) THEN
+        SET ROLE pg_database_owner;
+        EXECUTE format('GRANT ALL ON SCHEMA public TO %I WITH GRANT OPTION', owner);
+        RESET ROLE;
+    END IF;
+END
+$$;
 -- %%
 SELECT '{name}', count(*)::text, count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid))) FROM {name}
 -- %%

@@ -315,6 +315,18 @@ def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
     assert "up again failed: " in finding["notes"][0]
 
 
+def test_the_verdict_is_the_same_once_the_files_are_applied(project: Project) -> None:
+    grant = "ALTER DEFAULT PRIVILEGES {} SELECT ON TABLES {} {}; {} CREATE ON SCHEMA public {} {}"
+    one, other = "pg_monitor", "pg_read_all_data"
+    project.write(up_1_g=grant.format("GRANT", "TO", one, "GRANT", "TO", one))
+    project.write(down_1_g=grant.format("REVOKE", "FROM", one, "REVOKE", "FROM", one))
+    project.write(up_2_g=grant.format("GRANT", "TO", other, "GRANT", "TO", other), down_2_g="SELECT 1")
+    findings = found(project)
+    assert [findings[n]["result"] for n in (1, 2)] == ["ok", "broken"]
+    project.run("up")
+    assert found(project) == findings
+
+
 def test_a_note_is_said_once_also_where_the_files_are_tried_twice(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (a int, b int); CREATE TABLE s (i int UNIQUE)", down_1_t="DROP TABLE t, s")
     project.write(up_2_a="ALTER TABLE t DROP a; INSERT INTO s VALUES (1)", down_2_a="ALTER TABLE t ADD a int")

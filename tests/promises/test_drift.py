@@ -201,18 +201,21 @@ def test_where_a_file_changes_default_privileges_a_grant_is_a_note(project: Proj
     assert drift(project, code=1).count(why) == 2
 
 
-def test_what_the_platform_grants_on_its_schema_holds_for_the_files(project: Project) -> None:
+@pytest.mark.parametrize("owner", ["pg_database_owner", "CURRENT_USER", "owner_{}"])
+def test_what_the_platform_grants_on_its_schema_holds_for_the_files(project: Project, owner: str) -> None:
     role, group = f"owner_{os.getpid()}", f"group_{os.getpid()}"
     project.query(f"""
         CREATE ROLE {group}; CREATE ROLE {role} LOGIN CREATEDB NOINHERIT IN ROLE {group};
         ALTER DEFAULT PRIVILEGES FOR ROLE {group} GRANT SELECT ON TABLES TO PUBLIC;
-        GRANT CREATE ON SCHEMA public TO {role}, {group}
+        ALTER SCHEMA public OWNER TO {owner.format(os.getpid())}; GRANT CREATE ON SCHEMA public TO {role}, {group}
     """)
     try:
         apart = replace(project, url=make_conninfo(project.url, user=role))
         apart.write(up_1_t=f"CREATE TABLE t (a int); ALTER TABLE t OWNER TO {group}")
         apart.run("up")
         assert drift(apart) == NOTHING
+        apart.write(up_1_t="CREATE TABLE t (a int)", down_1_t="DROP TABLE t")
+        apart.run("check")
     finally:
         project.query(f"DROP OWNED BY {role}, {group}; DROP ROLE {role}, {group}")
 
