@@ -281,7 +281,8 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     with opened(settings, output.say, output.watch) as sessions:
         todo = [session for session in sessions if session.problem or wanted(session)]
         for session in todo if settings.asks else ():
-            listed(session, [f"would {line}" for line in ([] if session.problem else wanted(session))])
+            would = [] if session.problem else [f"would {line}" for line in wanted(session)]
+            listed(session, would or [str(session.problem)])
         if todo and settings.asks and not click.confirm("Repair?", err=True):
             output.say("nothing was changed")
             return 1

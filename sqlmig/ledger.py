@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,8 +49,10 @@ class Ledger:
     def _fields(self) -> dict[str, object]:
         schema, table, name = quoted(self.schema), self.table, literal(self.schema)
         literals = {"schema_literal": literal(schema), "literal": literal(table), "schema_name": name}
-        numbers = {"key": self.key, "worker": self.worker, "named": self.named}
-        return {"schema": schema, "table": table, "quote": dollar("sqlmig", table), **literals, **numbers}
+        option = literal(f" --schema {shlex.quote(self.schema)}" if self.named else "")
+        words = {"key": self.key, "worker": self.worker, "named": self.named, "option": option}
+        quote = dollar("sqlmig", table)
+        return {"schema": schema, "table": table, "quote": quote, "is_ours": _SQL["is_ours"], **literals, **words}
 
     def sql(self, title: str, /, **fields: object) -> str:
         """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""

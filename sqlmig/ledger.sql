@@ -109,14 +109,18 @@ COMMIT;
 -- %% rows
 SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}
 
+-- %% is_ours
+-- By its columns, with pg_class AS c; null where there is none.
+(
+    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
+    FROM pg_attribute
+    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone', 'down text']
+
 -- %% schemas
 -- The schemas whose names fit, and whether each has a ledger of ours.
-SELECT nspname::text, coalesce((
-    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
-    FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
-    WHERE relname = 'schema_migrations' AND relnamespace = s.oid AND relkind IN ('r', 'p')
-) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone', 'down text'], false)
-FROM pg_namespace AS s
+SELECT nspname::text, coalesce({is_ours}, false)
+FROM pg_namespace AS s LEFT JOIN pg_class AS c ON relname = 'schema_migrations' AND relnamespace = s.oid
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1;
 
@@ -193,7 +197,7 @@ SELECT {schema_name} || '.schema_migrations is ' || CASE columns
             '. Version ' || version || ' is dirty, which may be half applied: mend it, and take the mark off, first'
         ELSE '. To take over:
   ALTER TABLE ' || {literal} || ' RENAME TO schema_migrations_before_sqlmig;
-  sqlmig ' || CASE version WHEN 0 THEN 'up' ELSE 'stamp ' || version END || '
+  sqlmig ' || CASE version WHEN 0 THEN 'up' ELSE 'stamp ' || version END || {option} || '
 Or give another schema with --schema'
     END
 FROM foreign_table, newest;
@@ -207,7 +211,7 @@ BEGIN
     IF to_regclass({schema_literal} || '._sqlx_migrations') IS NOT NULL THEN
         EXECUTE 'SELECT coalesce(max(version), 0) FROM ' || {schema_literal} || '._sqlx_migrations' INTO newest;
         RAISE EXCEPTION 'this database is kept by sqlx (%._sqlx_migrations); to take over: sqlmig stamp %',
-            {schema_literal}, newest;
+            {schema_literal}, newest || {option};
     END IF;
 END
 {quote};

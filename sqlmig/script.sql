@@ -10,6 +10,9 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock({key}) THEN
         RAISE EXCEPTION 'nothing was done, because sqlmig is at work in this database; run this again when it has ended';
     END IF;
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass({literal}) AND NOT {is_ours}) THEN
+        RAISE EXCEPTION 'nothing was done, because % is not the ledger of sqlmig; `sqlmig up` says how to take over', {literal};
+    END IF;
 END
 {quote};
 
