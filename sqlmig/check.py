@@ -32,7 +32,14 @@ _COUNTS = " UNION ALL ".join(
     (_ROWS_OF_VIEW if name == "pg_user_mappings" else _ROWS).format(name=name)
     for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
 )
-_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b", re.IGNORECASE)
+# What a file's default privileges are for, where it is said in words, and the kinds of objects that it means.
+_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|routines|types))?", re.I)
+_MEANT = {
+    b"tables": ("table", "view", "materialized", "foreign"),
+    b"sequences": ("sequence",),
+    b"functions": ("function", "procedure", "aggregate"),
+    b"types": ("type", "enum", "domain", "composite"),
+}
 
 Catalog = dict[tuple[str, str], dict[str, Any]]
 
@@ -130,10 +137,14 @@ def drift(session: Session, url: str) -> Finding:
                 del catalog[key]
     difference = Finding()
     compare(expected, found, difference)
-    if any(_DEFAULTS.search(script.text) for script in scripts):  # they were not the same for each object
-        for line in [line for line in difference.changed if ": grants was " in line]:
-            difference.changed.remove(line)
-            difference.notes.append(f"{line}; a file changes default privileges, which may be why")
+    # They were not the same for each object.
+    words = {
+        word.lower().replace(b"routines", b"functions") for script in scripts for word in _DEFAULTS.findall(script.text)
+    }
+    kinds = {kind for word, kinds in _MEANT.items() if words & {word, b""} for kind in kinds}
+    for line in [line for line in difference.changed if ": grants was " in line and line.split()[0] in kinds]:
+        difference.changed.remove(line)
+        difference.notes.append(f"{line}; a file changes default privileges, which may be why")
     return difference
 
 

@@ -201,6 +201,26 @@ def test_where_a_file_changes_default_privileges_a_grant_is_a_note(project: Proj
     assert drift(project, code=1).count(why) == 2
 
 
+@pytest.mark.parametrize(
+    ("defaults", "hides"),
+    [
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", True),
+        ("alter default privileges in schema public revoke all on tables from pg_monitor", True),
+        ("DO $$ BEGIN EXECUTE 'ALTER DEFAULT PRIVILEGES REVOKE ALL ON ' || 'TABLES FROM pg_monitor'; END $$", True),
+        ("ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO PUBLIC", False),
+        ("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; GRANT SELECT ON a TO pg_monitor", False),
+    ],
+)
+def test_a_grant_by_hand_is_a_note_only_where_a_file_changes_the_defaults_of_its_kind(
+    project: Project, defaults: str, *, hides: bool
+) -> None:
+    project.write(up_1_a="CREATE TABLE a ()", up_2_b=defaults)
+    project.run("up")
+    project.query("GRANT ALL ON a TO PUBLIC")
+    words = "note  table public.a: grants was" if hides else "changed  table public.a: grants was"
+    assert words in drift(project, code=int(not hides))
+
+
 @pytest.mark.parametrize("owner", ["pg_database_owner", "CURRENT_USER", "owner_{}"])
 def test_what_the_platform_grants_on_its_schema_holds_for_the_files(project: Project, owner: str) -> None:
     role, group = f"owner_{os.getpid()}", f"group_{os.getpid()}"
