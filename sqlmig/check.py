@@ -33,7 +33,7 @@ _COUNTS = " UNION ALL ".join(
     for name in sorted(set(re.findall(r"\b(?:FROM|JOIN) (pg_\w+)", _CATALOG)))
 )
 # What a file's default privileges are for, where it is said in words, and the kinds of objects that it means.
-_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|routines|types))?", re.I)
+_DEFAULTS = re.compile(rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|types))?")
 _MEANT = {
     b"tables": ("table", "view", "materialized", "foreign"),
     b"sequences": ("sequence",),
@@ -138,10 +138,9 @@ def drift(session: Session, url: str) -> Finding:
     difference = Finding()
     compare(expected, found, difference)
     # They were not the same for each object.
-    words = {
-        word.lower().replace(b"routines", b"functions") for script in scripts for word in _DEFAULTS.findall(script.text)
-    }
-    kinds = {kind for word, kinds in _MEANT.items() if words & {word, b""} for kind in kinds}
+    texts = (script.text.lower().replace(b"routines", b"functions") for script in scripts)
+    words = {word for text in texts for word in _DEFAULTS.findall(text)}
+    kinds = [kind for word, meant in _MEANT.items() if words & {word, b""} for kind in meant]
     for line in [line for line in difference.changed if ": grants was " in line and line.split()[0] in kinds]:
         difference.changed.remove(line)
         difference.notes.append(f"{line}; a file changes default privileges, which may be why")
