@@ -119,8 +119,8 @@ SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC
 
 -- %% schemas
 -- The schemas whose names fit, and whether each has a ledger of ours.
-SELECT nspname::text, coalesce({is_ours}, false)
-FROM pg_namespace AS s LEFT JOIN pg_class AS c ON relname = 'schema_migrations' AND relnamespace = s.oid
+SELECT nspname::text, coalesce((SELECT {is_ours} FROM pg_class AS c WHERE relname = 'schema_migrations' AND relnamespace = s.oid), false)
+FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1;
 
