@@ -218,7 +218,7 @@ def _execute(connection: Connection, script: Script) -> None:
 
 
 def _clear(connection: Connection) -> None:
-    """Let nothing of a script stay in the session."""
+    """Let nothing of a script stay in the session, and plan there what counts the catalogs."""
     rollback(connection)
     connection.execute("DISCARD ALL")
     connection.pgconn.prepare(_COUNTED.encode(), _COUNTS.encode())
