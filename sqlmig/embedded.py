@@ -61,6 +61,7 @@ def server(path: Path, settings: Mapping[str, str] | None = None, *, make: bool 
     # starts the server and stops it: held from before the start to after the stop. PG_VERSION's is held shared by each
     # other command while it uses the server, and by the owner alone while it stops it, or one that was left there.
     path = path.absolute()
+    _require_capabilities(path)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if not (path / "PG_VERSION").exists():
@@ -227,9 +228,10 @@ def _launcher(path: Path, user: int, group: int) -> list[str]:
     launcher = ["setpriv", "--pdeathsig", "INT"]
     if os.geteuid() != 0:
         return launcher
-    if obstacle := _obstacle_to_run_as(user):
+    if not _is_known_to_kernel(user):
         raise SqlmigError(
-            f"{path}: PostgreSQL does not run as root, and this root may not run it as another user: {obstacle}"
+            f"{path}: PostgreSQL does not run as root, and this root may not run it as another user: "
+            f"its user namespace has no user {user}; run sqlmig as an ordinary user"
         )
 
     # The server must get into directories that only root may enter, so it keeps that one capability. initdb and
@@ -240,23 +242,29 @@ def _launcher(path: Path, user: int, group: int) -> list[str]:
     return [*launcher, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
 
 
-def _obstacle_to_run_as(user: int) -> str:
-    """Return what keeps this root from running and stopping a program of another user; empty for nothing."""
+def _require_capabilities(path: Path) -> None:
+    """Raise SqlmigError where root lacks what it takes to run a program as another user and to stop it."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return
     status = Path("/proc/self/status").read_text()
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
     held = int(effective[1], 16) if effective else 0
     missing = [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
     if missing:
-        noun = "the capability" if len(missing) == 1 else "the capabilities"
-        advice = "run sqlmig as an ordinary user, or add the capability"
-        return f"it lacks {noun} {', '.join(missing)}; {advice}"
+        noun = "capability" if len(missing) == 1 else "capabilities"
+        raise SqlmigError(
+            f"{path}: PostgreSQL does not run as root, and this root may not run it as another user: it lacks the "
+            f"{noun} {', '.join(missing)}; run sqlmig as an ordinary user, or add the {noun}"
+        )
 
-    # In a user namespace (rootless containers) root has all capabilities, but other users may be missing.
+
+def _is_known_to_kernel(user: int) -> bool:
+    """Say whether our user namespace has this user; in that of a rootless container root may be the only one."""
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         first, _, count = map(int, line.split())
         if first <= user < first + count:
-            return ""
-    return f"its user namespace has no user {user}; run sqlmig as an ordinary user"
+            return True
+    return False
 
 
 def _popen(command: list[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:

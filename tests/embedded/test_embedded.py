@@ -321,7 +321,7 @@ def process_status(process: int) -> dict[str, str]:
 
 def without_capability(project: Project, capability: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a root user that lacks one capability, as in a container started with --cap-drop."""
-    line = ["setpriv", f"--bounding-set=-{capability}", sys.executable, "-m", "sqlmig", *arguments]
+    line = ["setpriv", f"--bounding-set=-{capability},-dac_read_search", sys.executable, "-m", "sqlmig", *arguments]
     environment = os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)}
     return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
 
