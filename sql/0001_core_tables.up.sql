@@ -1,17 +1,20 @@
--- The nine core tables, each closed from the start: by row level security, and by taking back what the project grants to
--- the API's roles by default. Every row says whose it is (org_id); the keys to one another follow in 0002.
+-- The nine core tables. Each is closed from the start: row level security is on, and what the platform grants to the
+-- API's roles by default is taken back. Every row says whose it is (org_id). The keys between the tables follow in
+-- 0002.
 
--- The tenant: app_metadata.org_id of the token, which only the server can set (users can edit user_metadata). Null where
--- it is missing or no uuid. It comes with the tables, as it is the default of their org_id.
+-- The tenant of a request: app_metadata.org_id of the token, which only the server can set (users can edit
+-- user_metadata). It is null where the claim is missing or no uuid. It comes with the tables because it is the default
+-- of their org_id.
 CREATE FUNCTION current_org_id() RETURNS uuid
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
 SET search_path = ''
 AS $$
-    SELECT CASE WHEN claim ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN claim::uuid END
-    FROM (
-        SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'app_metadata' ->> 'org_id'
-    ) AS token (claim)
+BEGIN
+    RETURN (nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'app_metadata' ->> 'org_id')::uuid;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END;
 $$;
 
 CREATE TABLE organizations (
@@ -84,7 +87,8 @@ CREATE TABLE clinical_notes (
 );
 ALTER TABLE clinical_notes ENABLE ROW LEVEL SECURITY;
 
--- A path in a private bucket, never a URL; null until the upload is done. deleted_at: the object is erased, the row stays.
+-- storage_path is a path in a private bucket, never a URL; it is null until the upload is done. deleted_at says when
+-- the file was erased; the row stays.
 CREATE TABLE session_recordings (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -103,7 +107,7 @@ CREATE TABLE session_recordings (
 );
 ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
 
--- Only ever added to, so it has no updated_at; the device says when it measured.
+-- Rows are only ever added, so there is no updated_at; the device says when it measured.
 CREATE TABLE wearable_data (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -134,7 +138,7 @@ CREATE TABLE consent_records (
 );
 ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
 
--- It outlives what it speaks of: the organization's id and name are copied in, and actor_id has no foreign key.
+-- Its rows outlive what they speak of: the organization's id and name are copied in, and actor_id has no foreign key.
 CREATE TABLE audit_logs (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid DEFAULT current_org_id(),
@@ -152,7 +156,8 @@ CREATE TABLE audit_logs (
 );
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
 
--- Nothing is open before 0010 opens it; policies would not stop TRUNCATE, nor a trigger that somebody hangs on a table.
+-- Nothing is open before 0010 opens it. Policies alone would not do: they stop neither TRUNCATE nor a trigger that
+-- somebody creates on a table.
 REVOKE EXECUTE ON FUNCTION current_org_id() FROM PUBLIC;
 DO $$
 DECLARE

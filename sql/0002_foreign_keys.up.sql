@@ -1,5 +1,5 @@
 -- How the tables refer to one another, and what a delete takes with it. Every key between two of an organization's rows
--- begins with org_id: whatever a role may do, at any isolation level, they belong to one organization.
+-- begins with org_id, so both always belong to one organization: whatever a role may do, and at any isolation level.
 
 ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_fkey
     FOREIGN KEY (org_id) REFERENCES organizations (id)
@@ -14,8 +14,8 @@ ALTER TABLE patients ADD CONSTRAINT patients_assigned_therapist_id_fkey
     FOREIGN KEY (org_id, assigned_therapist_id) REFERENCES therapists (org_id, id)
     ON DELETE SET NULL (assigned_therapist_id);
 
--- One therapist's removal must not erase clinical records. Checked at commit only: an organization's cascade
--- reaches its therapists before its patients' sessions.
+-- Removing a therapist must not erase clinical records. The key is checked at commit only, because deleting an
+-- organization reaches its therapists before its patients' sessions.
 ALTER TABLE sessions ADD CONSTRAINT sessions_therapist_id_fkey
     FOREIGN KEY (org_id, therapist_id) REFERENCES therapists (org_id, id)
     ON DELETE NO ACTION

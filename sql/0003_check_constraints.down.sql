@@ -19,6 +19,7 @@ ALTER TABLE patients DROP CONSTRAINT check_patient_demographics;
 ALTER TABLE organizations DROP CONSTRAINT check_organization_settings;
 ALTER TABLE patients DROP CONSTRAINT check_patient_abha_id;
 ALTER TABLE patients DROP CONSTRAINT check_patient_name;
+ALTER TABLE therapists DROP CONSTRAINT check_therapist_email;
 ALTER TABLE therapists DROP CONSTRAINT check_therapist_name;
 ALTER TABLE organizations DROP CONSTRAINT check_organization_name;
 ALTER TABLE clinical_notes DROP CONSTRAINT check_note_type;

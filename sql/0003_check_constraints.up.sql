@@ -1,4 +1,4 @@
--- What a value may be: the specification's three checks, then ours.
+-- Which values are allowed: the specification's three checks, then ours.
 
 -- Subscription tier validation
 ALTER TABLE organizations ADD CONSTRAINT check_subscription_tier 
@@ -12,15 +12,17 @@ ALTER TABLE sessions ADD CONSTRAINT check_session_status
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_type 
   CHECK (note_type IN ('soap', 'dap', 'progress'));
 
--- Names and identifiers say something: a character that shows, of whatever locale.
+-- Names and identifiers are not blank.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_name
-    CHECK (name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
+    CHECK (name ~ '\S');
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_name
-    CHECK (full_name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
+    CHECK (full_name ~ '\S');
+ALTER TABLE therapists ADD CONSTRAINT check_therapist_email
+    CHECK (email ~ '\S');
 ALTER TABLE patients ADD CONSTRAINT check_patient_name
-    CHECK (full_name ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
+    CHECK (full_name ~ '\S');
 ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
-    CHECK (abha_id ~ '[^\s\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]');
+    CHECK (abha_id ~ '\S');
 
 -- JSON columns hold objects.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_settings
@@ -34,7 +36,7 @@ ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
 ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
     CHECK (jsonb_typeof(details) = 'object');
 
--- What is at the end of all days stands first in every list, and never ends.
+-- Times are real ones: 'infinity' would stand first in every list for ever.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
     CHECK (isfinite(scheduled_at));
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_recorded_at
@@ -52,8 +54,8 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_duration
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
     CHECK (size_bytes >= 0);
 
--- A path is one in the organization's own folder: else its unique key tells one tenant what another has, and lets it take
--- the name first. No empty step and none that leads up or nowhere.
+-- A path begins with the organization's own folder. Otherwise the unique key on paths would tell one tenant which files
+-- another has, and let it take the name first. No part of a path is empty, '.' or '..'.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
     CHECK (starts_with(storage_path, org_id || '/') AND storage_path !~ '/(/|\.{1,2}(/|$)|$)');
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_document_path

@@ -11,6 +11,7 @@ DROP INDEX idx_clinical_notes_org_session;
 DROP INDEX idx_sessions_org_patient_date;
 DROP INDEX idx_sessions_org_therapist_date;
 DROP INDEX idx_patients_org_therapist;
+DROP INDEX idx_audit_org_record;
 DROP INDEX idx_wearable_org_time;
 DROP INDEX idx_session_recordings_org_time;
 DROP INDEX idx_clinical_notes_org_time;

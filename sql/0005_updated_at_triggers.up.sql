@@ -1,4 +1,4 @@
--- The column updated_at follows every change, on every table that has it.
+-- Every change of a row sets its updated_at, on every table that has the column.
 
 CREATE OR REPLACE FUNCTION update_updated_at_column()
 RETURNS TRIGGER AS $$
@@ -8,7 +8,7 @@ BEGIN
 END;
 $$ language 'plpgsql';
 
--- Whoever calls it cannot lead it to names of their own.
+-- A caller's search path cannot lead it to other objects.
 ALTER FUNCTION update_updated_at_column() SET search_path = '';
 
 CREATE TRIGGER set_updated_at

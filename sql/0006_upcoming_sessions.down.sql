@@ -1,3 +1,3 @@
--- Undoes 0006: the sessions to come are a query again.
+-- Undoes 0006: removes the view.
 
 DROP VIEW upcoming_sessions;

@@ -1,4 +1,4 @@
--- The sessions to come, with the names of both people.
+-- The view upcoming_sessions: sessions to come, with the names of both people.
 
 -- Upcoming sessions view
 CREATE VIEW upcoming_sessions AS
@@ -8,10 +8,10 @@ JOIN therapists t ON s.therapist_id = t.id
 JOIN patients p ON s.patient_id = p.id
 WHERE s.scheduled_at > now() AND s.status = 'scheduled';
 
--- Else it reads with its owner's rights and shows every tenant's sessions.
+-- Without this the view reads with its owner's rights and shows every tenant's sessions.
 ALTER VIEW upcoming_sessions SET (security_invoker = true);
 
--- 0010 opens it.
+-- Closed until 0010 opens it.
 DO $$
 DECLARE
     api_role text;

@@ -1,6 +1,6 @@
--- The audit log writes itself, is only ever added to, by everyone, and still says whose it was when the organization is gone.
+-- The audit log: it writes itself, nobody changes it, and it still says whose a row was when the organization is gone.
 
--- What somebody adds by hand: the time is the server's, and the organization is named from org_id, whatever was written.
+-- What the writer of a row does not decide: the time, and the organization's id and name, which follow from org_id.
 CREATE FUNCTION stamp_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -13,12 +13,13 @@ BEGIN
 END;
 $$;
 
+-- Rows stay as they are. One change is let through: when an organization is deleted, the foreign key sets org_id to
+-- null.
 CREATE FUNCTION keep_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $$
 BEGIN
-    -- The foreign key's own SET NULL, when the organization is deleted, and nothing else.
     IF TG_OP = 'UPDATE' AND OLD.org_id IS NOT NULL AND NEW.org_id IS NULL
         AND NOT EXISTS (SELECT FROM organizations WHERE id = OLD.org_id)
     THEN
@@ -32,105 +33,152 @@ BEGIN
 END;
 $$;
 
--- Adds a row for each row that a statement added, changed or deleted. Its arguments are the table's name and the column that
--- names the organization: on Citus TG_TABLE_NAME is a shard's. A statement made from the catalog compares column by column
--- (comparing whole rows as jsonb costs twice as much), and reads no table beside the transition tables, which Citus refuses.
--- Old and new rows are paired as they came: one statement may change a row twice. What PostgreSQL would resolve to a closer
--- match, that somebody else made in this schema, is named with its own.
+-- Writes the trail: a row for each row that a statement added, changed or deleted. It is told the table's name (on
+-- Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so that columns
+-- of every type will do. It calls functions of any type by their schema: a caller's own of that name, for a closer
+-- type, would run as the owner.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
+SET jit = off
 AS $$
 DECLARE
-    owner_of text := pg_catalog.format('r.%I', TG_ARGV[1]);
-    name_of text := CASE TG_ARGV[0] WHEN 'organizations' THEN 'r.name' ELSE 'NULL::text' END;
-    changes text := quote_literal('{}') || '::jsonb';
-    source text := CASE TG_OP WHEN 'DELETE' THEN 'old_rows AS r' ELSE 'new_rows AS r' END;
+    audited text := TG_ARGV[0];
+    owner_column text := TG_ARGV[1];
+    changes jsonb[];
     claims jsonb;
     headers jsonb;
+    actor uuid;
     address inet;
-    organization uuid;
-    named text;
-    ids uuid[];
-    details jsonb[];
-    is_there boolean;
+    nobody jsonb := '{}';
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        changes := (
-            SELECT pg_catalog.format(
-                'pg_catalog.jsonb_build_object(''changed'', pg_catalog.array_remove(ARRAY[%s], NULL))',
-                string_agg(
-                    pg_catalog.format(
-                        'CASE WHEN o.%1$I%2$s IS DISTINCT FROM r.%1$I%2$s THEN %1$L END', attname,
-                        CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN '::text' ELSE '' END
-                    ),
-                    ', ' ORDER BY attnum
-                )
+    -- What happened to which row of which organization.
+    IF TG_OP = 'INSERT' THEN
+        changes := ARRAY(
+            WITH added (new_row) AS MATERIALIZED (
+                SELECT pg_catalog.to_jsonb(n.*) FROM new_rows AS n
             )
-            FROM pg_attribute
-            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped AND attname <> 'updated_at'
+            SELECT pg_catalog.jsonb_build_object(
+                'organization', new_row -> owner_column,
+                'record', new_row -> 'id',
+                'details', '{}'::jsonb
+            )
+            FROM added
         );
-        IF (SELECT count(*) FROM new_rows) = 1 THEN
-            source := 'old_rows AS o CROSS JOIN new_rows AS r';  -- as most are, and half the time to plan
-        ELSE
-            source := '(SELECT pg_catalog.row_number() OVER () AS nth, * FROM old_rows) AS o
-                JOIN (SELECT pg_catalog.row_number() OVER () AS nth, * FROM new_rows) AS r USING (nth)';
-        END IF;
+    ELSIF TG_OP = 'DELETE' THEN
+        changes := ARRAY(
+            WITH removed (old_row) AS MATERIALIZED (
+                SELECT pg_catalog.to_jsonb(o.*) FROM old_rows AS o
+            )
+            SELECT pg_catalog.jsonb_build_object(
+                'organization', old_row -> owner_column,
+                'record', old_row -> 'id',
+                'details', '{}'::jsonb,
+                'name', CASE audited WHEN 'organizations' THEN old_row -> 'name' END
+            )
+            FROM removed
+        );
+    ELSE
+        -- Old and new rows come in the same order, which pairs them: one statement may change a row twice.
+        changes := ARRAY(
+            WITH old_list AS MATERIALIZED (
+                SELECT row_number() OVER () AS nth, pg_catalog.to_jsonb(o.*) AS old_row FROM old_rows AS o
+            ),
+            new_list AS MATERIALIZED (
+                SELECT row_number() OVER () AS nth, pg_catalog.to_jsonb(n.*) AS new_row FROM new_rows AS n
+            )
+            SELECT pg_catalog.jsonb_build_object(
+                'organization', new_row -> owner_column,
+                'record', new_row -> 'id',
+                'details', pg_catalog.jsonb_build_object('changed', changed)
+            )
+            FROM old_list
+            JOIN new_list USING (nth)
+            CROSS JOIN LATERAL (
+                SELECT pg_catalog.jsonb_agg(key ORDER BY key)
+                FROM jsonb_object_keys(new_row) AS key
+                WHERE new_row ->> key IS DISTINCT FROM old_row ->> key
+                    AND key <> 'updated_at'
+            ) AS difference (changed)
+            WHERE changed IS NOT NULL
+        );
     END IF;
-    FOR organization, named, ids, details IN EXECUTE pg_catalog.format(
-        'SELECT owner, pg_catalog.min(name), pg_catalog.array_agg(id), pg_catalog.array_agg(details)
-        FROM (SELECT %s AS owner, %s AS name, r.id, %s AS details FROM %s) AS changed
-        WHERE details <> ''{"changed": []}''
-        GROUP BY owner',
-        owner_of, name_of, changes, source
-    ) LOOP
-        IF claims IS NULL THEN
-            BEGIN  -- whatever a token or a header holds, it keeps nobody from writing
-                claims := coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}')::jsonb;
-                headers := nullif(current_setting('request.headers', true), '')::jsonb;
-                address := nullif(btrim(split_part(headers ->> 'x-forwarded-for', ',', 1)), '')::inet;
-            EXCEPTION WHEN data_exception THEN
-                claims := coalesce(claims, '{}');
-            END;
-        END IF;
-        is_there := EXISTS (SELECT FROM organizations WHERE id = organization);
-        -- Of an organization's own cascade the first row, of the organization itself, says the name.
-        named := coalesce(
-            named,
-            (SELECT name FROM organizations WHERE id = organization),
+    IF pg_catalog.cardinality(changes) = 0 THEN
+        RETURN NULL;
+    END IF;
+
+    -- Who did it, and from where. Whatever a token or a header holds, it keeps nobody from writing.
+    BEGIN
+        claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+        actor := (claims ->> 'sub')::uuid;
+    EXCEPTION WHEN data_exception THEN
+        NULL;
+    END;
+    BEGIN
+        headers := nullif(current_setting('request.headers', true), '')::jsonb;
+        address := coalesce(
+            headers ->> 'cf-connecting-ip',
+            btrim(split_part(headers ->> 'x-forwarded-for', ',', 1))
+        )::inet;
+    EXCEPTION WHEN data_exception THEN
+        NULL;
+    END;
+    IF actor IS NULL THEN
+        nobody := pg_catalog.jsonb_build_object(
+            'role', coalesce(nullif(current_setting('role'), 'none'), session_user)
+        );
+    END IF;
+
+    -- The row of an organization's own delete says its name; the rows of its cascade, written after it, take it from
+    -- there.
+    INSERT INTO audit_logs (
+        org_id, organization_id, organization_name, actor_id, action, table_name, record_id, details, ip_address,
+        user_agent
+    )
+    SELECT
+        organizations.id,
+        (change ->> 'organization')::uuid,
+        coalesce(
+            organizations.name,
+            change ->> 'name',
             (
                 SELECT organization_name
                 FROM audit_logs
-                WHERE organization_id = organization AND table_name = 'organizations' AND action = 'DELETE'
+                WHERE organization_id = (change ->> 'organization')::uuid
+                    AND table_name = 'organizations'
+                    AND action = 'DELETE'
                 ORDER BY created_at DESC
                 LIMIT 1
             )
-        );
-        INSERT INTO audit_logs (
-            org_id, organization_id, organization_name, actor_id, action, table_name, record_id, details, ip_address,
-            user_agent
-        )
-        SELECT
-            CASE WHEN is_there THEN organization END, organization, named,
-            CASE WHEN claims ->> 'sub' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (claims ->> 'sub')::uuid END,
-            TG_OP, TG_ARGV[0], entry.id, entry.details, address, headers ->> 'user-agent'
-        FROM ROWS FROM (pg_catalog.unnest(ids), pg_catalog.unnest(details)) AS entry (id, details);
-    END LOOP;
+        ),
+        actor,
+        TG_OP,
+        audited,
+        (change ->> 'record')::uuid,
+        change -> 'details' || nobody,
+        address,
+        headers ->> 'user-agent'
+    FROM pg_catalog.unnest(changes) AS change
+    LEFT JOIN organizations ON organizations.id = (change ->> 'organization')::uuid;
     RETURN NULL;
 END;
 $$;
 
--- An organization that is deleted is looked up here by the rows of its cascade.
+-- The rows of an organization's cascade look its own row up here.
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
--- By hand is what no trigger adds with the owner's rights: nobody else may update, so nobody else passes for one.
+-- write_audit_log fills all of it in by itself, also for an organization that is gone. It is a trigger with the rights
+-- of the owner, and nobody else may update audit_logs: so no caller's own trigger passes for it.
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
         pg_trigger_depth() = 0
         OR NOT has_table_privilege('audit_logs'::regclass, 'UPDATE')
         OR NEW.created_at <> now()
+        OR NEW.organization_id IS NULL
+        OR NEW.organization_id <> NEW.org_id
+        OR NEW.organization_name IS NULL
     )
     EXECUTE FUNCTION stamp_audit_log();
 
@@ -138,39 +186,110 @@ CREATE TRIGGER keep
     BEFORE UPDATE OR DELETE ON audit_logs
     FOR EACH ROW EXECUTE FUNCTION keep_audit_log();
 
--- Apart, as Citus carries no trigger that names TRUNCATE to its nodes.
+-- A trigger of its own: Citus does not carry one that names TRUNCATE to its nodes.
 CREATE TRIGGER keep_whole
     BEFORE TRUNCATE ON audit_logs
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
--- Not wearable_data: it is only ever added to, and by far the largest.
-DO $$
-DECLARE
-    audited text;
-    owner_column text;
-BEGIN
-    FOR audited, owner_column IN VALUES
-        ('organizations', 'id'), ('therapists', 'org_id'), ('patients', 'org_id'), ('sessions', 'org_id'),
-        ('clinical_notes', 'org_id'), ('session_recordings', 'org_id'), ('consent_records', 'org_id')
-    LOOP
-        EXECUTE format(
-            'CREATE TRIGGER audit_insert AFTER INSERT ON %1$I REFERENCING NEW TABLE AS new_rows
-                FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log(%1$L, %2$L)',
-            audited, owner_column
-        );
-        EXECUTE format(
-            'CREATE TRIGGER audit_update AFTER UPDATE ON %1$I REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-                FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log(%1$L, %2$L)',
-            audited, owner_column
-        );
-        EXECUTE format(
-            'CREATE TRIGGER audit_delete AFTER DELETE ON %1$I REFERENCING OLD TABLE AS old_rows
-                FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log(%1$L, %2$L)',
-            audited, owner_column
-        );
-    END LOOP;
-END;
-$$;
+-- Every table but wearable_data, which is only ever added to and by far the largest.
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON organizations REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON organizations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON organizations REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON therapists REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('therapists', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON therapists REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('therapists', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON therapists REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('therapists', 'org_id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON patients REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('patients', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON patients REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('patients', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON patients REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('patients', 'org_id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON sessions REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('sessions', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON sessions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('sessions', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON sessions REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('sessions', 'org_id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON clinical_notes REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('clinical_notes', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON clinical_notes REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('clinical_notes', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON clinical_notes REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('clinical_notes', 'org_id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON session_recordings REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('session_recordings', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON session_recordings REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('session_recordings', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON session_recordings REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('session_recordings', 'org_id');
+
+CREATE TRIGGER audit_insert
+    AFTER INSERT ON consent_records REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('consent_records', 'org_id');
+CREATE TRIGGER audit_update
+    AFTER UPDATE ON consent_records REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('consent_records', 'org_id');
+CREATE TRIGGER audit_delete
+    AFTER DELETE ON consent_records REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('consent_records', 'org_id');
+
+-- TRUNCATE removes rows without a word to the triggers above. The dashboard sends it for "delete all rows".
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON organizations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('organizations is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON therapists
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('therapists is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON patients
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('patients is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON sessions
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('sessions is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON clinical_notes
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('clinical_notes is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON session_recordings
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('session_recordings is audited: use DELETE, not TRUNCATE');
+
+CREATE TRIGGER audit_truncate
+    BEFORE TRUNCATE ON consent_records
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_records is audited: use DELETE, not TRUNCATE');
 
 -- As in 0007.
 REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM PUBLIC;
@@ -182,7 +301,10 @@ BEGIN
     EXECUTE format('ALTER FUNCTION keep_audit_log() SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION write_audit_log() SET search_path = %I, pg_temp', current_schema());
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM %I', api_role);
+        EXECUTE format(
+            'REVOKE ALL ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM %I',
+            api_role
+        );
     END LOOP;
 END;
 $$;

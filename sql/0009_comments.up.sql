@@ -1,5 +1,5 @@
--- What everything means, in which unit and format, and what is personal: the dashboard, the API's documentation and other
--- tools show it.
+-- What everything means, in which unit and format, and what is personal data. The dashboard, the API's documentation
+-- and other tools show these comments.
 
 COMMENT ON TABLE organizations IS 'A clinic or practice: the tenant to which everything else belongs.';
 COMMENT ON COLUMN organizations.id IS 'Primary key, a random UUID.';
@@ -12,7 +12,7 @@ COMMENT ON COLUMN organizations.updated_at IS 'When the row was last changed; ke
 COMMENT ON TABLE therapists IS 'A person who treats patients for one organization. Personal data.';
 COMMENT ON COLUMN therapists.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN therapists.org_id IS 'The organization. When not given it is the token''s.';
-COMMENT ON COLUMN therapists.email IS 'Work e-mail address, unique in the organization, case aside. Personal data.';
+COMMENT ON COLUMN therapists.email IS 'Work e-mail address, not blank, unique in the organization, upper and lower case being the same. Personal data.';
 COMMENT ON COLUMN therapists.full_name IS 'Name as patients see it. Personal data.';
 COMMENT ON COLUMN therapists.license_number IS 'Number of the licence to practise, as the register writes it. Personal data.';
 COMMENT ON COLUMN therapists.specialization IS 'Field of work, free text.';
@@ -25,7 +25,7 @@ COMMENT ON COLUMN patients.org_id IS 'The organization. When not given it is the
 COMMENT ON COLUMN patients.assigned_therapist_id IS 'The therapist in charge, of the same organization; null when there is none. Personal health data.';
 COMMENT ON COLUMN patients.full_name IS 'Legal name. Personal data.';
 COMMENT ON COLUMN patients.phone IS 'Phone number, E.164 (+919876543210). Personal data.';
-COMMENT ON COLUMN patients.abha_id IS 'Ayushman Bharat Health Account number, unique in the organization. Personal data.';
+COMMENT ON COLUMN patients.abha_id IS 'Ayushman Bharat Health Account number: 14 digits without dashes (two spellings would be two ids). Unique in the organization. Personal data.';
 COMMENT ON COLUMN patients.demographics IS 'Age, gender, language and the like, a JSON object. Personal data.';
 COMMENT ON COLUMN patients.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN patients.updated_at IS 'When the row was last changed; kept by a trigger.';
@@ -47,8 +47,8 @@ COMMENT ON COLUMN clinical_notes.org_id IS 'The organization, its session''s. Wh
 COMMENT ON COLUMN clinical_notes.session_id IS 'The session; the note goes when it goes.';
 COMMENT ON COLUMN clinical_notes.note_type IS 'The form: soap, dap or progress.';
 COMMENT ON COLUMN clinical_notes.content IS 'The note, a JSON object with the parts of its form. Personal health data.';
-COMMENT ON COLUMN clinical_notes.ai_generated_summary IS 'A summary that a model wrote; not reviewed unless approved_by_therapist. Personal health data.';
-COMMENT ON COLUMN clinical_notes.approved_by_therapist IS 'Whether the therapist has read and approved the note.';
+COMMENT ON COLUMN clinical_notes.ai_generated_summary IS 'A summary that a model wrote; nobody has checked it unless approved_by_therapist. Personal health data.';
+COMMENT ON COLUMN clinical_notes.approved_by_therapist IS 'Whether the therapist has read and approved the note as it stands: changing content or ai_generated_summary takes the approval back.';
 COMMENT ON COLUMN clinical_notes.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN clinical_notes.updated_at IS 'When the row was last changed; kept by a trigger.';
 
@@ -56,14 +56,14 @@ COMMENT ON TABLE session_recordings IS 'A recording of a session: where its file
 COMMENT ON COLUMN session_recordings.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN session_recordings.org_id IS 'The organization, its session''s. When not given it is the token''s, else the session''s.';
 COMMENT ON COLUMN session_recordings.session_id IS 'The session; the row goes when it goes, the file in Storage does not.';
-COMMENT ON COLUMN session_recordings.consent_record_id IS 'The consent that it rests on: the same patient''s, for recording, in force at recorded_at; null when that was deleted. Personal health data.';
-COMMENT ON COLUMN session_recordings.storage_path IS 'Where the file is in a private bucket, ORG_ID/…, never a URL; null until the upload is done. Personal health data.';
+COMMENT ON COLUMN session_recordings.consent_record_id IS 'The consent that it rests on: the same patient''s, for recording, in force at recorded_at; null for none, or when the consent was deleted. Personal health data.';
+COMMENT ON COLUMN session_recordings.storage_path IS 'Where the file is in a private bucket, ORG_ID/…, never a URL; null until the upload is done. Once set it stays, and may be blanked when deleted_at is set. Personal health data.';
 COMMENT ON COLUMN session_recordings.media_type IS 'MIME type, as audio/ogg.';
 COMMENT ON COLUMN session_recordings.duration_seconds IS 'Length in seconds.';
 COMMENT ON COLUMN session_recordings.size_bytes IS 'Size of the file in bytes.';
 COMMENT ON COLUMN session_recordings.recorded_at IS 'When the recording began (UTC instant). Personal health data.';
 COMMENT ON COLUMN session_recordings.expires_at IS 'When the file is to be erased; null for no date.';
-COMMENT ON COLUMN session_recordings.deleted_at IS 'When the file was erased; the row stays as evidence.';
+COMMENT ON COLUMN session_recordings.deleted_at IS 'When the file was erased; the row stays as evidence. Once set it stays.';
 COMMENT ON COLUMN session_recordings.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN session_recordings.updated_at IS 'When the row was last changed; kept by a trigger.';
 
@@ -82,28 +82,28 @@ COMMENT ON COLUMN consent_records.patient_id IS 'Whose consent it is. Personal h
 COMMENT ON COLUMN consent_records.purpose IS 'What for: treatment, recording, ai_processing, wearable_data or data_sharing. One open consent for each.';
 COMMENT ON COLUMN consent_records.notice_version IS 'Version of the privacy notice that was shown.';
 COMMENT ON COLUMN consent_records.granted_at IS 'When it was given (UTC instant).';
-COMMENT ON COLUMN consent_records.expires_at IS 'When it ends by itself, after granted_at; null for no date.';
-COMMENT ON COLUMN consent_records.revoked_at IS 'When it was taken back, not before granted_at; null while it stands. Once set it stays.';
+COMMENT ON COLUMN consent_records.expires_at IS 'When it ends by itself, after granted_at; null for no date. It may be set to an earlier time, never to a later one: to renew a consent, add a new row.';
+COMMENT ON COLUMN consent_records.revoked_at IS 'When it was taken back, not before granted_at; null while it stands. Once reached it stays.';
 COMMENT ON COLUMN consent_records.granted_by IS 'The guardian who gave it; null when the patient did. Personal data.';
-COMMENT ON COLUMN consent_records.document_path IS 'Where the signed form is in a private bucket, ORG_ID/…, never a URL; null for none. Personal health data.';
+COMMENT ON COLUMN consent_records.document_path IS 'Where the signed form is in a private bucket, ORG_ID/…, never a URL; null for none. Once set it stays. Personal health data.';
 COMMENT ON COLUMN consent_records.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN consent_records.updated_at IS 'When the row was last changed; kept by a trigger.';
 
-COMMENT ON TABLE audit_logs IS 'Who did what, when: only ever added to, and kept when the organization is deleted. Personal data.';
+COMMENT ON TABLE audit_logs IS 'Who did what, when. Rows are only ever added, and stay when the organization is deleted. Personal data.';
 COMMENT ON COLUMN audit_logs.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN audit_logs.org_id IS 'The organization; null when it was deleted or for the platform''s own acts.';
-COMMENT ON COLUMN audit_logs.organization_id IS 'The organization, also when it was deleted; filled by a trigger.';
-COMMENT ON COLUMN audit_logs.organization_name IS 'Its name when the row was written; filled by a trigger.';
-COMMENT ON COLUMN audit_logs.actor_id IS 'Who acted, the id in the token; no foreign key, so that it stays. Personal data.';
-COMMENT ON COLUMN audit_logs.action IS 'INSERT, UPDATE or DELETE as triggers write it; login, read, export and the like as the server adds it.';
+COMMENT ON COLUMN audit_logs.organization_id IS 'The organization, also when it was deleted; a trigger fills it in.';
+COMMENT ON COLUMN audit_logs.organization_name IS 'The name of the organization when the row was written; a trigger fills it in.';
+COMMENT ON COLUMN audit_logs.actor_id IS 'Who acted: the user id (sub) in the token. Null where there was none: then details has the database role. No foreign key, so that it stays. Personal data.';
+COMMENT ON COLUMN audit_logs.action IS 'INSERT, UPDATE or DELETE where a trigger wrote the row; login, read, export and the like where the server did.';
 COMMENT ON COLUMN audit_logs.table_name IS 'The table that it was done to; null for none.';
 COMMENT ON COLUMN audit_logs.record_id IS 'The id of the row that it was done to; null for none.';
-COMMENT ON COLUMN audit_logs.details IS 'Of an UPDATE the names of the columns that changed (changed, a list), but for updated_at; a JSON object, never clinical text.';
-COMMENT ON COLUMN audit_logs.ip_address IS 'Where from. Personal data.';
-COMMENT ON COLUMN audit_logs.user_agent IS 'With which program, as the browser says. Personal data.';
-COMMENT ON COLUMN audit_logs.created_at IS 'When the row was written (UTC instant); the server''s, whatever the writer says.';
+COMMENT ON COLUMN audit_logs.details IS 'A JSON object, never clinical text. changed: the names of the columns that an UPDATE changed, without updated_at. role: the database role, where no user is known.';
+COMMENT ON COLUMN audit_logs.ip_address IS 'Where the request came from. No evidence where only x-forwarded-for gives it: a client writes that header as it likes. Personal data.';
+COMMENT ON COLUMN audit_logs.user_agent IS 'The program, as the client names it. Personal data.';
+COMMENT ON COLUMN audit_logs.created_at IS 'When the row was written (UTC instant): the server''s time, whatever the writer says.';
 
-COMMENT ON VIEW upcoming_sessions IS 'The sessions to come that are scheduled, with both names; each caller sees what the policies let through. Personal health data.';
+COMMENT ON VIEW upcoming_sessions IS 'Scheduled sessions to come, with both names. Each caller sees what the policies let through: that needs security_invoker = true, which CREATE OR REPLACE VIEW drops (see sql/GUIDE.md, Your next column). Personal health data.';
 COMMENT ON COLUMN upcoming_sessions.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN upcoming_sessions.org_id IS 'The organization.';
 COMMENT ON COLUMN upcoming_sessions.therapist_id IS 'Who conducts it.';
@@ -120,8 +120,9 @@ COMMENT ON FUNCTION current_org_id() IS 'The tenant of the request: app_metadata
 COMMENT ON FUNCTION update_updated_at_column() IS 'Trigger: sets updated_at to the time of the transaction.';
 COMMENT ON FUNCTION take_org_id_of_patient() IS 'Trigger: a row without org_id takes its patient''s.';
 COMMENT ON FUNCTION take_org_id_of_session() IS 'Trigger: a row without org_id takes its session''s.';
-COMMENT ON FUNCTION check_recording_consent() IS 'Trigger: a recording''s consent is its patient''s, for recording, and was in force.';
-COMMENT ON FUNCTION refuse_change() IS 'Trigger: refuses a change, with the words of its argument.';
-COMMENT ON FUNCTION stamp_audit_log() IS 'Trigger: what is added by hand gets the server''s time and its organization''s name.';
+COMMENT ON FUNCTION check_recording_consent() IS 'Trigger: a recording''s consent must be the patient''s, for recording, and in force when it was recorded.';
+COMMENT ON FUNCTION refuse_change() IS 'Trigger: refuses a change; its argument is the error message.';
+COMMENT ON FUNCTION withdraw_approval() IS 'Trigger: takes the approval of a note back when its text changes.';
+COMMENT ON FUNCTION stamp_audit_log() IS 'Trigger: sets the time of a row of the audit log, and its organization''s id and name from org_id.';
 COMMENT ON FUNCTION keep_audit_log() IS 'Trigger: refuses to change or remove rows of the audit log.';
-COMMENT ON FUNCTION write_audit_log() IS 'Trigger: adds a row to the audit log for each row that a statement wrote.';
+COMMENT ON FUNCTION write_audit_log() IS 'Trigger: adds a row to the audit log for each row that a statement added, changed or deleted.';

@@ -1,4 +1,4 @@
--- Undoes 0010, in reverse order: without a policy and without a privilege nobody comes in but the owner.
+-- Undoes 0010, in reverse order. Without policies and privileges only the owner reaches the tables.
 
 DO $$
 DECLARE
@@ -15,26 +15,23 @@ BEGIN
 END;
 $$;
 
-DO $$
-DECLARE
-    secured text;
-    command text;
-BEGIN
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
-        RETURN;
-    END IF;
-    FOR secured, command IN VALUES
-        ('audit_logs', 'select'),
-        ('consent_records', 'update'), ('consent_records', 'insert'), ('consent_records', 'select'),
-        ('wearable_data', 'insert'), ('wearable_data', 'select'),
-        ('session_recordings', 'update'), ('session_recordings', 'insert'), ('session_recordings', 'select'),
-        ('clinical_notes', 'update'), ('clinical_notes', 'insert'), ('clinical_notes', 'select'),
-        ('sessions', 'update'), ('sessions', 'insert'), ('sessions', 'select'),
-        ('patients', 'update'), ('patients', 'insert'), ('patients', 'select'),
-        ('therapists', 'select'),
-        ('organizations', 'select')
-    LOOP
-        EXECUTE format('DROP POLICY %I ON %I', 'tenant_' || command, secured);
-    END LOOP;
-END;
-$$;
+DROP POLICY tenant_select ON audit_logs;
+DROP POLICY tenant_update ON consent_records;
+DROP POLICY tenant_insert ON consent_records;
+DROP POLICY tenant_select ON consent_records;
+DROP POLICY tenant_insert ON wearable_data;
+DROP POLICY tenant_select ON wearable_data;
+DROP POLICY tenant_update ON session_recordings;
+DROP POLICY tenant_insert ON session_recordings;
+DROP POLICY tenant_select ON session_recordings;
+DROP POLICY tenant_update ON clinical_notes;
+DROP POLICY tenant_insert ON clinical_notes;
+DROP POLICY tenant_select ON clinical_notes;
+DROP POLICY tenant_update ON sessions;
+DROP POLICY tenant_insert ON sessions;
+DROP POLICY tenant_select ON sessions;
+DROP POLICY tenant_update ON patients;
+DROP POLICY tenant_insert ON patients;
+DROP POLICY tenant_select ON patients;
+DROP POLICY tenant_select ON therapists;
+DROP POLICY tenant_select ON organizations;

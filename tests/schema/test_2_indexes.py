@@ -24,6 +24,7 @@ INDEXES = {
     "idx_clinical_notes_org_time": "clinical_notes USING btree (org_id, created_at DESC)",
     "idx_session_recordings_org_time": "session_recordings USING btree (org_id, recorded_at DESC)",
     "idx_wearable_org_time": "wearable_data USING btree (org_id, recorded_at DESC)",
+    "idx_audit_org_record": "audit_logs USING btree (org_id, record_id)",
     "idx_patients_org_therapist": "patients USING btree (org_id, assigned_therapist_id)",
     "idx_sessions_org_therapist_date": "sessions USING btree (org_id, therapist_id, scheduled_at DESC)",
     "idx_sessions_org_patient_date": "sessions USING btree (org_id, patient_id, scheduled_at DESC)",
@@ -66,6 +67,7 @@ QUERIES = {
     "idx_session_recordings_org_time": (
         "SELECT * FROM session_recordings WHERE org_id = {organizations} ORDER BY recorded_at DESC LIMIT 9"
     ),
+    "idx_audit_org_record": "SELECT * FROM audit_logs WHERE org_id = {organizations} AND record_id = {patients}",
     "idx_wearable_org_time": "SELECT * FROM wearable_data WHERE org_id = {organizations} ORDER BY recorded_at DESC LIMIT 9",
     "idx_patients_org_therapist": (
         "SELECT * FROM patients WHERE org_id = {organizations} AND assigned_therapist_id = {therapists}"

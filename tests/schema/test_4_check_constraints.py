@@ -51,14 +51,9 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
         [*BAD_PATHS],
     ),
     ("check_consent_document_path", "consent_records", "document_path", ["{org}/consent.pdf", None], BAD_PATHS),
-    (
-        "check_organization_name",
-        "organizations",
-        "name",
-        ["Asha", " é "],
-        ["", "  ", "\n\t", "\u00a0", "\u3000\ufeff\u2003\u200b"],
-    ),
+    ("check_organization_name", "organizations", "name", ["Asha", " é "], ["", "  ", "\n\t"]),
     ("check_therapist_name", "therapists", "full_name", ["Dr. Rao"], ["", " "]),
+    ("check_therapist_email", "therapists", "email", ["rao@example.org", None], ["", " "]),
     ("check_patient_name", "patients", "full_name", ["Meera"], ["", " "]),
     ("check_patient_abha_id", "patients", "abha_id", ["91-1", None], ["", " "]),
     ("check_recording_recorded_at", "session_recordings", "recorded_at", ["2999-01-01"], ["infinity"]),
@@ -93,9 +88,7 @@ def test_a_check_lets_good_values_through_and_refuses_bad_ones(
     database: Database, constraint: str, table: str, column: str, good: list[object], bad: list[object]
 ) -> None:
     org = str(organization(database)["organizations"])
-    database.execute(
-        "DROP TRIGGER keep_patient_and_purpose ON consent_records; DROP TRIGGER keep_revoked ON consent_records"
-    )
+    database.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # those that refuse a change of evidence
 
     def written(value: object) -> object:
         return (

@@ -116,6 +116,24 @@ def test_a_file_has_no_clause_that_hides_a_surprise(path: Path) -> None:
     assert not re.search(r"\bSELECT\b[^;]*\bINTO\b", code)
 
 
+def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(therapyflow: Project) -> None:
+    text = "\n".join(path.read_text() for path in UPS)
+    therapyflow.run("up")
+    policies = therapyflow.query("SELECT policyname, tablename FROM pg_policies WHERE tablename <> 'schema_migrations'")
+    found = re.findall(r"^CREATE POLICY (\w+) ON (\w+) FOR", text, re.MULTILINE)
+    assert sorted(found) == sorted(policies)
+    assert len(found) == 20
+    triggers = therapyflow.query("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal")
+    found = re.findall(r"^CREATE TRIGGER (\w+)\n    (?:BEFORE|AFTER) [A-Z_a-z, ]*?ON (\w+)", text, re.MULTILINE)
+    assert sorted(found) == sorted(triggers)
+
+
+@pytest.mark.parametrize("path", [*UPS, *DOWNS], ids=lambda path: str(path.name))
+def test_no_file_makes_a_policy_or_a_trigger_in_a_loop(path: Path) -> None:
+    for block in re.findall(r"^DO \$\$.*?^\$\$;", path.read_text(), re.MULTILINE | re.DOTALL):
+        assert not re.search(r"\b(POLICY|TRIGGER)\b", block)
+
+
 def test_a_table_is_closed_in_the_file_that_creates_it_spelled_the_same() -> None:
     for path in UPS:
         text = path.read_text()

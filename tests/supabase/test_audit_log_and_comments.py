@@ -24,7 +24,6 @@ CHANGES = [
     "UPDATE audit_logs SET org_id = org_id",
     "DELETE FROM audit_logs",
     "TRUNCATE audit_logs",
-    "TRUNCATE organizations CASCADE",
 ]
 
 

@@ -158,6 +158,7 @@ def test_a_tenant_sees_its_own_rows_and_no_others(platform: Platform, relation: 
         assert organizations == [(platform.ours["organizations"],)]
     for claimed in (
         "",
+        "no json",
         "null",
         '"x"',
         "[]",

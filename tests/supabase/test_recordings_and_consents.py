@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.conftest import SQL
 from tests.schema.rows import add, organization
 
 if TYPE_CHECKING:
@@ -94,20 +93,6 @@ def test_a_revoked_consent_stays_revoked(database: Database) -> None:
         with pytest.raises(psycopg.IntegrityError, match="a consent that was revoked stays so"):
             database.execute(f"UPDATE consent_records SET revoked_at = {value}")
     database.execute("UPDATE consent_records SET document_path = NULL, revoked_at = revoked_at")
-
-
-def test_rows_that_are_there_already_are_looked_at(database: Database) -> None:
-    ids = organization(database)
-    database.execute("ALTER TABLE session_recordings DISABLE TRIGGER check_consent")
-    other = add(database, "patients", org_id=ids["organizations"], full_name="other")
-    consent = add(database, "consent_records", patient_id=other, purpose="recording")
-    database.execute("UPDATE session_recordings SET consent_record_id = %s", [consent])
-    text = (SQL / "0007_tenant_integrity.up.sql").read_text()
-    check = text[text.index("-- A trigger looks at what is written from now on") :].partition("$$;")[0] + "$$;"
-    with pytest.raises(psycopg.IntegrityError, match="there are recordings whose consent does not cover them"):
-        database.execute(check)
-    database.execute("UPDATE session_recordings SET consent_record_id = NULL")
-    database.execute(check)
 
 
 def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> None:
