@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from sqlmig import embedded
 from tests.conftest import SQL
 
 if TYPE_CHECKING:
@@ -52,23 +54,23 @@ def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> No
         query = "SELECT action FROM audit_logs WHERE table_name = 'treatment_goals' ORDER BY action"
         assert [action.lower() for (action,) in api.execute(query)] == ["insert", "update"]
     platform.owner.execute(add, [patient])
+    with pytest.raises(psycopg.IntegrityError, match="use DELETE, not TRUNCATE"):
+        platform.owner.execute("TRUNCATE treatment_goals")
     with platform.request(claims=platform.other()) as api:
         assert api.execute("SELECT * FROM treatment_goals").fetchall() == []
     with platform.request("anon") as api, pytest.raises(psycopg.errors.InsufficientPrivilege):
         api.execute("SELECT * FROM treatment_goals")
 
 
-def test_one_can_be_a_role_as_the_guide_says(own_platform: Platform) -> None:
-    platform = own_platform
-    platform.owner.execute(UP)
-    platform.owner.execute(
-        "INSERT INTO treatment_goals (patient_id, title) VALUES (%s, 'walk')", [platform.theirs["patients"]]
-    )
-    for org, count in ((platform.theirs, 1), (platform.ours, 0)):
-        *before, select, _ = TRY.replace("ID-OF-AN-ORGANIZATION", str(org["organizations"])).strip().splitlines()
-        platform.owner.execute("".join(before))
-        assert len(platform.owner.execute(select).fetchall()) == count
-        platform.owner.execute("ROLLBACK")
+def test_one_can_be_a_role_as_the_guide_says(own_platform: Platform, tmp_path: Path) -> None:
+    """Pasted whole into psql, as a user would."""
+    own_platform.owner.execute(UP)
+    file = tmp_path / "pasted.sql"
+    file.write_text(TRY)
+    psql = [str(embedded.programs() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", str(file), own_platform.url]
+    out = subprocess.run(psql, check=True, capture_output=True, text=True).stdout
+    assert out.count("| walk  |") == 1
+    assert own_platform.owner.execute("SELECT * FROM treatment_goals").fetchall() == []
 
 
 def test_every_column_of_it_has_a_comment(own_platform: Platform) -> None:
