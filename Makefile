@@ -73,7 +73,7 @@ citus: $(READY) ## Prove what is promised of Citus (CITUS_DATABASE_URL names a c
 
 soak: $(READY) ## The same with ten times as many killed runners
 	@mkdir -p .cache
-	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/promises
+	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/core tests/schemas
 
 bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and what the policies cost (half an hour)
 	@$(BIN)/python -m tests.benchmarks.runner

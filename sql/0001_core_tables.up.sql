@@ -1,10 +1,8 @@
--- The nine core tables. Each is closed from the start: row level security is on, and what the platform grants to the
--- API's roles by default is taken back. Every row says whose it is (org_id). The keys between the tables follow in
--- 0002.
+-- The nine core tables. Every row says whose it is (org_id). Only the owner can use the tables yet: row level security
+-- is on, and this file revokes what Supabase grants by default. 0010 opens them.
 
 -- The tenant of a request: app_metadata.org_id of the token, which only the server can set (users can edit
--- user_metadata). It is null where the claim is missing or no uuid. It comes with the tables because it is the default
--- of their org_id.
+-- user_metadata). Null if the claim is missing or no uuid. The function comes first, as it is the default of org_id.
 CREATE FUNCTION current_org_id() RETURNS uuid
 LANGUAGE plpgsql
 STABLE
@@ -119,7 +117,7 @@ CREATE TABLE wearable_data (
 );
 ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
 
--- Whether a consent is active follows from the three times; a column of its own could disagree with them.
+-- There is no column "active": it follows from granted_at, expires_at and revoked_at, and could disagree with them.
 CREATE TABLE consent_records (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -138,7 +136,8 @@ CREATE TABLE consent_records (
 );
 ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
 
--- Its rows outlive what they speak of: the organization's id and name are copied in, and actor_id has no foreign key.
+-- Its rows stay after the organization and the user are deleted. So the organization's id and name are copied in, and
+-- actor_id has no foreign key.
 CREATE TABLE audit_logs (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid DEFAULT current_org_id(),
@@ -156,8 +155,7 @@ CREATE TABLE audit_logs (
 );
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
 
--- Nothing is open before 0010 opens it. Policies alone would not do: they stop neither TRUNCATE nor a trigger that
--- somebody creates on a table.
+-- Policies would not be enough: a role with the privilege TRUNCATE or TRIGGER gets around them. So all is revoked.
 REVOKE EXECUTE ON FUNCTION current_org_id() FROM PUBLIC;
 DO $$
 DECLARE

@@ -1,5 +1,6 @@
 -- How the tables refer to one another, and what a delete takes with it. Every key between two of an organization's rows
--- begins with org_id, so both always belong to one organization: whatever a role may do, and at any isolation level.
+-- begins with org_id, so both rows always belong to the same organization. No role and no isolation level gets around
+-- it.
 
 ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_fkey
     FOREIGN KEY (org_id) REFERENCES organizations (id)

@@ -10,7 +10,7 @@ ALTER TABLE session_recordings DROP CONSTRAINT check_recording_duration;
 ALTER TABLE sessions DROP CONSTRAINT check_session_duration;
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_times;
 ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_recorded_at;
-ALTER TABLE session_recordings DROP CONSTRAINT check_recording_recorded_at;
+ALTER TABLE session_recordings DROP CONSTRAINT check_recording_times;
 ALTER TABLE sessions DROP CONSTRAINT check_session_scheduled_at;
 ALTER TABLE audit_logs DROP CONSTRAINT check_audit_details;
 ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_metrics;

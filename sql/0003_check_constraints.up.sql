@@ -36,15 +36,15 @@ ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
 ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
     CHECK (jsonb_typeof(details) = 'object');
 
--- Times are real ones: 'infinity' would stand first in every list for ever.
+-- No time is 'infinity': such a row would always be first in a list, or never come to its end.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
     CHECK (isfinite(scheduled_at));
-ALTER TABLE session_recordings ADD CONSTRAINT check_recording_recorded_at
-    CHECK (isfinite(recorded_at));
+ALTER TABLE session_recordings ADD CONSTRAINT check_recording_times
+    CHECK (isfinite(recorded_at) AND isfinite(expires_at) AND isfinite(deleted_at));
 ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_recorded_at
     CHECK (isfinite(recorded_at));
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_times
-    CHECK (isfinite(granted_at) AND isfinite(expires_at) IS NOT FALSE AND isfinite(revoked_at) IS NOT FALSE);
+    CHECK (isfinite(granted_at) AND isfinite(expires_at) AND isfinite(revoked_at));
 
 ALTER TABLE sessions ADD CONSTRAINT check_session_duration
     CHECK (duration_minutes > 0);
@@ -54,12 +54,22 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_duration
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
     CHECK (size_bytes >= 0);
 
--- A path begins with the organization's own folder. Otherwise the unique key on paths would tell one tenant which files
--- another has, and let it take the name first. No part of a path is empty, '.' or '..'.
+-- A path begins with the organization's own folder. Otherwise a tenant could take the path of another's file: a server
+-- that reads the file for it would give it away, and the unique index would show that it exists. So it refuses what a
+-- URL resolves to another folder: //, /./, /../, a path that ends in a folder, a backslash, %, ?, # and control
+-- characters.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
-    CHECK (starts_with(storage_path, org_id || '/') AND storage_path !~ '/(/|\.{1,2}(/|$)|$)');
+    CHECK (
+        starts_with(storage_path, org_id || '/')
+        AND storage_path !~ '/(/|\.{1,2}(/|$)|$)'
+        AND storage_path !~ '[\\%?#[:cntrl:]]'
+    );
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_document_path
-    CHECK (starts_with(document_path, org_id || '/') AND document_path !~ '/(/|\.{1,2}(/|$)|$)');
+    CHECK (
+        starts_with(document_path, org_id || '/')
+        AND document_path !~ '/(/|\.{1,2}(/|$)|$)'
+        AND document_path !~ '[\\%?#[:cntrl:]]'
+    );
 
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_purpose
     CHECK (purpose IN ('treatment', 'recording', 'ai_processing', 'wearable_data', 'data_sharing'));

@@ -8,7 +8,7 @@ BEGIN
 END;
 $$ language 'plpgsql';
 
--- A caller's search path cannot lead it to other objects.
+-- A fixed search path, so that the caller's has no effect.
 ALTER FUNCTION update_updated_at_column() SET search_path = '';
 
 CREATE TRIGGER set_updated_at

@@ -1,8 +1,8 @@
--- What keys and checks cannot say: a row without org_id takes its parent's, a recording rests on a consent that covers
--- it, and what is evidence stays.
+-- Rules that need triggers: a row without org_id takes its parent's, a recording rests on a consent that covers it, and
+-- what is evidence stays.
 
--- For writers without a token: the owner and service_role. They read with the caller's rights, so that a parent of
--- another organization and one that does not exist give the same error.
+-- These two fill in org_id if there is no token (the owner, service_role). They run with the caller's rights, so a
+-- parent of another organization and one that does not exist give the same error.
 CREATE FUNCTION take_org_id_of_patient() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -29,26 +29,28 @@ BEGIN
 END;
 $$;
 
--- It locks the session and the consent that it reads: nobody can remove either of them meanwhile, or revoke the
--- consent. It reads with the caller's rights, too.
+-- The consent must cover the recording when the recording is written. It locks both rows until the transaction ends, so
+-- that nobody deletes one of them or revokes the consent in between. It runs with the caller's rights.
 CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    attending uuid := (SELECT patient_id FROM sessions WHERE id = NEW.session_id FOR KEY SHARE);
-    covered boolean := (
-        SELECT patient_id = attending
+    session_patient uuid;
+    is_covered boolean;
+BEGIN
+    session_patient := (SELECT patient_id FROM sessions WHERE id = NEW.session_id FOR KEY SHARE);
+    is_covered := (
+        SELECT patient_id = session_patient
             AND purpose = 'recording'
             AND granted_at <= NEW.recorded_at
-            AND (expires_at > NEW.recorded_at) IS NOT FALSE
-            AND (revoked_at > NEW.recorded_at) IS NOT FALSE
+            AND (expires_at IS NULL OR expires_at > NEW.recorded_at)
+            AND (revoked_at IS NULL OR revoked_at > NEW.recorded_at)
         FROM consent_records
         WHERE id = NEW.consent_record_id
             AND org_id = NEW.org_id
         FOR SHARE
     );
-BEGIN
-    IF covered IS NOT TRUE THEN
+    IF is_covered IS NOT TRUE THEN
         RAISE EXCEPTION 'a recording needs a consent of the session''s patient, for recording, in force at recorded_at'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
@@ -100,8 +102,8 @@ CREATE TRIGGER check_consent
     AFTER INSERT OR UPDATE OF session_id, consent_record_id, recorded_at ON session_recordings
     FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
 
--- A row keeps its id and its organization. Two rows that exchange theirs in one statement would satisfy every key, and
--- what belongs to the one would then belong to the other.
+-- A row keeps its id, its organization and what it belongs to. Otherwise one UPDATE could swap the ids of two rows:
+-- every key would still hold, but each row would now have what belonged to the other.
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON organizations
     FOR EACH ROW WHEN (NEW.id <> OLD.id)
@@ -118,48 +120,65 @@ CREATE TRIGGER keep_id
     EXECUTE FUNCTION refuse_change('a patient keeps id and organization');
 
 CREATE TRIGGER keep_id
-    BEFORE UPDATE ON clinical_notes
-    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
-    EXECUTE FUNCTION refuse_change('a note keeps id and organization');
-
-CREATE TRIGGER keep_id
-    BEFORE UPDATE ON session_recordings
-    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
-    EXECUTE FUNCTION refuse_change('a recording keeps id and organization');
-
--- A session also keeps its patient, and a consent its patient and its purpose: a recording may rest on them.
-CREATE TRIGGER keep_patient
     BEFORE UPDATE ON sessions
     FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
     EXECUTE FUNCTION refuse_change('a session keeps its id, its organization and its patient');
 
-CREATE TRIGGER keep_patient_and_purpose
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON clinical_notes
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.session_id <> OLD.session_id)
+    EXECUTE FUNCTION refuse_change('a note keeps its id, its organization and its session');
+
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON session_recordings
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.session_id <> OLD.session_id)
+    EXECUTE FUNCTION refuse_change('a recording keeps its id, its organization and its session');
+
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON wearable_data
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION refuse_change('a measurement keeps its id, its organization and its patient');
+
+CREATE TRIGGER keep_id
+    BEFORE UPDATE ON consent_records
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION refuse_change('a consent keeps its id, its organization and its patient');
+
+-- What was agreed to stays, too: a recording may rest on it.
+CREATE TRIGGER keep_grant
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (
-        NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id OR NEW.purpose <> OLD.purpose
+        NEW.purpose <> OLD.purpose
+        OR NEW.granted_at <> OLD.granted_at
+        OR NEW.granted_by IS DISTINCT FROM OLD.granted_by
+        OR NEW.notice_version IS DISTINCT FROM OLD.notice_version
     )
-    EXECUTE FUNCTION refuse_change('a consent keeps its id, its organization, its patient and its purpose');
+    EXECUTE FUNCTION refuse_change('a consent keeps its purpose, and when, by whom and on which notice it was granted');
 
--- The end of a consent stays once it is reached. One that lies ahead may only come sooner.
+-- Once a consent has ended, its end cannot change. Before that it may move to an earlier time.
 CREATE TRIGGER keep_revoked
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (
         OLD.revoked_at IS NOT NULL
         AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at
-        AND (OLD.revoked_at <= now() OR (NEW.revoked_at < OLD.revoked_at) IS NOT TRUE)
+        AND NOT coalesce(OLD.revoked_at > now() AND NEW.revoked_at < OLD.revoked_at, false)
     )
-    EXECUTE FUNCTION refuse_change('a consent that was revoked stays so');
+    EXECUTE FUNCTION refuse_change(
+        'the end of a consent only moves to an earlier time, and stays once reached: to renew it, add a new row'
+    );
 
 CREATE TRIGGER keep_expired
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (
         OLD.expires_at IS NOT NULL
         AND NEW.expires_at IS DISTINCT FROM OLD.expires_at
-        AND (OLD.expires_at <= now() OR (NEW.expires_at < OLD.expires_at) IS NOT TRUE)
+        AND NOT coalesce(OLD.expires_at > now() AND NEW.expires_at < OLD.expires_at, false)
     )
-    EXECUTE FUNCTION refuse_change('a consent may end sooner, never later: to renew it, add a new one');
+    EXECUTE FUNCTION refuse_change(
+        'the end of a consent only moves to an earlier time, and stays once reached: to renew it, add a new row'
+    );
 
--- Paths stay, so that an erasure finds every file. A recording's may be blanked once its file is erased.
+-- Paths stay, so that an erasure finds every file. When a recording's file is erased, its path may be set to null.
 CREATE TRIGGER keep_document_path
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (OLD.document_path IS NOT NULL AND NEW.document_path IS DISTINCT FROM OLD.document_path)
@@ -172,14 +191,21 @@ CREATE TRIGGER keep_storage_path
         AND NEW.storage_path IS DISTINCT FROM OLD.storage_path
         AND (NEW.deleted_at IS NULL OR NEW.storage_path IS NOT NULL)
     )
-    EXECUTE FUNCTION refuse_change('a recording keeps its storage_path; it may be blanked once deleted_at is set');
+    EXECUTE FUNCTION refuse_change('a recording keeps its storage_path; it may be set to null when deleted_at is set');
 
 CREATE TRIGGER keep_deleted
     BEFORE UPDATE ON session_recordings
-    FOR EACH ROW WHEN (OLD.deleted_at IS NOT NULL AND NEW.deleted_at IS DISTINCT FROM OLD.deleted_at)
-    EXECUTE FUNCTION refuse_change('a recording that was deleted stays so');
+    FOR EACH ROW WHEN (
+        OLD.deleted_at IS NOT NULL
+        AND (
+            NEW.deleted_at IS DISTINCT FROM OLD.deleted_at
+            OR (OLD.storage_path IS NULL AND NEW.storage_path IS NOT NULL)
+        )
+    )
+    EXECUTE FUNCTION refuse_change('a recording that was deleted stays so, and gets no new file');
 
--- An approval is for the text that the therapist read: compared as text, as jsonb takes 1 and 1.0 for the same.
+-- An approval is for the text that the therapist has read. content is compared as text, because jsonb treats 1 and 1.0
+-- as equal.
 CREATE TRIGGER withdraw_approval
     BEFORE UPDATE ON clinical_notes
     FOR EACH ROW WHEN (

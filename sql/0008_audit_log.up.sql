@@ -1,6 +1,6 @@
 -- The audit log: it writes itself, nobody changes it, and it still says whose a row was when the organization is gone.
 
--- What the writer of a row does not decide: the time, and the organization's id and name, which follow from org_id.
+-- The writer of an audit row does not choose its time, nor the organization's id and name, which follow from org_id.
 CREATE FUNCTION stamp_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -24,7 +24,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM organizations WHERE id = OLD.org_id)
     THEN
         OLD.org_id := NULL;
-        IF NEW IS NOT DISTINCT FROM OLD THEN
+        IF NEW OPERATOR(pg_catalog.*=) OLD THEN  -- all other columns are the same
             RETURN NEW;
         END IF;
     END IF;
@@ -33,54 +33,58 @@ BEGIN
 END;
 $$;
 
--- Writes the trail: a row for each row that a statement added, changed or deleted. It is told the table's name (on
--- Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so that columns
--- of every type will do. It calls functions of any type by their schema: a caller's own of that name, for a closer
--- type, would run as the owner.
+-- Writes the trail: a row for each row that a statement added, changed or deleted. Its arguments are the table's name
+-- (on Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so a column
+-- may have any type. Functions that take any type are called as pg_catalog.…, and literals have their type: otherwise
+-- somebody who may create to_jsonb(patients) in this schema could have it run here with the owner's rights.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
-SET jit = off
+SET jit = off  -- it would take 30 ms for a row on PostgreSQL 15
 AS $$
 DECLARE
-    audited text := TG_ARGV[0];
-    owner_column text := TG_ARGV[1];
-    changes jsonb[];
+    audited_table text := TG_ARGV[0];
+    org_column text := TG_ARGV[1];
+    -- One object for each row: organization, record, details, and the name of an organization that is deleted. They are
+    -- collected first, as Citus refuses a query with a transition table and another table.
+    entries jsonb[];
     claims jsonb;
     headers jsonb;
     actor uuid;
     address inet;
-    nobody jsonb := '{}';
+    role_details jsonb := '{}';
 BEGIN
-    -- What happened to which row of which organization.
+    -- 1. One entry for each row. Each list is MATERIALIZED, so that to_jsonb runs once for a row.
     IF TG_OP = 'INSERT' THEN
-        changes := ARRAY(
+        entries := ARRAY(
             WITH added (new_row) AS MATERIALIZED (
                 SELECT pg_catalog.to_jsonb(n.*) FROM new_rows AS n
             )
             SELECT pg_catalog.jsonb_build_object(
-                'organization', new_row -> owner_column,
-                'record', new_row -> 'id',
+                'organization', new_row -> org_column,
+                'record', new_row -> 'id'::text,
                 'details', '{}'::jsonb
             )
             FROM added
         );
     ELSIF TG_OP = 'DELETE' THEN
-        changes := ARRAY(
+        entries := ARRAY(
             WITH removed (old_row) AS MATERIALIZED (
                 SELECT pg_catalog.to_jsonb(o.*) FROM old_rows AS o
             )
             SELECT pg_catalog.jsonb_build_object(
-                'organization', old_row -> owner_column,
-                'record', old_row -> 'id',
+                'organization', old_row -> org_column,
+                'record', old_row -> 'id'::text,
                 'details', '{}'::jsonb,
-                'name', CASE audited WHEN 'organizations' THEN old_row -> 'name' END
+                'name', CASE audited_table WHEN 'organizations' THEN old_row -> 'name'::text END
             )
             FROM removed
         );
     ELSE
-        -- Old and new rows come in the same order, which pairs them: one statement may change a row twice.
-        changes := ARRAY(
+        -- Old and new rows are paired by their position, which is the same in both. Their ids would not do: one
+        -- statement may change a row twice. A full join is never done as a loop in a loop, however few rows the planner
+        -- expects.
+        entries := ARRAY(
             WITH old_list AS MATERIALIZED (
                 SELECT row_number() OVER () AS nth, pg_catalog.to_jsonb(o.*) AS old_row FROM old_rows AS o
             ),
@@ -88,63 +92,67 @@ BEGIN
                 SELECT row_number() OVER () AS nth, pg_catalog.to_jsonb(n.*) AS new_row FROM new_rows AS n
             )
             SELECT pg_catalog.jsonb_build_object(
-                'organization', new_row -> owner_column,
-                'record', new_row -> 'id',
-                'details', pg_catalog.jsonb_build_object('changed', changed)
+                'organization', new_row -> org_column,
+                'record', new_row -> 'id'::text,
+                'details', pg_catalog.jsonb_build_object('changed', changed_columns)
             )
             FROM old_list
-            JOIN new_list USING (nth)
+            FULL JOIN new_list USING (nth)
             CROSS JOIN LATERAL (
                 SELECT pg_catalog.jsonb_agg(key ORDER BY key)
                 FROM jsonb_object_keys(new_row) AS key
-                WHERE new_row ->> key IS DISTINCT FROM old_row ->> key
+                WHERE (new_row -> key)::text <> (old_row -> key)::text
                     AND key <> 'updated_at'
-            ) AS difference (changed)
-            WHERE changed IS NOT NULL
+            ) AS difference (changed_columns)
+            WHERE changed_columns IS NOT NULL
         );
     END IF;
-    IF pg_catalog.cardinality(changes) = 0 THEN
+
+    -- 2. Nothing changed: nothing to write.
+    IF pg_catalog.cardinality(entries) = 0 THEN
         RETURN NULL;
     END IF;
 
-    -- Who did it, and from where. Whatever a token or a header holds, it keeps nobody from writing.
+    -- 3. Who did it, and from where. A malformed token or header is ignored: it must not make the statement fail.
     BEGIN
         claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
-        actor := (claims ->> 'sub')::uuid;
-    EXCEPTION WHEN data_exception THEN
-        NULL;
-    END;
-    BEGIN
-        headers := nullif(current_setting('request.headers', true), '')::jsonb;
-        address := coalesce(
-            headers ->> 'cf-connecting-ip',
-            btrim(split_part(headers ->> 'x-forwarded-for', ',', 1))
-        )::inet;
+        actor := (claims ->> 'sub'::text)::uuid;
     EXCEPTION WHEN data_exception THEN
         NULL;
     END;
     IF actor IS NULL THEN
-        nobody := pg_catalog.jsonb_build_object(
+        role_details := pg_catalog.jsonb_build_object(
             'role', coalesce(nullif(current_setting('role'), 'none'), session_user)
         );
     END IF;
+    BEGIN
+        headers := nullif(current_setting('request.headers', true), '')::jsonb;
+        address := btrim(split_part(headers ->> 'x-forwarded-for'::text, ',', 1))::inet;
+    EXCEPTION WHEN data_exception THEN
+        NULL;
+    END;
+    BEGIN
+        address := coalesce((headers ->> 'cf-connecting-ip'::text)::inet, address);
+    EXCEPTION WHEN data_exception THEN
+        NULL;
+    END;
 
-    -- The row of an organization's own delete says its name; the rows of its cascade, written after it, take it from
-    -- there.
+    -- 4. Write. For an organization that is deleted org_id is null, and organization_id and the name stay. Its own row
+    -- is written first, and has the name; the rows of its cascade take the name from there.
     INSERT INTO audit_logs (
         org_id, organization_id, organization_name, actor_id, action, table_name, record_id, details, ip_address,
         user_agent
     )
     SELECT
         organizations.id,
-        (change ->> 'organization')::uuid,
+        (entry ->> 'organization'::text)::uuid,
         coalesce(
             organizations.name,
-            change ->> 'name',
+            entry ->> 'name'::text,
             (
                 SELECT organization_name
                 FROM audit_logs
-                WHERE organization_id = (change ->> 'organization')::uuid
+                WHERE organization_id = (entry ->> 'organization'::text)::uuid
                     AND table_name = 'organizations'
                     AND action = 'DELETE'
                 ORDER BY created_at DESC
@@ -153,23 +161,24 @@ BEGIN
         ),
         actor,
         TG_OP,
-        audited,
-        (change ->> 'record')::uuid,
-        change -> 'details' || nobody,
+        audited_table,
+        (entry ->> 'record'::text)::uuid,
+        (entry -> 'details'::text) || role_details,
         address,
-        headers ->> 'user-agent'
-    FROM pg_catalog.unnest(changes) AS change
-    LEFT JOIN organizations ON organizations.id = (change ->> 'organization')::uuid;
+        headers ->> 'user-agent'::text
+    FROM pg_catalog.unnest(entries) AS entry
+    LEFT JOIN organizations ON organizations.id = (entry ->> 'organization'::text)::uuid;
     RETURN NULL;
 END;
 $$;
 
--- The rows of an organization's cascade look its own row up here.
+-- For the names that the rows of an organization's cascade take from its own row.
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
--- write_audit_log fills all of it in by itself, also for an organization that is gone. It is a trigger with the rights
--- of the owner, and nobody else may update audit_logs: so no caller's own trigger passes for it.
+-- It fills in every row but those that write_audit_log has filled in already, which saves a look-up for each. Those
+-- come from a trigger (depth above 0) with the rights of the owner (nobody else may UPDATE audit_logs), and are
+-- complete.
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
@@ -178,7 +187,7 @@ CREATE TRIGGER stamp
         OR NEW.created_at <> now()
         OR NEW.organization_id IS NULL
         OR NEW.organization_id <> NEW.org_id
-        OR NEW.organization_name IS NULL
+        OR (NEW.org_id IS NOT NULL AND NEW.organization_name IS NULL)
     )
     EXECUTE FUNCTION stamp_audit_log();
 
@@ -186,12 +195,12 @@ CREATE TRIGGER keep
     BEFORE UPDATE OR DELETE ON audit_logs
     FOR EACH ROW EXECUTE FUNCTION keep_audit_log();
 
--- A trigger of its own: Citus does not carry one that names TRUNCATE to its nodes.
+-- TRUNCATE has a trigger of its own, because Citus does not copy triggers with TRUNCATE to its nodes.
 CREATE TRIGGER keep_whole
     BEFORE TRUNCATE ON audit_logs
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
--- Every table but wearable_data, which is only ever added to and by far the largest.
+-- The seven tables that people edit. Not wearable_data: rows are only ever added to it, and it is by far the largest.
 CREATE TRIGGER audit_insert
     AFTER INSERT ON organizations REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');
@@ -262,7 +271,7 @@ CREATE TRIGGER audit_delete
     AFTER DELETE ON consent_records REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('consent_records', 'org_id');
 
--- TRUNCATE removes rows without a word to the triggers above. The dashboard sends it for "delete all rows".
+-- TRUNCATE does not fire the triggers above. The dashboard sends it for "delete all rows".
 CREATE TRIGGER audit_truncate
     BEFORE TRUNCATE ON organizations
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('organizations is audited: use DELETE, not TRUNCATE');
@@ -291,7 +300,8 @@ CREATE TRIGGER audit_truncate
     BEFORE TRUNCATE ON consent_records
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_records is audited: use DELETE, not TRUNCATE');
 
--- As in 0007.
+-- The functions find their tables in the schema that they were made in, whatever the caller's search path and temporary
+-- tables are. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM PUBLIC;
 DO $$
 DECLARE

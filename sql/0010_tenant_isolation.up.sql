@@ -1,9 +1,9 @@
 -- Each organization reads and writes its own rows only, over Supabase's Data API and wherever else row level security
 -- applies.
 
--- All policies have one form, which an index answers. current_org_id() stands in a SELECT, so that it runs once a
--- query, not once a row. On Citus leave this file out: it refuses policies that hold a subquery (sql/GUIDE.md says
--- more).
+-- All policies compare org_id, so that an index can be used. (SELECT current_org_id()) runs once for a query; without
+-- the SELECT it would run once for each row. On Citus, which refuses policies with a subquery, leave this file out
+-- (sql/GUIDE.md says more).
 CREATE POLICY tenant_select ON organizations FOR SELECT
     USING (id = (SELECT current_org_id()));
 
@@ -79,9 +79,9 @@ COMMENT ON POLICY tenant_insert ON consent_records IS 'An organization adds rows
 COMMENT ON POLICY tenant_update ON consent_records IS 'An organization changes its own rows, which stay its own.';
 COMMENT ON POLICY tenant_select ON audit_logs IS 'An organization reads its own rows.';
 
--- A signed-in user writes what a person edits and nothing that is evidence: not when a row was written, not whose it
--- is, and of a consent only its end and its form. Never GRANT ALL: with TRIGGER a role may create its own function's
--- trigger on a table, and a foreign key's cascade would run that function as the owner.
+-- Signed-in users cannot set created_at and updated_at, nor change to which patient or session a row belongs. Of a
+-- consent they change only expires_at, revoked_at and document_path. Never GRANT ALL: it includes TRIGGER, and a
+-- foreign key's cascade runs such a trigger with the owner's rights.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN

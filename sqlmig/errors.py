@@ -1,59 +1,59 @@
-"""What can go wrong, in words a person can act on."""
+"""The errors that a caller can catch. Each message says what happened, where, and what to do next."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlmig.plan import Row
+    from sqlmig.runner import Applied
 
 
 class SqlmigError(Exception):
-    """It failed: the message says what happened, where, and what to do next."""
+    """Something failed. All errors of this package are of this class."""
 
     exit_code = 1
 
 
 class UsageError(SqlmigError):
-    """The command line was wrong."""
+    """The command line, or a call from Python, was wrong."""
 
     exit_code = 2
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things in words."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+class LedgerDisagrees(SqlmigError):
+    """The directory and the ledger disagree, so nothing was applied."""
+
+    def __init__(self, message: str, rows: Sequence[Row]) -> None:
+        """Keep the rows in which they disagree: each has a version, a name and a state."""
+        super().__init__(message)
+        self.rows = list(rows)
 
 
-def said(diag: Any) -> str:
-    """Return the server's words, of a Diagnostic of psycopg's."""
-    first, more = diag.severity, {"DETAIL": diag.message_detail, "HINT": diag.message_hint, "CONTEXT": diag.context}
-    lines = {first: diag.message_primary} | more
-    return "\n".join(f"{name}: {value}" for name, value in lines.items() if value or name == first)
+class MigrationFailed(SqlmigError):
+    """A migration failed while it ran. A file that runs in a transaction was rolled back.
 
+    path, line and column say where in the file (columns are counted in characters),
+    as far as that is known; sqlstate is the server's code, or None where the server
+    did not answer. applied has the migrations that the same call committed before it.
+    """
 
-def place(file: object, text: bytes, offset: int) -> str:
-    """Name a byte offset in a file as compilers do: ``file:line:column``, columns counted in characters."""
-    line, column, _ = _position(text, offset)
-    return f"{file}:{line}:{column}"
-
-
-def excerpt(text: bytes, offset: int) -> str:
-    """Show the line that holds a byte offset, with a caret under the place."""
-    line, column, shown = _position(text, offset)
-    # Long lines are cut around the place; tabs stay tabs under which the caret still stands.
-    left = max(0, column - 61)
-    gutter = f"{line} | "
-    before = "".join("\t" if c == "\t" else " " * width(c) for c in shown[left : column - 1])
-    return f"  {gutter}{shown[left : left + 120]}\n  {' ' * (len(gutter) - 2)}| {before}^"
-
-
-def _position(text: bytes, offset: int) -> tuple[int, int, str]:
-    lines = text[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    start = max(text.rfind(b"\n", 0, offset), text.rfind(b"\r", 0, offset)) + 1
-    ends = [end for end in (text.find(b"\n", offset), text.find(b"\r", offset)) if end >= 0]
-    shown = text[start : min(ends, default=len(text))].decode(errors="replace")
-    return lines.count(b"\n") + 1, len(text[start:offset].decode(errors="replace")) + 1, shown
-
-
-def width(char: str) -> int:
-    """Columns that a terminal gives a character (Unicode's East Asian Width; combining marks take none)."""
-    import unicodedata  # only for an error
-
-    no_columns = unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf")
-    return 0 if no_columns else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        sqlstate: str | None = None,
+    ) -> None:
+        """Keep what is known of the place."""
+        super().__init__(message)
+        self.path = path
+        self.line = line
+        self.column = column
+        self.sqlstate = sqlstate
+        self.applied: list[Applied] = []

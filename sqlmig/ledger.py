@@ -1,9 +1,10 @@
-"""The ledger, the table schema_migrations: its place, its lock, its SQL (in ledger.sql), and reading it."""
+"""The ledger, the table schema_migrations: its lock, its statements (ledger.sql), and how it is read."""
+
+from __future__ import annotations
 
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -11,24 +12,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig.errors import SqlmigError
-from sqlmig.files import Migration
-from sqlmig.plan import Applied
+from sqlmig.plan import LedgerRow
 
 if TYPE_CHECKING:
-    from sqlmig.database import Connection
+    from collections.abc import Iterable, Sequence
+
+    from psycopg.pq.abc import PGresult
+
+    from sqlmig.connection import Connection
+    from sqlmig.migrations import Migration
 
 TABLE = "schema_migrations"
-_TYPES = [23, 20, 25, 25, 1114, 16]  # as a ledger is read, behind its number: bigint, text, text, timestamp, boolean
-_TEXT = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("ledger.sql", "script.sql"))
-_SQL: dict[str, str] = dict(re.findall(r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", _TEXT, re.MULTILINE))
+# The types of the columns as ledger.sql reads them, by their numbers in pg_type:
+# integer, bigint, text, text, timestamp, boolean.
+_TYPES_AS_READ = [23, 20, 25, 25, 1114, 16]
+_UNDEFINED_TABLE = "42P01"
+_UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
+
+
+def read_statements(path: Path) -> dict[str, str]:
+    """Return the statements of an SQL file under their titles, which stand on lines ``-- %% title``.
+
+    Comments right below a title are for the reader of the file, and left out.
+    """
+    text = path.read_text(encoding="utf-8")
+    return dict(
+        re.findall(
+            r"^-- %% (\w+)\n(?:-- .*\n)*((?:(?!-- %%).*\n)+)", text, re.MULTILINE
+        )
+    )
+
+
+_STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger's place, and whether its schema was named: then it is made when missing, and files run in it."""
+    """Where the ledger is.
+
+    is_named: whether its schema was named. Then the schema is made when it is missing,
+    and the files run in it.
+    """
 
     schema: str
-    named: bool
+    is_named: bool
 
     @property
     def table(self) -> str:
@@ -36,36 +63,70 @@ class Ledger:
         return f"{quoted(self.schema)}.{quoted(TABLE)}"
 
     @property
-    def key(self) -> int:
-        """The number of the advisory lock that whoever writes holds: 64 bits of a hash of the schema's name."""
-        return int.from_bytes(hashlib.sha256(f"sqlmig {self.schema}".encode()).digest()[:8], "big", signed=True)
+    def lock_key(self) -> int:
+        """The number of the advisory lock of whoever writes: 64 bits of a hash of the schema's name."""
+        digest = hashlib.sha256(f"sqlmig {self.schema}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
 
     @property
-    def worker(self) -> str:
-        """The name of a connection that runs a no-transaction file."""
-        return f"sqlmig: no-transaction #{self.key}"
+    def worker_name(self) -> str:
+        """The application_name of a connection that runs a no-transaction file."""
+        return f"sqlmig: no-transaction #{self.lock_key}"
 
     @cached_property
     def _fields(self) -> dict[str, object]:
-        schema, table, name = quoted(self.schema), self.table, literal(self.schema)
-        literals = {"schema_literal": literal(schema), "literal": literal(table), "schema_name": name}
-        option = literal(f" --schema {shlex.quote(self.schema)}" if self.named else "")
-        words = {"key": self.key, "worker": self.worker, "named": self.named, "option": option}
-        quote = dollar("sqlmig", table)
-        return {"schema": schema, "table": table, "quote": quote, "is_ours": _SQL["is_ours"], **literals, **words}
+        """What the statements are filled in with."""
+        schema_option = f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
+        return {
+            "schema": quoted(self.schema),
+            "schema_literal": literal(quoted(self.schema)),
+            "schema_name": literal(self.schema),
+            "table": self.table,
+            "literal": literal(self.table),
+            "quote": dollar_quote("sqlmig", self.table),
+            "key": self.lock_key,
+            "worker": self.worker_name,
+            "named": self.is_named,
+            "option": literal(schema_option),
+            "is_ours": _STATEMENTS["is_ours"],
+        }
 
     def sql(self, title: str, /, **fields: object) -> str:
-        """Return the statements under a title of ledger.sql or script.sql, filled in for this ledger."""
-        return _SQL[title].rstrip("\n").format(**self._fields | fields)
+        """Return the statements under a title of ledger.sql, filled in for this ledger."""
+        return self.fill(_STATEMENTS[title], **fields)
+
+    def fill(self, template: str, /, **fields: object) -> str:
+        """Return a template filled in for this ledger."""
+        return template.rstrip("\n").format(**self._fields | fields)
 
     def definition(self) -> str:
         """Return the statements that make the ledger where it is missing."""
-        return (self.sql("schema") if self.named else "") + self.sql("definition")
+        schema = self.sql("schema") if self.is_named else ""
+        return schema + self.sql("definition")
 
-    def write(self, migration: Migration, checksum: str, how: str = "insert") -> str:
-        """Return the statement, without its end, that records a migration, or (update) records it anew."""
-        fields = {"version": migration.version, "name": literal(migration.name), "checksum": literal(checksum)}
-        return self.sql(how, **fields, down="NULL" if migration.undo is None else literal(migration.undo.decode()))
+    def insert(self, migration: Migration, checksum: str) -> str:
+        """Return the statement, without its semicolon, that records a migration."""
+        return self._write("insert", migration, checksum)
+
+    def update(self, migration: Migration) -> str:
+        """Return the statement that records a migration anew, as its files are now."""
+        return self._write("update", migration, migration.checksum)
+
+    def delete(self, version: int) -> str:
+        """Return the statement that takes a version out."""
+        return self.sql("delete", version=version)
+
+    def _write(self, title: str, migration: Migration, checksum: str) -> str:
+        down = "NULL"
+        if migration.down_text is not None:
+            down = literal(migration.down_text)
+        return self.sql(
+            title,
+            version=migration.version,
+            name=literal(migration.name),
+            checksum=literal(checksum),
+            down=down,
+        )
 
 
 def quoted(name: str) -> str:
@@ -74,47 +135,102 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as an SQL string, with standard_conforming_strings on."""
+    """Return a text as an SQL string, for standard_conforming_strings on."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def dollar(word: str, text: str) -> str:
+def dollar_quote(word: str, text: str) -> str:
     """Return a dollar quote, made of a word, that a text does not contain."""
-    return next(quote for n in count() if (quote := f"${word}{n or ''}$") not in text)
+    for number in count():
+        quote = f"${word}{number or ''}$"
+        if quote not in text:
+            return quote
+    raise AssertionError("count() has no end")
 
 
-def read(connection: "Connection", ledgers: Sequence[Ledger]) -> list[list[Applied]] | None:
-    """Return each ledger's rows, or None where one is missing; raise SqlmigError for what is no ledger of ours."""
+def read(connection: Connection, ledger: Ledger) -> list[LedgerRow] | None:
+    """Return the rows of a ledger by version; None where there is no such table. Raises as read_several does."""
+    found = read_several(connection, [ledger])
+    return None if found is None else found[0]
+
+
+def read_several(
+    connection: Connection, ledgers: Sequence[Ledger]
+) -> list[list[LedgerRow]] | None:
+    """Return the rows of each ledger in one question; None where one of the tables is missing.
+
+    Raises SqlmigError for a table that is not ours, and for one that cannot be read.
+    Notes on the connection whether the server is Citus, which the question's first
+    statement asks: so it needs no question of its own.
+    """
     from psycopg import OperationalError  # here, as `script` needs no driver
 
-    from sqlmig.database import Refused, send
+    from sqlmig.connection import ServerError
 
-    one = ledgers[0]
-    selects = [_SQL["rows"].format(number=n, table=ledger.table) for n, ledger in enumerate(ledgers)]
-    message = one.sql("read", rows=" UNION ALL ".join(selects))
     try:
-        # The first statement asks for Citus, which takes a statement a message.
-        parts = [message] if connection.largest else message.split(";\n")
-        results = [result for part in parts for result in send(connection, part.encode())]
-        table = results[-2]  # the last is COMMIT's
-        types = [table.ftype(column) for column in range(table.nfields)]
-    except (Refused, OperationalError) as problem:
-        error, results = (problem.error, problem.before) if isinstance(problem, Refused) else (problem, [])
-        if results and results[0].get_value(0, 0):
-            connection.largest = 0
-            return read(connection, ledgers)
-        if error.sqlstate == "42P01":  # there is no such table
+        results = _ask(connection, ledgers)
+    except ServerError as problem:
+        if _is_citus(problem.results_before) and not connection.one_statement_a_message:
+            connection.one_statement_a_message = True
+            return read_several(connection, ledgers)
+        if problem.error.sqlstate == _UNDEFINED_TABLE:
             return None
-        if error.sqlstate not in ("42703", "42883"):  # no such column, or of a type that knows no time zone
-            said = error.diag.message_primary or str(error).strip()
-            raise SqlmigError(f"cannot read the ledger {one.schema}.{TABLE}: {said}") from None
-        types = []
-    if types != _TYPES:
-        raise SqlmigError(str(connection.execute(one.sql("strange").encode()).fetchall()[0][0]))
-    connection.largest = 0 if results[0].get_value(0, 0) else connection.largest
-    found: list[list[Applied]] = [[] for _ in ledgers]
+        if problem.error.sqlstate in _UNDEFINED_COLUMN_OR_FUNCTION:
+            raise SqlmigError(_whose_table(connection, ledgers[0])) from None
+        raise SqlmigError(
+            _unreadable(ledgers[0], problem.error.diag.message_primary)
+        ) from None
+    except OperationalError as problem:
+        raise SqlmigError(_unreadable(ledgers[0], str(problem).strip())) from None
+
+    connection.one_statement_a_message = _is_citus(results)
+    table = results[-2]  # the last is COMMIT's
+    types = [table.ftype(column) for column in range(table.nfields)]
+    if types != _TYPES_AS_READ:
+        raise SqlmigError(_whose_table(connection, ledgers[0]))
+    return _rows_by_ledger(table, len(ledgers))
+
+
+def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
+    """Return a result for each statement of the question."""
+    from sqlmig.connection import send
+
+    selects = []
+    for number, ledger in enumerate(ledgers):
+        selects.append(ledger.sql("rows", number=number))
+    question = _STATEMENTS["read"].rstrip("\n").format(rows=" UNION ALL ".join(selects))
+    if not connection.one_statement_a_message:
+        return send(connection, question.encode())
+    results = []
+    for statement in question.split(";\n"):
+        results += send(connection, statement.encode())
+    return results
+
+
+def _is_citus(results: Sequence[PGresult]) -> bool:
+    return bool(results) and bool(results[0].get_value(0, 0))
+
+
+def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
+    found: list[list[LedgerRow]] = [[] for _ in range(ledgers)]
     for row in range(table.ntuples):
-        cells = [(table.get_value(row, column) or b"").decode() for column in range(table.nfields)]
-        number, version, name, checksum, at, has_copy = cells
-        found[int(number)].append(Applied(int(version), name, checksum, f"{at[:10]}T{at[11:19]}Z", has_copy == "t"))
+        cells = []
+        for column in range(table.nfields):
+            cells.append((table.get_value(row, column) or b"").decode())
+        number, version, name, checksum, applied_at, has_down_copy = cells
+        iso_time = f"{applied_at[:10]}T{applied_at[11:19]}Z"
+        entry = LedgerRow(int(version), name, checksum, iso_time, has_down_copy == "t")
+        found[int(number)].append(entry)
     return found
+
+
+def _unreadable(ledger: Ledger, why: str | None) -> str:
+    return f"cannot read the ledger {ledger.schema}.{TABLE}: {why}"
+
+
+def _whose_table(connection: Connection, ledger: Ledger) -> str:
+    """Return words for a table of the ledger's name that is not ours, and how to take over."""
+    from sqlmig.connection import fetch
+
+    ((words,),) = fetch(connection, ledger.sql("strange"))
+    return str(words)

@@ -1,19 +1,19 @@
--- The statements about the ledger, each under its name. Those that begin with CASE fail unless something is so: a DO block
--- would say that more plainly, and take twice as long.
+-- The statements about the ledger, each under its title. Those that begin with SELECT CASE fail unless something is
+-- so: the text that they give is no integer. A DO block would say that more plainly, and take twice as long.
 
 -- %% lock
--- For the transaction, or an error at once: nobody waits within a statement. So a pooler cannot leak it, a killed runner
--- cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
+-- The lock is had until the end of the transaction, or it is an error at once: nobody waits within a statement. So a
+-- pooler cannot leak it, a killed runner cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({key}) THEN '1' ELSE 'another runner is at work' END::int;
 
 -- %% lock_before_a_snapshot
--- Behind a BEGIN with an isolation level of its own the snapshot is the next query's, from before the lock is had. This
--- needs none, and sees to it that nothing is written in between; it waits for a runner's COMMIT at most.
+-- Behind a BEGIN with an isolation level of its own the next query takes the snapshot, before it has the lock. LOCK TABLE
+-- takes none, and sees to it that nothing is written in between. It waits for a runner's COMMIT at most.
 SET LOCAL lock_timeout = {lock_timeout};
 LOCK TABLE {table} IN SHARE MODE;
 
 -- %% no_orphan
--- A killed runner's lock is gone at once; the statement of its no-transaction file is not.
+-- A killed runner's lock is gone at once. The statement of its no-transaction file may still run.
 SELECT CASE WHEN NOT EXISTS (
     SELECT FROM pg_stat_activity
     WHERE application_name = '{worker}' AND state = 'active' AND datname = current_database() AND pid <> pg_backend_pid()
@@ -23,12 +23,12 @@ SELECT CASE WHEN NOT EXISTS (
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
 -- %% guard
--- The newest version is what it was. max(version) takes the planner longer.
+-- The newest version is what it was when the run was planned. max(version) would take the planner longer.
 SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS NOT DISTINCT FROM {newest}
 THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% guard_between
--- An older one is still not recorded.
+-- For an out-of-order file: the version is still not recorded.
 SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version})
 THEN '1' ELSE 'the ledger has changed' END::int;
 
@@ -53,7 +53,7 @@ DO {quote}
 BEGIN
     IF to_regnamespace({schema_literal}) IS NULL THEN
         CREATE SCHEMA {schema};
-        RAISE NOTICE 'the schema % is made', {schema_literal};
+        RAISE NOTICE 'created the schema %', {schema_literal};
     END IF;
 END
 {quote};
@@ -152,14 +152,6 @@ SELECT coalesce(coalesce(
     || ', ' || replace(phase, 'building index: ', '')
 FROM pg_stat_progress_create_index AS progress JOIN pg_stat_activity USING (pid)
 WHERE (pid = {pid} OR application_name = '{worker}') AND progress.datname = current_database();
-
--- %% invalid_indexes
--- Another tenant's schema may have one of the same name at work.
-SELECT format('the index %1$s is INVALID; remove it before you try again: DROP INDEX CONCURRENTLY %1$s;', indexrelid::regclass),
-    regexp_replace(relname, '_cc(new|old)\d*$', '')
-FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON n.oid = relnamespace
-WHERE NOT indisvalid AND relkind = 'i' AND (NOT {named} OR nspname IN ('public', {schema_name}))
-ORDER BY 1;
 
 -- %% open_tables
 -- What anybody can reach over Supabase's Data API, but for what an extension brought.

@@ -1,110 +1,213 @@
-"""What is to be done, from what the directory holds and what the ledger says. It knows no database."""
+"""What is to be done, from what the directory holds and what the ledger says. No database here."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from __future__ import annotations
 
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.files import Migration
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sqlmig.errors import LedgerDisagrees, SqlmigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlmig.migrations import Migration
 
 State = Literal["applied", "pending", "changed", "missing", "out-of-order"]
-Verb = Literal["applied", "reverted"]
 
 
-class Applied(NamedTuple):
-    """A row of the ledger; the time is UTC, in ISO 8601. has_copy: of the down file."""
+class LedgerRow(NamedTuple):
+    """A row of the ledger. applied_at is UTC, in ISO 8601."""
 
     version: int
     name: str
     checksum: str
     applied_at: str
-    has_copy: bool = False
+    has_down_copy: bool = False  # whether the ledger holds the text of the down file
 
 
 class Row(NamedTuple):
-    """A version and its state, with its files and what the ledger says, where there are such."""
+    """A version and its state, with its files and its row in the ledger where there are such."""
 
     version: int
     label: str
     name: str
     state: State
-    schema: str
     migration: Migration | None
-    applied: Applied | None
-    applied_at: str | None
+    recorded: LedgerRow | None
+
+    @property
+    def applied_at(self) -> str | None:
+        """When it was applied; None where it is not."""
+        return None if self.recorded is None else self.recorded.applied_at
 
 
-class Wish(NamedTuple):
-    """What is to be done, and to which rows, by all and how many are done; shown: the only versions, by schema."""
+class Up(NamedTuple):
+    """A request to apply what is pending: up to a version, or so many migrations, or all."""
 
-    verb: Verb
-    choose: Callable[..., list[Row]]
-    shown: Mapping[str, Sequence[int]] | None = None
+    to: int | None = None
+    steps: int | None = None
+    allow_out_of_order: bool = False
+
+
+class Down(NamedTuple):
+    """A request to revert: what is above a version, or so many migrations, or all.
+
+    confirmed: the versions that somebody was shown and said yes to. Others are refused.
+    """
+
+    to: int | None = None
+    steps: int | None = None
+    confirmed: frozenset[int] | None = None
+
+
+Request = Up | Down
 
 
 def states(
-    migrations: Iterable[Migration], applied: Sequence[Applied], checksums: Mapping[int, str], schema: str = ""
+    migrations: Iterable[Migration],
+    ledger: Sequence[LedgerRow],
+    checksums: Mapping[int, str],
 ) -> list[Row]:
-    """Return a row for each known version, by version. checksums: of the up files now; without one it is unchanged."""
-    ledger, rows = {row.version: row for row in applied}, list[Row]()
-    newest, width = max(ledger, default=-1), 0
+    """Return a row for each known version, by version.
+
+    checksums: of the up files as they are now. A version without one counts as unchanged.
+    """
+    recorded = {row.version: row for row in ledger}
+    newest = max(recorded, default=-1)
+    digits = 0
+    rows = []
     for migration in migrations:
-        version, label, row = migration.version, migration.label, ledger.pop(migration.version, None)
+        version = migration.version
+        digits = digits or len(migration.label.partition("_")[0])
+        entry = recorded.pop(version, None)
         state: State = "applied"
-        if row is None:
+        if entry is None:
             state = "pending" if version > newest else "out-of-order"
-        elif checksums.get(version, row.checksum) != row.checksum:
+        elif checksums.get(version, entry.checksum) != entry.checksum:
             state = "changed"
-        width = width or len(label.partition("_")[0])
-        rows.append(Row(version, label, migration.name, state, schema, migration, row, row and row.applied_at))
-    for version, row in ledger.items():
-        label = f"{version:0{width}}_{row.name}"
-        rows.append(Row(version, label, row.name, "missing", schema, None, row, row.applied_at))
+        rows.append(
+            Row(version, migration.label, migration.name, state, migration, entry)
+        )
+
+    # What is left in the ledger has no file any more.
+    for version, entry in recorded.items():
+        label = f"{version:0{digits}}_{entry.name}"
+        rows.append(Row(version, label, entry.name, "missing", None, entry))
     return sorted(rows, key=lambda row: row.version)
 
 
-def up(rows: list[Row], to: int | None, steps: int | None, *, done: int = 0, out_of_order: bool = False) -> list[Row]:
-    """Return the rows to apply, oldest first; raise SqlmigError where the directory and the ledger disagree."""
-    check_version(rows, to)
-    fine = ("applied", "pending", "out-of-order" if out_of_order else "")
-    if problems := [f"{row.label}: {_remedy(row)}" for row in rows if row.state not in fine]:
-        if any(row.state in ("changed", "missing") for row in rows):
-            problems.append("where that is so on purpose, `sqlmig repair` brings the ledger in line")
-        raise SqlmigError("\n".join(["nothing was applied, because the directory and the ledger disagree:", *problems]))
-    wanted = [row for row in rows if not row.applied and (to is None or row.version <= to)]
-    return wanted if steps is None else wanted[: steps - done]
+def rows_to_run(request: Request, rows: Sequence[Row], done: int = 0) -> list[Row]:
+    """Return the rows that a request is about, in the order in which they run.
+
+    done: how many of the request's steps are done already. Raises UsageError for a
+    version that is not there, and LedgerDisagrees where ``up`` must not begin.
+    """
+    if isinstance(request, Up):
+        return _rows_to_apply(request, rows, done)
+    return _rows_to_revert(request, rows, done)
+
+
+def _rows_to_apply(request: Up, rows: Sequence[Row], done: int) -> list[Row]:
+    check_version(rows, request.to)
+    accepted = {"applied", "pending"}
+    if request.allow_out_of_order:
+        accepted.add("out-of-order")
+    problems = [row for row in rows if row.state not in accepted]
+    if problems:
+        raise LedgerDisagrees(_disagreement(problems), problems)
+
+    pending = []
+    for row in rows:
+        if row.recorded is None and (request.to is None or row.version <= request.to):
+            pending.append(row)
+    if request.steps is None:
+        return pending
+    return pending[: request.steps - done]
+
+
+def _disagreement(problems: Sequence[Row]) -> str:
+    """Return the message for rows that keep ``up`` from beginning."""
+    lines = ["nothing was applied, because the directory and the ledger disagree:"]
+    for row in problems:
+        lines.append(f"{row.label}: {_remedy(row)}")
+    if any(row.state in ("changed", "missing") for row in problems):
+        lines.append(
+            "If you changed these files on purpose, `sqlmig repair` accepts them as they are. "
+            "First check that this is the right database."
+        )
+    return "\n".join(lines)
 
 
 def _remedy(row: Row) -> str:
     if row.state == "missing":
-        return "applied, but its file is gone: restore the file, or revert it with `down`"
+        return (
+            "applied, but its file is gone: restore the file, or revert it with `down`"
+        )
     if row.state == "out-of-order":
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
-    if row.applied and row.applied.name != row.name:
-        return f"version {row.version} was applied as {row.applied.name}: give that file its number back"
+    if row.recorded and row.recorded.name != row.name:
+        return f"version {row.version} was applied as {row.recorded.name}: give that file its number back"
     return "changed since it was applied: restore the file, and write the change as a new migration"
 
 
-def down(rows: Sequence[Row], to: int | None, steps: int | None, *, done: int = 0) -> list[Row]:
-    """Return the rows to revert, newest first: above one (0 for the start), so many of which some are done, all."""
-    applied = [row for row in rows if row.applied][::-1]
-    if to is not None:
-        check_version(rows, to or None)
-        return [row for row in applied if row.version > to]
-    if steps is not None and not done and steps > max(1, len(applied)):
-        raise UsageError(f"{steps} steps go beyond the start: {len(applied)} applied; use --all to revert all")
-    return applied if steps is None else applied[: steps - done]
+def _rows_to_revert(request: Down, rows: Sequence[Row], done: int) -> list[Row]:
+    newest_first = [row for row in reversed(rows) if row.recorded]
+    chosen = newest_first
+    if request.to is not None:
+        if (
+            request.to > 0
+        ):  # 0 stands for the start, whether or not there is such a version
+            check_version(rows, request.to)
+        chosen = [row for row in newest_first if row.version > request.to]
+    elif request.steps is not None:
+        if not done:
+            _check_steps(request.steps, len(newest_first))
+        chosen = newest_first[: request.steps - done]
+
+    if request.confirmed is not None:
+        _check_confirmed(chosen, request.confirmed)
+    return chosen
 
 
-def stamp(rows: Sequence[Row], version: int) -> list[Migration]:
-    """Return the migrations to record, up to one; raise SqlmigError where the ledger says something else."""
+def _check_steps(steps: int, applied: int) -> None:
+    if steps > max(1, applied):
+        raise UsageError(
+            f"{steps} steps go beyond the start: {applied} applied; use --all to revert all"
+        )
+
+
+def _check_confirmed(chosen: Sequence[Row], confirmed: frozenset[int]) -> None:
+    """Raise SqlmigError for a version that nobody was shown."""
+    for row in chosen:
+        if row.version not in confirmed:
+            raise SqlmigError(
+                f"the ledger has changed since you were asked: {row.version} is applied; "
+                "run it again"
+            )
+
+
+def rows_to_stamp(rows: Sequence[Row], version: int) -> list[Migration]:
+    """Return the migrations to record, up to a version. Raises SqlmigError where the ledger says something else."""
     check_version(rows, version)
-    until = [row for row in rows if row.version <= version]
-    if strange := [f"{row.label} is {row.state}" for row in until if row.state in ("changed", "missing")]:
-        raise SqlmigError(f"nothing was recorded: {', '.join(strange)}")
-    return [row.migration for row in until if row.migration and not row.applied]
+    migrations = []
+    problems = []
+    for row in rows:
+        if row.version > version:
+            continue
+        if row.state in ("changed", "missing"):
+            problems.append(f"{row.label} is {row.state}")
+        elif row.migration and row.recorded is None:
+            migrations.append(row.migration)
+
+    if problems:
+        raise SqlmigError(f"nothing was recorded: {', '.join(problems)}")
+    return migrations
 
 
-def check_version(known: Sequence[Row] | Sequence[Migration], *versions: int | None) -> None:
+def check_version(
+    known: Sequence[Row] | Sequence[Migration], version: int | None
+) -> None:
     """Raise UsageError for a version that does not exist."""
-    for version in {*versions} - {None, *(one.version for one in known)}:
-        raise UsageError(f"there is no version {version}; `sqlmig status` shows those there are")
+    if version is not None and all(one.version != version for one in known):
+        raise UsageError(
+            f"there is no version {version}; `sqlmig status` shows those there are"
+        )

@@ -1,208 +1,197 @@
-"""What a command works with: what was asked for, a connection, and what the directory and the ledger hold."""
+"""A run's view of one ledger: the connection, the files, and what the ledger said when it was read."""
 
-import os
+from __future__ import annotations
+
 import random
-import re
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlmig.errors import SqlmigError, UsageError, counted
-from sqlmig.files import Migration, find
-from sqlmig.ledger import Ledger, literal, read
-from sqlmig.plan import Applied, Row, Wish, states
+from sqlmig import ledger as ledger_table
+from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.plan import Row, Up, rows_to_run, states
 
 if TYPE_CHECKING:
-    from sqlmig.database import Connection
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
-Done = TypeVar("Done")
-Say = Callable[[str], None]
-Watch = Callable[["Session", str], AbstractContextManager[None]]
-_BATCH = 250  # ledgers in a query: one for all is slower, and takes more locks than a server has room for
+    from sqlmig.connection import Connection
+    from sqlmig.ledger import Ledger
+    from sqlmig.migrations import Migration
+    from sqlmig.plan import LedgerRow, Request
+    from sqlmig.sqlfile import SqlFile
+
+    Say = Callable[[str], None]
+    Watch = Callable[["Session", str], AbstractContextManager[None]]
+    Connect = Callable[[str], AbstractContextManager[Connection]]
+
+Result = TypeVar("Result")
+_FIRST_PAUSE = 0.02  # seconds between two looks at who holds the lock; they grow
+_LONGEST_PAUSE = 0.5
 
 
-class Overtaken(Exception):
-    """Another runner holds the lock, or has changed the ledger; with words: it takes no row for what was done."""
+class LockHeld(Exception):
+    """Another runner holds the lock. Nothing was done."""
+
+
+class LedgerChanged(Exception):
+    """The ledger is not as it was when the run was planned. Nothing was done."""
+
+
+class AlreadyRecorded(Exception):
+    """The row that was to be written is there already. The file was rolled back; the text says where."""
+
+
+def _no_watch(_session: Session, _label: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass
-class Settings:
-    """What was asked for: the database, the files, the ledger's schema, and how."""
+class Options:
+    """How files run."""
 
-    url: str = ""
-    directory: Path = Path("sql")
-    schemas: tuple[str, ...] = ()  # also as patterns
-    wait: float = 0  # seconds, for a server that does not answer yet
-    jobs: int = 4  # how many schemas at a time
-    lock_timeout: str = "5s"  # how long a statement may queue for a lock, in PostgreSQL's format
-    retries: int = 10  # how often then again
-    makes: bool = False  # a data directory that embedded: names, where it is missing
-    dry_run: bool = False
-    as_json: bool = False
-    yes: bool = False  # nobody is asked
-
-    @property
-    def asks(self) -> bool:
-        """Whether somebody at a terminal is asked first."""
-        return sys.stdin is not None and sys.stdin.isatty() and not self.yes
-
-    @property
-    def many(self) -> bool:
-        """Whether more than one schema may be meant."""
-        return len(self.schemas) > 1 or bool(set("*?") & set("".join(self.schemas)))
-
-    def within(self, count: int) -> str:
-        """Return in how many schemas, where more than one may be meant."""
-        return f" in {counted(count, 'schema')}" if self.many else ""
-
-    @property
-    def ledger(self) -> Ledger:
-        """The one ledger that is meant. Raises UsageError for more."""
-        if self.many:
-            raise UsageError("this command works on one schema: give --schema once, without * or ?")
-        return Ledger("".join(self.schemas) or "public", named=bool(self.schemas))
+    lock_timeout: str = (
+        "5s"  # how long one statement may queue for a lock, as PostgreSQL writes it
+    )
+    retries: int = (
+        10  # how often a file is tried again after a lock timeout or a deadlock
+    )
 
 
 @dataclass
 class Session:
-    """A connection, and what the directory and the ledger held when they were read."""
+    """A connection, and what the directory and one ledger held when they were read.
 
-    connection: "Connection"
-    connect: "Callable[[str], AbstractContextManager[Connection]]"  # another one, under a name
+    connect opens another connection to the same database, under a name. say tells the
+    user something that is no result. watch is entered, with a label, while a file runs.
+    """
+
+    connection: Connection
+    connect: Connect
     say: Say
-    watch: Watch  # entered with the session and a label while something is at work
-    settings: Settings
     ledger: Ledger
-    migrations: list[Migration]
-    applied: list[Applied] | None  # None where there is no ledger yet
-    scripts: dict[Path, Any]  # of the files read so far
-    problem: SqlmigError | None = None  # why its ledger cannot be read
+    migrations: Sequence[Migration]
+    recorded: list[LedgerRow]  # by version
+    ledger_exists: bool
+    options: Options = field(default_factory=Options)
+    watch: Watch = _no_watch
     sleep: Callable[[float], object] = time.sleep
+    files: dict[Path, SqlFile] = field(
+        default_factory=dict
+    )  # those that were scanned so far
+    observes_only_its_schema: bool = (
+        False  # a rehearsal then looks at this schema and public
+    )
 
-    def rows(self, *, checked: bool = True) -> list[Row]:
-        """Return a row for each version; checked: the up files of what is applied are read."""
-        if self.problem:
-            raise self.problem
-        versions = {row.version for row in self.applied or () if checked}
-        checksums = {m.version: m.checksum for m in self.migrations if m.version in versions}
-        return states(self.migrations, self.applied or (), checksums, self.ledger.schema)
+    def rows(self, *, checks_files: bool = True) -> list[Row]:
+        """Return a row for each version. checks_files: the up files of what is applied are read and compared."""
+        checksums = {}
+        if checks_files:
+            versions = {row.version for row in self.recorded}
+            for migration in self.migrations:
+                if migration.version in versions:
+                    checksums[migration.version] = migration.checksum
+        return states(self.migrations, self.recorded, checksums)
 
-    def wants(self, wish: Wish) -> bool:
-        """Say whether a wish asks for something here, also for what is refused, as doing it says."""
+    def rows_to_run(self, request: Request, done: int = 0) -> list[Row]:
+        """Return the rows that a request is about, of whose steps so many are done. Raises as plan.rows_to_run."""
+        rows = self.rows(checks_files=isinstance(request, Up))
+        return rows_to_run(request, rows, done)
+
+    def has_work(self, request: Request) -> bool:
+        """Say whether a request asks for something here, also for something that will be refused."""
         try:
-            return bool(self.wanted(wish))
+            return bool(self.rows_to_run(request))
         except UsageError:
             raise
         except SqlmigError:
             return True
 
-    def wanted(self, wish: Wish, done: int = 0) -> list[Row]:
-        """Return the rows of a wish, of which so many are done, in their order. Raises as the wish does."""
-        rows = wish.choose(self.rows(checked=wish.verb == "applied"), done=done)
-        if wish.shown and (others := {row.version for row in rows}.difference(wish.shown[self.ledger.schema])):
-            said = f"the ledger has changed since you were asked: {max(others)} is applied"
-            raise SqlmigError(f"{said}; run it again")
-        return rows
-
-    def read(self) -> bool:
+    def reread(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
-        before = [row.version for row in self.applied or ()]
-        found = read(self.connection, [self.ledger])
-        self.applied = found[0] if found else None
-        return before != [row.version for row in self.applied or ()]
+        before = [row.version for row in self.recorded]
+        found = ledger_table.read(self.connection, self.ledger)
+        self.ledger_exists = found is not None
+        self.recorded = found or []
+        return before != [row.version for row in self.recorded]
 
-    def alone(self, attempt: Callable[[], Done]) -> Done:
-        """Return what an attempt gives once it meets neither another runner, nor a ledger that has changed."""
+    def when_alone(self, attempt: Callable[[], Result]) -> Result:
+        """Return what an attempt gives, once no other runner is in its way."""
         while True:
             try:
                 return attempt()
-            except Overtaken as overtaken:
-                self.catch_up(overtaken)
+            except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
+                self.catch_up(problem)
 
-    def catch_up(self, overtaken: Overtaken) -> None:
-        """Wait for whoever holds the lock, and read the ledger; raise the words, if any, where that changed nothing."""
-        self.wait()
-        if not self.read() and str(overtaken):
-            raise SqlmigError(str(overtaken)) from None
+    def catch_up(self, problem: LockHeld | LedgerChanged | AlreadyRecorded) -> None:
+        """Wait for whoever holds the lock, and read the ledger again.
 
-    def wait(self) -> None:
-        """Wait until nobody holds the lock, and say whom for."""
-        told, pause = set[str](), 0.02
+        Raises SqlmigError where a row was in the way and the ledger is still the same:
+        then nobody else wrote it.
+        """
+        self._wait_for_lock()
+        has_changed = self.reread()
+        if isinstance(problem, AlreadyRecorded) and not has_changed:
+            raise SqlmigError(str(problem)) from None
+
+    def _wait_for_lock(self) -> None:
+        """Wait until nobody holds the lock, and say whom we wait for."""
         query = self.ledger.sql("holders").encode()
-        while others := {str(words) for (words,) in self.connection.execute(query)}:
-            for other in sorted(others - told):
-                self.say(f"waiting for {other}")
-            told |= others
+        named: set[str] = set()
+        pause = _FIRST_PAUSE
+        while True:
+            # Sent without parameters: with them the portal would stay open, and its snapshot
+            # would stall a CREATE INDEX CONCURRENTLY.
+            holders = {str(words) for (words,) in self.connection.execute(query)}
+            if not holders:
+                return
+
+            for holder in sorted(holders - named):
+                self.say(f"waiting for {holder}")
+            named |= holders
             self.sleep(pause * random.uniform(0.5, 1))
-            pause = min(0.5, pause * 1.5)
+            pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
 @contextmanager
-def opened(settings: Settings, say: Say, watch: Watch) -> Iterator[list[Session]]:
-    """Yield a session for the ledger that is meant, or for each, all on one connection. Nothing is written."""
-    from sqlmig.database import connected  # here, as help and usage errors need no driver
+def open_session(
+    url: str,
+    ledger: Ledger,
+    migrations: Sequence[Migration],
+    say: Say,
+    *,
+    options: Options | None = None,
+    watch: Watch = _no_watch,
+) -> Iterator[Session]:
+    """Connect, read the ledger, and yield a session. Nothing is written. Raises SqlmigError."""
+    from sqlmig.connection import (
+        connect,
+    )  # here, as help and usage errors need no driver
 
-    migrations, scripts = find(settings.directory), dict[Path, Any]()
-    with located(settings) as url, connected(url, say) as connection:
-
-        def session(ledger: Ledger, rows: list[Applied] | SqlmigError | None) -> Session:
-            told = (lambda message: say(f"{ledger.schema}: {message}")) if settings.many else say
-            connect = lambda name: connected(url, told, name, connection.largest)  # noqa: E731
-            applied, problem = (None, rows) if isinstance(rows, SqlmigError) else (rows, None)
-            return Session(connection, connect, told, watch, settings, ledger, migrations, applied, scripts, problem)
-
-        ledgers = _many(settings.schemas, connection, say) if settings.many else [settings.ledger]
-        groups = [ledgers[n : n + _BATCH] for n in range(0, len(ledgers), _BATCH)]
-        sessions = [session(*one) for group in groups for one in zip(group, _read(connection, group), strict=True)]
-        if sessions[0].problem and not settings.many:
-            raise sessions[0].problem
-        yield sessions
-
-
-def _many(names: Sequence[str], connection: "Connection", say: Say) -> list[Ledger]:
-    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one."""
-    patterns = [re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") for name in names]
-    query = Ledger("public", named=False).sql("schemas", pattern=literal(f"^({'|'.join(patterns)})$"))
-    fits: list[Any] = connection.execute(query.encode()).fetchall()
-    named = [name for name in names if not set("*?") & set(name)]
-    if without := [schema for schema, has_ledger in fits if not has_ledger and schema not in named]:
-        say(f"{counted(len(without), 'schema')} without a ledger, left alone")
-    if chosen := dict.fromkeys([*(schema for schema, has_ledger in fits if has_ledger), *named]):
-        return [Ledger(schema, named=True) for schema in chosen]
-    raise SqlmigError("no schema that fits has a ledger; name those to begin with")
+    with connect(url, say) as connection:
+        recorded = ledger_table.read(connection, ledger)
+        yield Session(
+            connection=connection,
+            connect=connector(url, say, connection),
+            say=say,
+            ledger=ledger,
+            migrations=migrations,
+            recorded=recorded or [],
+            ledger_exists=recorded is not None,
+            options=options or Options(),
+            watch=watch,
+        )
 
 
-def _read(connection: "Connection", ledgers: list[Ledger]) -> list[list[Applied] | SqlmigError | None]:
-    """Return the rows of each ledger, None for one that is not there, an error for one that cannot be read."""
-    problem = None
-    try:
-        if found := read(connection, ledgers):
-            return [*found]
-    except SqlmigError as error:
-        problem = error
-    return [rows for one in ledgers for rows in _read(connection, [one])] if len(ledgers) > 1 else [problem]
+def connector(url: str, say: Say, like: Connection) -> Connect:
+    """Return what opens another connection to the server of one, under a name."""
+    from sqlmig.connection import connect
 
+    def connect_as(name: str) -> AbstractContextManager[Connection]:
+        return connect(
+            url, say, name, one_statement_a_message=like.one_statement_a_message
+        )
 
-@contextmanager
-def located(settings: Settings) -> Iterator[str]:
-    """Yield the URL to connect to (embedded:PATH starts a server), empty where libpq's own variables name it."""
-    url = settings.url
-    if not url and not any(os.environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")):
-        ways = "give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
-        raise UsageError(f"no database: {ways}")
-    if not url.startswith("embedded:"):
-        from sqlmig.database import awaited
-
-        awaited(url, settings.wait)
-        yield url
-        return
-    if sys.platform == "win32":
-        raise SqlmigError("embedded: is not supported on Windows; give the URL of a running server")
-    from sqlmig import embedded  # it cannot be imported on Windows
-
-    with embedded.server(Path(url.removeprefix("embedded:")), make=settings.makes) as real:
-        yield real
+    return connect_as

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import itertools
-import json
-import multiprocessing
 import os
-import signal
+import shutil
+import socket
 import subprocess
-import sys
-import time
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -25,27 +18,17 @@ from pytest_postgresql import factories
 from pytest_postgresql.executors import NoopExecutor
 
 from sqlmig import embedded
-from sqlmig.cli import command, main
-from sqlmig.ledger import Ledger
+from sqlmig.cli import command
+from tests.support.project import RUN, SQL, Project, until, url_of
+from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-SQL = Path(__file__).parent.parent / "sql"
-# Names that two checkouts, two runs, or two workers of one, on one server do not share.
-RUN = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid())) + os.environ.get("PYTEST_XDIST_WORKER", "")
 EXISTING_SERVER = os.environ.pop("TEST_DATABASE_URL", None)
 for name in [*os.environ]:
     if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
         del os.environ[name]  # none may lead a test to somebody's own database
-
-
-def url_of(connection: psycopg.Connection[Any]) -> str:
-    """Return the URL of what a connection is connected to."""
-    info = connection.info
-    user, password = quote(info.user), quote(info.password or "", safe="")
-    query = urlencode({"host": info.host, "port": info.port})
-    return f"postgresql://{user}:{password}@/{quote(info.dbname)}?{query}"
 
 
 @pytest.fixture(scope="session")
@@ -91,145 +74,23 @@ class _Server:
 
 def apply_schema(**parts: Any) -> None:
     """Make a template database that has the specification's schema: a table more is none of its tests' business."""
-    connection = psycopg.connect(**{key: value for key, value in parts.items() if value})
-    assert command(["-d", url_of(connection), "--dir", str(SQL), "up", "--to", "10"]) == 0
+    connection = psycopg.connect(
+        **{key: value for key, value in parts.items() if value}
+    )
+    assert (
+        command(["-d", url_of(connection), "--dir", str(SQL), "up", "--to", "10"]) == 0
+    )
     connection.close()
 
 
-empty_database = factories.postgresql_noproc(depends_on="server", dbname=f"sqlmig_empty_{RUN}_")
-schema_database = factories.postgresql_noproc(depends_on="server", dbname=f"sqlmig_schema_{RUN}_", load=[apply_schema])
+empty_database = factories.postgresql_noproc(
+    depends_on="server", dbname=f"sqlmig_empty_{RUN}_"
+)
+schema_database = factories.postgresql_noproc(
+    depends_on="server", dbname=f"sqlmig_schema_{RUN}_", load=[apply_schema]
+)
 connection = factories.postgresql("empty_database")
 schema_connection = factories.postgresql("schema_database")
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """Return what it printed as JSON."""
-        return json.loads(self.out)
-
-
-LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', named=False).key})"  # the runners' own
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.conftest"])
-NUMBERS = itertools.count()
-
-
-def _forked(output: Path, arguments: list[str]) -> None:
-    """Be a sqlmig process: standard output and error in one file."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background of a script
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    sys.argv[1:] = arguments
-    main()
-
-
-@dataclass(frozen=True)
-class Forked:
-    """A sqlmig process."""
-
-    process: multiprocessing.process.BaseProcess
-    output: Path
-
-    def text(self) -> str:
-        """Return what it said so far."""
-        return self.output.read_text() if self.output.exists() else ""
-
-    def said(self, words: str) -> str:
-        """Wait until it said something, and return all that it said."""
-        until(lambda: words in self.text() or not self.process.is_alive(), words)
-        assert words in self.text(), self.text()
-        return self.text()
-
-    def send(self, sent: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process.pid
-        os.kill(self.process.pid, sent)
-
-    def ended(self, code: int = 0) -> str:
-        """Wait for its end, with the exit code expected, and return what it said."""
-        self.process.join(120)
-        assert self.process.exitcode == code, self.text()
-        assert "Traceback" not in self.text()
-        return self.text()
-
-
-def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait until something is so, and fail when it is not after two minutes."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
-
-
-@dataclass(frozen=True)
-class Project:
-    """A directory of SQL files and a database, and sqlmig between them."""
-
-    directory: Path
-    url: str
-
-    def write(self, **files: str) -> None:
-        """Write files: ``up_1_name="…"`` becomes 1_name.up.sql."""
-        for key, text in files.items():
-            direction, _, stem = key.partition("_")
-            self.file(f"{stem}.{direction}.sql", text)
-
-    def file(self, name: str, text: str | bytes) -> Path:
-        """Write one file under its own name."""
-        path = self.directory / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    def run(self, *arguments: str, code: int = 0) -> Output:
-        """Run a command in this process; its exit code must be the one expected."""
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            got = command(["-d", self.url, "--dir", str(self.directory), *arguments])
-        output = Output(got, out.getvalue(), err.getvalue())
-        assert output.code == code, output
-        assert "Traceback" not in output.err
-        return output
-
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
-        environment = os.environ | {"DATABASE_URL": self.url, "SQLMIG_DIR": str(self.directory)}
-        line = [sys.executable, "-m", "sqlmig", *arguments]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-        pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        return subprocess.Popen(line, **pipes | options)
-
-    def fork(self, *arguments: str) -> Forked:
-        """Start a command as a process of its own, faster than ``start``, whose output one reads when it ended."""
-        output = self.directory.parent / f"{next(NUMBERS)}.txt"
-        process = FORKS.Process(
-            target=_forked, args=(output, ["-d", self.url, "--dir", str(self.directory), *arguments])
-        )
-        process.start()
-        return Forked(process, output)
-
-    def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, committed."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(query, values or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def states(self) -> dict[int, str]:
-        """Return each version's state, as `status --json` says."""
-        return {row["version"]: row["state"] for row in self.run("status", "--json").json()}
-
-    def tables(self) -> set[str]:
-        """Return the tables of the database but the ledger."""
-        rows = self.query("SELECT tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'")
-        return {name for (name,) in rows} - {"schema_migrations"}
 
 
 @pytest.fixture
@@ -251,3 +112,81 @@ def database(schema_connection: psycopg.Connection[Any]) -> psycopg.Connection[A
     """Return a connection to a fresh database that has the project's schema; it commits each statement."""
     schema_connection.autocommit = True
     return schema_connection
+
+
+@pytest.fixture(scope="session")
+def pooler(
+    server: NoopExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """Yield the port of a PgBouncer in transaction mode, with two server connections a database."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if not program:
+        pytest.skip("pgbouncer is not installed (Debian's package pgbouncer)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    secret = f" password={server.password}" if server.password else ""
+    config = tmp_path_factory.mktemp("pooler") / "pgbouncer.ini"
+    config.write_text(f"""
+        [databases]
+        * = host={server.host} port={server.port} user={server.user}{secret}
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = any
+        pool_mode = transaction
+        default_pool_size = 2
+        max_client_conn = 500
+        server_idle_timeout = 2
+        log_connections = 0
+        log_disconnections = 0
+    """)
+    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+    with subprocess.Popen(
+        [program, "-q", *as_nobody, str(config)], stderr=subprocess.DEVNULL
+    ) as process:
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(
+                    f"postgresql://x@127.0.0.1:{port}/{server.dbname}"
+                ).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        until(answers, "pgbouncer")
+        yield port
+        process.kill()
+
+
+@pytest.fixture
+def pooled(
+    project: Project, pooler: int, connection: psycopg.Connection[Any]
+) -> Iterator[Project]:
+    """Yield the project with its database reached through the pooler."""
+    pooled = replace(
+        project, url=f"postgresql://x@127.0.0.1:{pooler}/{connection.info.dbname}"
+    )
+    yield pooled
+    # The pooler's server connections would keep the database from being dropped.
+    project.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND client_addr IS NULL AND application_name <> ''"
+    )
+
+
+@pytest.fixture(params=["directly", "through a pooler"])
+def either(request: pytest.FixtureRequest) -> Project:
+    """Return the project, reached directly and through the pooler."""
+    name = "project" if request.param == "directly" else "pooled"
+    project: Project = request.getfixturevalue(name)
+    return project
+
+
+@pytest.fixture
+def proxy(server: NoopExecutor) -> Iterator[Proxy]:
+    """Yield a relay before the server."""
+    proxy = Proxy(server)
+    yield proxy
+    proxy.listener.close()

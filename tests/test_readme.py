@@ -13,14 +13,19 @@ import click
 import pytest
 
 from sqlmig import embedded
-from sqlmig.cli import group
-from tests.conftest import SQL
+from sqlmig.cli.commands import group
+from tests.support.project import SQL
 
 if TYPE_CHECKING:
-    from tests.conftest import Project
+    from tests.support.project import Project
 
 README = (SQL.parent / "README.md").read_text()
-MAKE, *TRANSCRIPTS = [text for _, text in re.findall(r"^(`{3,})console\n(.*?)^\1$", README, re.MULTILINE | re.DOTALL)]
+MAKE, *TRANSCRIPTS = [
+    text
+    for _, text in re.findall(
+        r"^(`{3,})console\n(.*?)^\1$", README, re.MULTILINE | re.DOTALL
+    )
+]
 
 
 def steps(transcript: str) -> list[tuple[str, str]]:
@@ -42,17 +47,23 @@ def agree(shown: str, said: str) -> bool:
 
 
 def test_a_transcript_that_is_not_true_is_found() -> None:
-    assert agree("applied 1 (3 ms)\n…\ndone\n", "applied 1 (1.2 s)\nmore\nand more\ndone\n")
+    assert agree(
+        "applied 1 (3 ms)\n…\ndone\n", "applied 1 (1.2 s)\nmore\nand more\ndone\n"
+    )
     assert not agree("applied 1 (3 ms)\n", "applied 2 (3 ms)\n")
     assert not agree("applied 1 (3 ms)\n", "applied 1 (3 ms)\nmore\n")
 
 
 def test_the_transcripts_are_true(project: Project) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(embedded.programs()), os.environ["PATH"]])
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), str(embedded.programs()), os.environ["PATH"]]
+    )
     environment = os.environ | {"DATABASE_URL": project.url, "PATH": path}
     here = project.directory.parent
     done = 0
-    for command, shown in [step for transcript in TRANSCRIPTS for step in steps(transcript)]:
+    for command, shown in [
+        step for transcript in TRANSCRIPTS for step in steps(transcript)
+    ]:
         if command.startswith("cat "):  # what the reader writes
             (here / command.removeprefix("cat ")).write_text(shown)
             continue
@@ -65,7 +76,9 @@ def test_the_transcripts_are_true(project: Project) -> None:
             text=True,
             check=False,
         )
-        assert agree(shown, ran.stdout), f"$ {command}\n{ran.stdout}\nThe README has:\n{shown}"
+        assert agree(shown, ran.stdout), (
+            f"$ {command}\n{ran.stdout}\nThe README has:\n{shown}"
+        )
         done += 1
     assert done > 15
 
@@ -73,9 +86,20 @@ def test_the_transcripts_are_true(project: Project) -> None:
 def test_make_up_says_what_the_first_transcript_shows(tmp_path: Path) -> None:
     ((command, shown),) = steps(MAKE)
     place = tmp_path / ".postgres"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MAKE", "MFLAGS"))
+    }
     line = [*command.split(), f"DATABASE_URL=embedded:{place}"]
-    ran = subprocess.run(line, cwd=SQL.parent, env=environment, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        line,
+        cwd=SQL.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert agree(shown, ran.stdout.replace(str(place), ".postgres")), ran.stdout
 
 
@@ -107,13 +131,23 @@ def test_every_link_in_the_readme_leads_somewhere() -> None:
     assert set(re.findall(r"(?<=\]\[)[^\]]+", README)) <= labels
 
 
-@pytest.mark.parametrize(("shell", "word"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --")])
-def test_completion_is_as_click_gives_it(project: Project, shell: str, word: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "word"),
+    [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --")],
+)
+def test_completion_is_as_click_gives_it(
+    project: Project, shell: str, word: str
+) -> None:
     completing = {"_SQLMIG_COMPLETE": f"{shell}_source"}
     process = project.start(env=os.environ | completing)
     assert word in process.communicate()[0]
     assert process.returncode == 0
     process = project.start(
-        env=os.environ | {"_SQLMIG_COMPLETE": "bash_complete", "COMP_WORDS": "sqlmig st", "COMP_CWORD": "1"}
+        env=os.environ
+        | {
+            "_SQLMIG_COMPLETE": "bash_complete",
+            "COMP_WORDS": "sqlmig st",
+            "COMP_CWORD": "1",
+        }
     )
     assert process.communicate()[0].split() == ["plain,stamp", "plain,status"]

@@ -125,11 +125,22 @@ def write_pairs(directory: Path, files: list[File]) -> None:
 def write_psql(directory: Path, files: list[File]) -> None:
     write_pairs(directory, files)
     for verb, order in (("up", 1), ("down", -1)):
-        record = {"up": "INSERT INTO ledger VALUES ({})", "down": "DELETE FROM ledger WHERE version = {}"}[verb]
-        lines = ["SET client_min_messages = warning;", "CREATE TABLE IF NOT EXISTS ledger (version int PRIMARY KEY);"]
+        record = {
+            "up": "INSERT INTO ledger VALUES ({})",
+            "down": "DELETE FROM ledger WHERE version = {}",
+        }[verb]
+        lines = [
+            "SET client_min_messages = warning;",
+            "CREATE TABLE IF NOT EXISTS ledger (version int PRIMARY KEY);",
+        ]
         for file in files[::order]:
             path = directory / f"{file.version:04}_t.{verb}.sql"
-            lines += ["BEGIN;", f"\\i {path}", f"{record.format(file.version)};", "COMMIT;"]
+            lines += [
+                "BEGIN;",
+                f"\\i {path}",
+                f"{record.format(file.version)};",
+                "COMMIT;",
+            ]
         (directory / f"{verb}.psql").write_text("\n".join(lines))
 
 
@@ -168,14 +179,38 @@ def write_alembic(directory: Path, files: list[File]) -> None:
 
 
 def sqlmig_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
-    sqlmig = [str(Path(PYTHON).with_name("sqlmig")), "-d", place.url(), "--dir", str(directory)]
-    verbs = {"up": ["up"], "nothing to do": ["up"], "status": ["status"], "down": ["down", "--all"]}
-    return {what: [*sqlmig, *verb] for what, verb in (verbs | {"check": ["check"], "script": ["script"]}).items()}
+    sqlmig = [
+        str(Path(PYTHON).with_name("sqlmig")),
+        "-d",
+        place.url(),
+        "--dir",
+        str(directory),
+    ]
+    verbs = {
+        "up": ["up"],
+        "nothing to do": ["up"],
+        "status": ["status"],
+        "down": ["down", "--all"],
+    }
+    return {
+        what: [*sqlmig, *verb]
+        for what, verb in (verbs | {"check": ["check"], "script": ["script"]}).items()
+    }
 
 
 def psql_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
-    psql = [str(embedded.programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", place.url()]
-    return {verb: [*psql, "-f", str(directory / f"{verb}.psql")] for verb in ("up", "down")}
+    psql = [
+        str(embedded.programs() / "psql"),
+        "-X",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        place.url(),
+    ]
+    return {
+        verb: [*psql, "-f", str(directory / f"{verb}.psql")] for verb in ("up", "down")
+    }
 
 
 def twenty_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
@@ -195,40 +230,83 @@ def dbmate_commands(directory: Path, place: Place, _: int) -> dict[str, list[str
         str(directory),
         "--no-dump-schema",
     ]
-    verbs = {"up": "up", "nothing to do": "up", "status": "status"}  # it reverts one at a time
+    verbs = {
+        "up": "up",
+        "nothing to do": "up",
+        "status": "status",
+    }  # it reverts one at a time
     return {what: [str(program), *options, verb] for what, verb in verbs.items()}
 
 
 def yoyo_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
     end = ["--batch", "--database", place.url("postgresql+psycopg"), str(directory)]
-    verbs = {"up": ["apply"], "nothing to do": ["apply"], "status": ["list"], "down": ["rollback", "--all"]}
-    return {what: [str(PEERS / "py/bin/yoyo"), *verb, *end] for what, verb in verbs.items()}
+    verbs = {
+        "up": ["apply"],
+        "nothing to do": ["apply"],
+        "status": ["list"],
+        "down": ["rollback", "--all"],
+    }
+    return {
+        what: [str(PEERS / "py/bin/yoyo"), *verb, *end] for what, verb in verbs.items()
+    }
 
 
 def alembic_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
     url = place.url("postgresql+psycopg")
-    (directory / "alembic.ini").write_text(f"[alembic]\nscript_location = %(here)s\nsqlalchemy.url = {url}\n")
+    (directory / "alembic.ini").write_text(
+        f"[alembic]\nscript_location = %(here)s\nsqlalchemy.url = {url}\n"
+    )
     alembic = [str(PEERS / "py/bin/alembic"), "-c", str(directory / "alembic.ini")]
     up = [*alembic, "upgrade", "head"]
-    return {"up": up, "nothing to do": up, "status": [*alembic, "current"], "down": [*alembic, "downgrade", "base"]}
+    return {
+        "up": up,
+        "nothing to do": up,
+        "status": [*alembic, "current"],
+        "down": [*alembic, "downgrade", "base"],
+    }
 
 
 def pyway_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
-    options = {"type": "postgres", "host": place.host, "port": "5432", "name": place.name, "username": "postgres"}
+    options = {
+        "type": "postgres",
+        "host": place.host,
+        "port": "5432",
+        "name": place.name,
+        "username": "postgres",
+    }
     options |= {"password": "none", "migration-dir": str(directory), "table": "pyway"}
     pyway = [
         str(PEERS / "py/bin/pyway"),
-        *(word for key, value in options.items() for word in (f"--database-{key}", value)),
+        *(
+            word
+            for key, value in options.items()
+            for word in (f"--database-{key}", value)
+        ),
     ]
     return {
-        what: [*pyway, verb] for what, verb in (("up", "migrate"), ("nothing to do", "migrate"), ("status", "info"))
+        what: [*pyway, verb]
+        for what, verb in (
+            ("up", "migrate"),
+            ("nothing to do", "migrate"),
+            ("status", "info"),
+        )
     }
 
 
 def node_commands(directory: Path, place: Place, count: int) -> dict[str, list[str]]:
     url = f"DATABASE_URL=socket://postgres@{place.host}?db={place.name}"
-    node = ["env", url, str(PEERS / "js/node_modules/.bin/node-pg-migrate"), "-m", str(directory)]
-    return {"up": [*node, "up"], "nothing to do": [*node, "up"], "down": [*node, "down", str(count)]}
+    node = [
+        "env",
+        url,
+        str(PEERS / "js/node_modules/.bin/node-pg-migrate"),
+        "-m",
+        str(directory),
+    ]
+    return {
+        "up": [*node, "up"],
+        "nothing to do": [*node, "up"],
+        "down": [*node, "down", str(count)],
+    }
 
 
 CONTENDERS = [
@@ -257,7 +335,9 @@ def small(count: int) -> list[File]:
 
 
 def one(statements: list[str]) -> list[File]:
-    text = "CREATE TABLE t (id int, v text, w text);\n" + "".join(f"{statement};\n" for statement in statements)
+    text = "CREATE TABLE t (id int, v text, w text);\n" + "".join(
+        f"{statement};\n" for statement in statements
+    )
     return [File(1, text, "DROP TABLE t;\n")]
 
 
@@ -270,92 +350,177 @@ def workloads() -> dict[str, tuple[list[File], list[str]]]:
         "10 files": (small(10), every),
         "100 files": (small(100), every),
         "1,000 files": (small(1000), [*every, "check", "script"]),
-        "200 statements": (one([f"INSERT INTO t VALUES {r}" for r in rows[:200]]), ["up"]),
-        "20 MB, 4 statements": (one(["INSERT INTO t VALUES " + ",\n".join(rows[n::4]) for n in range(4)]), ["up"]),
-        "20 MB, 170,000 statements": (one([f"INSERT INTO t VALUES {r}" for r in rows]), ["up"]),
+        "200 statements": (
+            one([f"INSERT INTO t VALUES {r}" for r in rows[:200]]),
+            ["up"],
+        ),
+        "20 MB, 4 statements": (
+            one(["INSERT INTO t VALUES " + ",\n".join(rows[n::4]) for n in range(4)]),
+            ["up"],
+        ),
+        "20 MB, 170,000 statements": (
+            one([f"INSERT INTO t VALUES {r}" for r in rows]),
+            ["up"],
+        ),
     }
 
 
 def measured(command: list[str], figures: Figures) -> None:
     """Run a command and add what it took."""
-    done = subprocess.run([PYTHON, "-I", "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PYTHON, "-I", "-S", "-c", LAUNCHER, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         print(f"{command}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
         return  # it is left out
-    for figure, value in zip((figures.wall, figures.cpu, figures.memory), map(float, done.stdout.split()), strict=True):
+    for figure, value in zip(
+        (figures.wall, figures.cpu, figures.memory),
+        map(float, done.stdout.split()),
+        strict=True,
+    ):
         figure.append(value)
 
 
-def measure(todo: dict[str, tuple[list[File], list[str]]]) -> dict[str, dict[str, Figures]]:
+def measure(
+    todo: dict[str, tuple[list[File], list[str]]],
+) -> dict[str, dict[str, Figures]]:
     """Return what each took of each thing; who took long the first time is not asked again."""
     results: dict[str, dict[str, Figures]] = defaultdict(lambda: defaultdict(Figures))
-    with embedded.server(HERE / "server", {"fsync": "off"}) as url, psycopg.connect(url, autocommit=True) as connection:
+    with (
+        embedded.server(HERE / "server", {"fsync": "off"}) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
         place = Place("bench", parse_qs(urlsplit(url).query)["host"][0])
         for number in range(ROUNDS):
             print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-            measured([PYTHON, "-c", "import psycopg, click"], results["start"]["bare import"])
-            measured([PYTHON, "-m", "sqlmig", "--help"], results["start"]["sqlmig --help"])
+            measured(
+                [PYTHON, "-c", "import psycopg, click"], results["start"]["bare import"]
+            )
+            measured(
+                [PYTHON, "-m", "sqlmig", "--help"], results["start"]["sqlmig --help"]
+            )
             for name, (files, things) in todo.items():
                 for contender in CONTENDERS if number % 2 else CONTENDERS[::-1]:
-                    so_far = [results[f"{thing}, {name}"][contender.name].wall for thing in things]
-                    if sum(wall[0] for wall in so_far if wall) > SLOW and contender.name not in ("sqlmig", "psql"):
+                    so_far = [
+                        results[f"{thing}, {name}"][contender.name].wall
+                        for thing in things
+                    ]
+                    if sum(
+                        wall[0] for wall in so_far if wall
+                    ) > SLOW and contender.name not in ("sqlmig", "psql"):
                         continue
                     connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
                     connection.execute("CREATE DATABASE bench")
-                    commands = contender.commands(directory_of(name, contender), place, len(files))
+                    commands = contender.commands(
+                        directory_of(name, contender), place, len(files)
+                    )
                     for thing in things:
                         if thing in commands:
-                            measured(commands[thing], results[f"{thing}, {name}"][contender.name])
+                            measured(
+                                commands[thing],
+                                results[f"{thing}, {name}"][contender.name],
+                            )
     return results
 
 
 def directory_of(workload: str, contender: Contender) -> Path:
-    return HERE / "files" / re.sub(r"\W+", "-", workload) / re.sub(r"\W+", "-", contender.name)
+    return (
+        HERE
+        / "files"
+        / re.sub(r"\W+", "-", workload)
+        / re.sub(r"\W+", "-", contender.name)
+    )
 
 
 def main() -> None:
     """Measure, and print the table; of the workloads that are named, else of all."""
-    todo = {name: work for name, work in workloads().items() if name in (sys.argv[1:] or workloads())}
-    compileall.compile_dir(Path(sqlmig.__file__).parent, quiet=1)  # as an installation does
+    todo = {
+        name: work
+        for name, work in workloads().items()
+        if name in (sys.argv[1:] or workloads())
+    }
+    compileall.compile_dir(
+        Path(sqlmig.__file__).parent, quiet=1
+    )  # as an installation does
     shutil.rmtree(HERE / "files", ignore_errors=True)
     for name, (files, _) in todo.items():
         for contender in CONTENDERS:
             directory_of(name, contender).mkdir(parents=True)
             contender.write(directory_of(name, contender), files)
     results = measure(todo)
-    print(f"{ROUNDS} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}, {date.today()}.\n")
-    print("| what | who | time, s | sqlmig / who | CPU, s | memory, MB |\n| --- | --- | --- | --- | --- | --- |")
+    print(
+        f"{ROUNDS} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}, {date.today()}.\n"
+    )
+    print(
+        "| what | who | time, s | sqlmig / who | CPU, s | memory, MB |\n| --- | --- | --- | --- | --- | --- |"
+    )
     for thing, figures in results.items():
         ours = figures.get("sqlmig") or figures["sqlmig --help"]
         for who, figure in figures.items():
             if figure.wall:
-                wall, cpu, memory = (median(values) for values in (figure.wall, figure.cpu, figure.memory))
-                print(f"| {thing} | {who} | {wall:.3f} | {median(ours.wall) / wall:.2f} | {cpu:.3f} | {memory:.0f} |")
+                wall, cpu, memory = (
+                    median(values)
+                    for values in (figure.wall, figure.cpu, figure.memory)
+                )
+                print(
+                    f"| {thing} | {who} | {wall:.3f} | {median(ours.wall) / wall:.2f} | {cpu:.3f} | {memory:.0f} |"
+                )
     bare = median(results["start"]["bare import"].wall)
     print("\n| target | is | at most |\n| --- | --- | --- |")
     for what, is_now, at_most in targets(results, bare):
         print(f"| {what} | {is_now:.2f} | {at_most} |")
 
 
-def targets(results: dict[str, dict[str, Figures]], bare: float) -> Iterator[tuple[str, float, float]]:
+def targets(
+    results: dict[str, dict[str, Figures]], bare: float
+) -> Iterator[tuple[str, float, float]]:
     """Yield what is aimed at: a ratio as it is, and what it should be at most."""
 
     def wall(thing: str, who: str = "sqlmig") -> float:
-        return median(results[thing][who].wall) if results[thing][who].wall else math.nan
+        return (
+            median(results[thing][who].wall) if results[thing][who].wall else math.nan
+        )
 
     for what in ("nothing to do", "status"):
         yield f"{what}, 10 files / bare import", wall(f"{what}, 10 files") / bare, 1.0
-        yield f"{what}, 1,000 files / 10 files", wall(f"{what}, 1,000 files") / wall(f"{what}, 10 files"), 1.3
-    yield "up, 100 files / psql", wall("up, 100 files") / wall("up, 100 files", "psql"), 1.6
-    yield "up, 1,000 files / psql", wall("up, 1,000 files") / wall("up, 1,000 files", "psql"), 1.1
-    yield "down, 1,000 files / psql", wall("down, 1,000 files") / wall("down, 1,000 files", "psql"), 1.1
+        yield (
+            f"{what}, 1,000 files / 10 files",
+            wall(f"{what}, 1,000 files") / wall(f"{what}, 10 files"),
+            1.3,
+        )
+    yield (
+        "up, 100 files / psql",
+        wall("up, 100 files") / wall("up, 100 files", "psql"),
+        1.6,
+    )
+    yield (
+        "up, 1,000 files / psql",
+        wall("up, 1,000 files") / wall("up, 1,000 files", "psql"),
+        1.1,
+    )
+    yield (
+        "down, 1,000 files / psql",
+        wall("down, 1,000 files") / wall("down, 1,000 files", "psql"),
+        1.1,
+    )
     for thing in ("up, 20 MB, 4 statements", "up, 20 MB, 170,000 statements"):
         yield f"{thing} / twenty lines", wall(thing) / wall(thing, "twenty lines"), 1.2
         yield f"{thing}, MB", max(results[thing]["sqlmig"].memory, default=math.nan), 90
     both = wall("up, 1,000 files") + wall("down, 1,000 files")
     yield "check, 1,000 files / up and down", wall("check, 1,000 files") / both, 3.0
-    cpu = {who: median(figures.cpu) for who, figures in results["up, 1,000 files"].items() if figures.cpu}
-    yield "up, 1,000 files, CPU / dbmate", cpu.get("sqlmig", math.nan) / cpu.get("dbmate", math.nan), 1.0
+    cpu = {
+        who: median(figures.cpu)
+        for who, figures in results["up, 1,000 files"].items()
+        if figures.cpu
+    }
+    yield (
+        "up, 1,000 files, CPU / dbmate",
+        cpu.get("sqlmig", math.nan) / cpu.get("dbmate", math.nan),
+        1.0,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def main() -> None:
     """Measure, and print ratios."""
     shutil.rmtree(HERE / "files", ignore_errors=True)
     one, both = HERE / "files" / "one", HERE / "files" / "both"
-    for directory, files in ((one, {"1_a": FIRST}), (both, {"1_a": FIRST, "2_b": SECOND})):
+    for directory, files in (
+        (one, {"1_a": FIRST}),
+        (both, {"1_a": FIRST, "2_b": SECOND}),
+    ):
         directory.mkdir(parents=True)
         for name, text in files.items():
             (directory / f"{name}.up.sql").write_text(text)
@@ -32,10 +35,15 @@ def main() -> None:
     every = [word for name in names for word in ("--schema", name)]
     record = "CREATE TABLE IF NOT EXISTS done (n int PRIMARY KEY); INSERT INTO done VALUES (2);"
     (HERE / "all.sql").write_text(
-        "".join(f"BEGIN; SET LOCAL search_path = {n};\n{SECOND}{record}\nCOMMIT;\n" for n in names)
+        "".join(
+            f"BEGIN; SET LOCAL search_path = {n};\n{SECOND}{record}\nCOMMIT;\n"
+            for n in names
+        )
     )
     figures: dict[str, Figures] = {}
-    with embedded.server(HERE / "server", {"fsync": "off", "max_locks_per_transaction": "256"}) as url:
+    with embedded.server(
+        HERE / "server", {"fsync": "off", "max_locks_per_transaction": "256"}
+    ) as url:
         place = Place("bench", parse_qs(urlsplit(url).query)["host"][0])
         sqlmig = [PYTHON, "-m", "sqlmig", "-d", place.url(), "--dir"]
         loop = f"for n in $(seq 0 99); do {shlex.join(sqlmig)} {both} --schema t_$n up; done"
@@ -51,7 +59,14 @@ def main() -> None:
             for _ in range(ROUNDS):
                 for run in (
                     todo,
-                    {"psql": [str(embedded.programs() / "psql"), "-qXf", str(HERE / "all.sql"), place.url()]},
+                    {
+                        "psql": [
+                            str(embedded.programs() / "psql"),
+                            "-qXf",
+                            str(HERE / "all.sql"),
+                            place.url(),
+                        ]
+                    },
                 ):
                     connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
                     connection.execute("CREATE DATABASE bench")
@@ -71,9 +86,16 @@ def main() -> None:
     print(
         f"| one new file in {COUNT:,} schemas / psql, one session | {wall['one new file'] / wall['psql']:.2f} | 1.0 |"
     )
-    for name, one_name in (("nothing to do", "nothing to do in one"), ("status", "status of one")):
-        print(f"| {name} in {COUNT:,} schemas / in one | {wall[name] / wall[one_name]:.2f} | 2.0 |")
-    print(f"| one new file in {COUNT:,} schemas, MB | {median(figures['one new file'].memory):.0f} | 90 |")
+    for name, one_name in (
+        ("nothing to do", "nothing to do in one"),
+        ("status", "status of one"),
+    ):
+        print(
+            f"| {name} in {COUNT:,} schemas / in one | {wall[name] / wall[one_name]:.2f} | 2.0 |"
+        )
+    print(
+        f"| one new file in {COUNT:,} schemas, MB | {median(figures['one new file'].memory):.0f} | 90 |"
+    )
     print(
         f"| one new file in a schema / in a shell loop | {wall['one new file'] / COUNT * 100 / wall['a loop over a hundred']:.2f} | |"
     )

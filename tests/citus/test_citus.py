@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.conftest import SQL, Project, until
-from tests.schema.rows import organization
+from tests.support.project import SQL, Project, until
+from tests.support.rows import organization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,26 +39,38 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 def clean(project: Project) -> None:
-    for (name,) in project.query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^c_'"):
+    for (name,) in project.query(
+        "SELECT nspname FROM pg_namespace WHERE nspname ~ '^c_'"
+    ):
         project.query(f'DROP SCHEMA "{name}" CASCADE')
 
 
 def everywhere(project: Project, query: str) -> list[str]:
     """Return what a query gives on each node."""
-    return [str(row[0]) for row in project.query("SELECT result FROM run_command_on_all_nodes(%s)", query)]
+    return [
+        str(row[0])
+        for row in project.query(
+            "SELECT result FROM run_command_on_all_nodes(%s)", query
+        )
+    ]
 
 
 def named(*names: str) -> list[str]:
     return [word for name in names for word in ("--schema", name)]
 
 
-def test_a_file_that_fails_in_its_last_statement_leaves_nothing_on_any_node(project: Project) -> None:
+def test_a_file_that_fails_in_its_last_statement_leaves_nothing_on_any_node(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="CREATE TABLE a (id int PRIMARY KEY, n int);",
         up_2_b="CREATE TABLE b (id int PRIMARY KEY);\nINSERT INTO a VALUES (1, 1);\nSELECT 1 / 0;",
     )
     output = project.run("up", *named("c_1"), code=1)
-    assert "2_b.up.sql:3:1: ERROR: division by zero\n  3 | SELECT 1 / 0;\n    | ^" in output.err
+    assert (
+        "2_b.up.sql:3:1: ERROR: division by zero\n  3 | SELECT 1 / 0;\n    | ^"
+        in output.err
+    )
     assert project.query("SELECT count(*) FROM c_1.a") == [(0,)]
     assert project.query("SELECT version FROM c_1.schema_migrations") == [(1,)]
     assert set(
@@ -70,49 +82,88 @@ def test_a_file_that_fails_in_its_last_statement_leaves_nothing_on_any_node(proj
 
 
 def test_the_places_of_errors_are_those_of_the_file(project: Project) -> None:
-    project.write(up_1_a="BEGIN;\nCREATE TABLE a (id int PRIMARY KEY);\nSELECT é FROM a;\nCOMMIT;")
+    project.write(
+        up_1_a="BEGIN;\nCREATE TABLE a (id int PRIMARY KEY);\nSELECT é FROM a;\nCOMMIT;"
+    )
     error = project.run("up", *named("c_1"), code=1).err
     assert '1_a.up.sql:3:8: ERROR: column "é" does not exist' in error
     assert project.query("SELECT to_regclass('c_1.a')") == [(None,)]
 
 
 def test_up_down_and_status(project: Project) -> None:
-    project.write(up_1_a="CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);", down_1_a="DROP TABLE a;")
+    project.write(
+        up_1_a="CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);",
+        down_1_a="DROP TABLE a;",
+    )
     project.run("up", *named("c_1", "c_2"))
-    assert project.run("status", "--schema", "c_*").out == "2 schemas (c_1, c_2): 1 applied\n"
-    assert "would lose a (2 rows)" in project.run("down", "--schema", "c_*", "--dry-run").out
+    assert (
+        project.run("status", "--schema", "c_*").out
+        == "2 schemas (c_1, c_2): 1 applied\n"
+    )
+    assert (
+        "would lose a (2 rows)"
+        in project.run("down", "--schema", "c_*", "--dry-run").out
+    )
     project.run("down", *named("c_1"))
-    assert project.query("SELECT to_regclass('c_1.a'), (SELECT count(*) FROM c_2.a)") == [(None, 1)]
-    assert project.run("up", "--schema", "c_*").out.splitlines()[-1] == "2 schemas: 1 applied, 1 with nothing to do"
+    assert project.query(
+        "SELECT to_regclass('c_1.a'), (SELECT count(*) FROM c_2.a)"
+    ) == [(None, 1)]
+    assert (
+        project.run("up", "--schema", "c_*").out.splitlines()[-1]
+        == "2 schemas: 1 applied, 1 with nothing to do"
+    )
 
 
-def test_an_index_is_built_concurrently_beside_waiting_runners(project: Project) -> None:
+def test_an_index_is_built_concurrently_beside_waiting_runners(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="CREATE TABLE a (id int PRIMARY KEY, n int); INSERT INTO a SELECT g, g FROM generate_series(1, 1000) g;"
     )
-    project.write(up_2_i="CREATE INDEX CONCURRENTLY i ON a (n);", down_2_i="DROP INDEX CONCURRENTLY i;")
+    project.write(
+        up_2_i="CREATE INDEX CONCURRENTLY i ON a (n);",
+        down_2_i="DROP INDEX CONCURRENTLY i;",
+    )
     runners = [project.fork("up", *named("c_1")) for _ in range(4)]
     said = "".join(runner.ended() for runner in runners)
     assert said.count("applied 2_i") == 1
-    assert project.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'c_1.i'::regclass") == [(True,)]
+    assert project.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'c_1.i'::regclass"
+    ) == [(True,)]
     project.run("down", *named("c_1"))
     assert project.query("SELECT to_regclass('c_1.i')") == [(None,)]
 
 
-def test_killed_at_random_moments_ledger_and_tables_never_disagree(project: Project) -> None:
+def test_killed_at_random_moments_ledger_and_tables_never_disagree(
+    project: Project,
+) -> None:
     for n in range(1, 7):
-        project.file(f"{n}_t.up.sql", f"CREATE TABLE t{n} (id int PRIMARY KEY);\nINSERT INTO t{n} VALUES (1);")
+        project.file(
+            f"{n}_t.up.sql",
+            f"CREATE TABLE t{n} (id int PRIMARY KEY);\nINSERT INTO t{n} VALUES (1);",
+        )
         project.file(f"{n}_t.down.sql", f"DROP TABLE t{n};")
     chance, seen = random.Random(0), set()
     for _ in range(15):
-        runner = project.fork(*chance.choice([("up",), ("down", "--all")]), *named("c_1"))
+        runner = project.fork(
+            *chance.choice([("up",), ("down", "--all")]), *named("c_1")
+        )
         until(lambda: project.query(BUSY) or runner.process.exitcode is not None)  # noqa: B023
         runner.process.join(chance.uniform(0, 0.6))
         runner.process.kill()
         runner.process.join()
         until(lambda: not project.query(BUSY), "the killed runner's backend")
-        there = project.query("SELECT to_regclass('c_1.schema_migrations') IS NOT NULL") == [(True,)]
-        recorded = {f"t{v}" for (v,) in project.query("SELECT version FROM c_1.schema_migrations")} if there else set()
+        there = project.query(
+            "SELECT to_regclass('c_1.schema_migrations') IS NOT NULL"
+        ) == [(True,)]
+        recorded = (
+            {
+                f"t{v}"
+                for (v,) in project.query("SELECT version FROM c_1.schema_migrations")
+            }
+            if there
+            else set()
+        )
         found = {
             name
             for (name,) in project.query(
@@ -130,7 +181,9 @@ def test_killed_at_random_moments_ledger_and_tables_never_disagree(project: Proj
 def clinics(project: Project) -> Project:
     """Return the cluster with this project's own schema for twenty organizations, in a schema each."""
     names = [f"c_{n:02}" for n in range(20)]
-    directory = project.directory.with_name("files_1_to_9")  # Citus refuses the policies of file 10
+    directory = project.directory.with_name(
+        "files_1_to_9"
+    )  # Citus refuses the policies of file 10
     directory.mkdir()
     for file in SQL.glob("000[1-9]_*.sql"):
         shutil.copy(file, directory)
@@ -152,30 +205,61 @@ def test_this_projects_schema_for_twenty_organizations(clinics: Project) -> None
             connection.execute(f"SET search_path = c_{n:02}")
             organization(connection)
             connection.execute("UPDATE sessions SET status = 'completed'")
-            assert connection.execute("SELECT updated_at > created_at FROM sessions").fetchone() == (True,)
-            query = "SELECT table_name, action FROM audit_logs WHERE table_name IS NOT NULL"
+            assert connection.execute(
+                "SELECT updated_at > created_at FROM sessions"
+            ).fetchone() == (True,)
+            query = (
+                "SELECT table_name, action FROM audit_logs WHERE table_name IS NOT NULL"
+            )
             actions = connection.execute(query).fetchall()
-            assert {("patients", "insert"), ("sessions", "insert"), ("sessions", "update")} <= {
-                (t, a.lower()) for t, a in actions
-            }
+            assert {
+                ("patients", "insert"),
+                ("sessions", "insert"),
+                ("sessions", "update"),
+            } <= {(t, a.lower()) for t, a in actions}
             changed = "SELECT details -> 'changed' FROM audit_logs WHERE table_name = 'sessions' AND action = 'UPDATE'"
             assert connection.execute(changed).fetchall() == [(["status"],)]
             whose = "SELECT DISTINCT organization_id, organization_name FROM audit_logs"
-            (organization_id,) = connection.execute("SELECT id FROM organizations").fetchone() or ()
-            assert connection.execute(whose).fetchall() == [(organization_id, "Asha Clinic")]
-            for statement in ("DELETE FROM audit_logs", "UPDATE audit_logs SET action = 'x'", "TRUNCATE audit_logs"):
-                with pytest.raises(psycopg.Error, match=r"only ever added to|audit_logs"):
+            (organization_id,) = (
+                connection.execute("SELECT id FROM organizations").fetchone() or ()
+            )
+            assert connection.execute(whose).fetchall() == [
+                (organization_id, "Asha Clinic")
+            ]
+            for statement in (
+                "DELETE FROM audit_logs",
+                "UPDATE audit_logs SET action = 'x'",
+                "TRUNCATE audit_logs",
+            ):
+                with pytest.raises(
+                    psycopg.Error, match=r"only ever added to|audit_logs"
+                ):
                     connection.execute(statement)
-            with pytest.raises(psycopg.Error, match="is audited: use DELETE, not TRUNCATE"):
+            with pytest.raises(
+                psycopg.Error, match="is audited: use DELETE, not TRUNCATE"
+            ):
                 connection.execute("TRUNCATE patients CASCADE")
         connection.execute("SET search_path = c_03")
         connection.execute("DELETE FROM organizations")
         for table in ("therapists", "patients", "sessions"):
-            assert connection.execute(f"SELECT count(*) FROM c_03.{table}").fetchone() == (0,)
-            assert connection.execute(f"SELECT count(*) FROM c_04.{table}").fetchone() == (1,)
+            assert connection.execute(
+                f"SELECT count(*) FROM c_03.{table}"
+            ).fetchone() == (0,)
+            assert connection.execute(
+                f"SELECT count(*) FROM c_04.{table}"
+            ).fetchone() == (1,)
         deleted = "SELECT DISTINCT table_name, org_id, organization_name FROM c_03.audit_logs WHERE action = 'DELETE'"
-        tables = {"organizations", "therapists", "patients", "sessions", "clinical_notes"}
-        rows = {(table, None, "Asha Clinic") for table in tables | {"session_recordings", "consent_records"}}
+        tables = {
+            "organizations",
+            "therapists",
+            "patients",
+            "sessions",
+            "clinical_notes",
+        }
+        rows = {
+            (table, None, "Asha Clinic")
+            for table in tables | {"session_recordings", "consent_records"}
+        }
         assert set(connection.execute(deleted).fetchall()) == rows
     clinics.run("down", "--all", *named("c_03"))
     left = clinics.query(

@@ -16,16 +16,30 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Install Mermaid into a directory of its own, make the odd page, and parse both."""
-    subprocess.run(["npm", "install", "--silent", "--prefix", MODULES, "mermaid@11", "jsdom"], check=True)
+    subprocess.run(
+        ["npm", "install", "--silent", "--prefix", MODULES, "mermaid@11", "jsdom"],
+        check=True,
+    )
     page = MODULES / "odd.md"
     with embedded.server(MODULES / "postgres") as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute('DROP SCHEMA IF EXISTS "Odd | Schema", other CASCADE')
             connection.execute((HERE / "odd.sql").read_bytes())
         with page.open("w") as output:
-            docs = [sys.executable, "-m", "sqlmig", "-d", url, "docs", "--schema", "Odd | Schema"]
+            docs = [
+                sys.executable,
+                "-m",
+                "sqlmig",
+                "-d",
+                url,
+                "docs",
+                "--schema",
+                "Odd | Schema",
+            ]
             subprocess.run(docs, stdout=output, check=True)
-    subprocess.run(["node", HERE / "mermaid.mjs", MODULES, "sql/README.md", page], check=True)
+    subprocess.run(
+        ["node", HERE / "mermaid.mjs", MODULES, "sql/README.md", page], check=True
+    )
 
 
 if __name__ == "__main__":

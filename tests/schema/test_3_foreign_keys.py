@@ -8,10 +8,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.schema.rows import TABLES, add, count, organization, remove
+from tests.support.rows import TABLES, add, count, organization, remove
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 FOREIGN_KEYS = [
     ("therapists", "org_id", "organizations", "CASCADE"),
@@ -42,36 +42,52 @@ def test_a_foreign_key_refers_and_has_its_delete_rule(
         SELECT confdeltype, condeferrable AND condeferred FROM pg_constraint
         WHERE conname = %s AND conrelid = %s::regclass AND confrelid = %s::regclass AND contype = 'f'
     """
-    ((letter, deferred),) = database.execute(query, [f"{table}_{column}_fkey", table, target]).fetchall()
+    ((letter, deferred),) = database.execute(
+        query, [f"{table}_{column}_fkey", table, target]
+    ).fetchall()
     assert (rules[letter], deferred) == (rule, rule == "NO ACTION")
 
 
-@pytest.mark.parametrize(("table", "column"), [(key[0], key[1]) for key in FOREIGN_KEYS])
-def test_a_foreign_key_refuses_what_does_not_exist(database: Database, table: str, column: str) -> None:
+@pytest.mark.parametrize(
+    ("table", "column"), [(key[0], key[1]) for key in FOREIGN_KEYS]
+)
+def test_a_foreign_key_refuses_what_does_not_exist(
+    database: Database, table: str, column: str
+) -> None:
     """A copy of a good row, that differs in this key alone."""
     ids = organization(database)
-    database.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # those that refuse it already
+    database.execute(
+        f"ALTER TABLE {table} DISABLE TRIGGER USER"
+    )  # those that refuse it already
     copy = f"""
         INSERT INTO {table} SELECT (jsonb_populate_record(
             t, jsonb_build_object('id', gen_random_uuid(), '{column}', %s::uuid, 'abha_id', NULL, 'email', NULL)
         )).* FROM {table} t WHERE id = %s
     """
     if (table, column) == ("patients", "org_id"):
-        copy = copy.replace("'abha_id', NULL", "'abha_id', NULL, 'assigned_therapist_id', NULL")
+        copy = copy.replace(
+            "'abha_id', NULL", "'abha_id', NULL, 'assigned_therapist_id', NULL"
+        )
     with pytest.raises(psycopg.errors.ForeignKeyViolation) as error:
         database.execute(copy, [uuid4(), ids[table]])
     assert error.value.diag.constraint_name == f"{table}_{column}_fkey"
 
 
-def test_deleting_an_organization_removes_all_but_its_audit_trail(database: Database) -> None:
+def test_deleting_an_organization_removes_all_but_its_audit_trail(
+    database: Database,
+) -> None:
     other = organization(database, "Other")
     ids = organization(database)
     remove(database, "organizations", ids["organizations"])
     for table in TABLES:
         expected = {other[table]} | ({ids[table]} if table == "audit_logs" else set())
         words = "WHERE action = 'login'" if table == "audit_logs" else ""
-        assert {row[0] for row in database.execute(f"SELECT id FROM {table} {words}")} == expected
-    assert database.execute("SELECT org_id FROM audit_logs WHERE id = %s", [ids["audit_logs"]]).fetchone() == (None,)
+        assert {
+            row[0] for row in database.execute(f"SELECT id FROM {table} {words}")
+        } == expected
+    assert database.execute(
+        "SELECT org_id FROM audit_logs WHERE id = %s", [ids["audit_logs"]]
+    ).fetchone() == (None,)
 
 
 def test_deleting_a_therapist_with_sessions_is_refused(database: Database) -> None:
@@ -81,12 +97,16 @@ def test_deleting_a_therapist_with_sessions_is_refused(database: Database) -> No
     assert left(database) == set(TABLES)
 
 
-def test_deleting_a_therapist_without_sessions_leaves_the_patient_unassigned(database: Database) -> None:
+def test_deleting_a_therapist_without_sessions_leaves_the_patient_unassigned(
+    database: Database,
+) -> None:
     ids = organization(database)
     free = add(database, "therapists", org_id=ids["organizations"], full_name="Dr. Sen")
     database.execute("UPDATE patients SET assigned_therapist_id = %s", [free])
     remove(database, "therapists", free)
-    assert database.execute("SELECT assigned_therapist_id FROM patients").fetchall() == [(None,)]
+    assert database.execute(
+        "SELECT assigned_therapist_id FROM patients"
+    ).fetchall() == [(None,)]
 
 
 def test_a_therapists_sessions_can_be_handed_over_and_the_therapist_removed_in_one_transaction(
@@ -95,18 +115,28 @@ def test_a_therapists_sessions_can_be_handed_over_and_the_therapist_removed_in_o
     ids = organization(database)
     with database.transaction():
         remove(database, "therapists", ids["therapists"])
-        heir = add(database, "therapists", org_id=ids["organizations"], full_name="Dr. Sen")
+        heir = add(
+            database, "therapists", org_id=ids["organizations"], full_name="Dr. Sen"
+        )
         database.execute("UPDATE sessions SET therapist_id = %s", [heir])
     assert count(database, "sessions") == 1
 
 
-def test_deleting_a_session_removes_its_notes_and_recordings(database: Database) -> None:
+def test_deleting_a_session_removes_its_notes_and_recordings(
+    database: Database,
+) -> None:
     ids = organization(database)
     remove(database, "sessions", ids["sessions"])
-    assert left(database) == set(TABLES) - {"sessions", "clinical_notes", "session_recordings"}
+    assert left(database) == set(TABLES) - {
+        "sessions",
+        "clinical_notes",
+        "session_recordings",
+    }
 
 
-def test_deleting_a_patient_removes_all_that_is_the_patients(database: Database) -> None:
+def test_deleting_a_patient_removes_all_that_is_the_patients(
+    database: Database,
+) -> None:
     ids = organization(database)
     remove(database, "patients", ids["patients"])
     assert left(database) == {"organizations", "therapists", "audit_logs"}
@@ -115,4 +145,6 @@ def test_deleting_a_patient_removes_all_that_is_the_patients(database: Database)
 def test_deleting_a_consent_record_keeps_the_recording(database: Database) -> None:
     ids = organization(database)
     remove(database, "consent_records", ids["consent_records"])
-    assert database.execute("SELECT consent_record_id FROM session_recordings").fetchall() == [(None,)]
+    assert database.execute(
+        "SELECT consent_record_id FROM session_recordings"
+    ).fetchall() == [(None,)]

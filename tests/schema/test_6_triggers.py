@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.schema.rows import EDITED, organization
+from tests.support.rows import EDITED, organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 
 @pytest.mark.parametrize("table", EDITED)
-def test_updated_at_follows_a_change_and_created_at_does_not(database: Database, table: str) -> None:
+def test_updated_at_follows_a_change_and_created_at_does_not(
+    database: Database, table: str
+) -> None:
     organization(database)
     before = database.execute(f"SELECT created_at, updated_at FROM {table}").fetchone()
     database.execute(f"UPDATE {table} SET updated_at = '2001-01-01'")
@@ -29,13 +31,17 @@ def test_the_trigger_is_on_every_table_that_has_the_column(database: Database) -
         SELECT tgrelid::regclass::text FROM pg_trigger
         WHERE tgfoid = 'update_updated_at_column'::regproc AND tgenabled = 'O' AND tgtype = 19  -- BEFORE UPDATE, each row
     """
-    columns = (
-        "SELECT table_name FROM information_schema.columns WHERE column_name = 'updated_at' AND table_schema = 'public'"
-    )
+    columns = "SELECT table_name FROM information_schema.columns WHERE column_name = 'updated_at' AND table_schema = 'public'"
     tables = {name for (name,) in database.execute(query)}
-    assert tables == {name for (name,) in database.execute(columns)} - {"upcoming_sessions"} == set(EDITED)
+    assert (
+        tables
+        == {name for (name,) in database.execute(columns)} - {"upcoming_sessions"}
+        == set(EDITED)
+    )
 
 
 def test_the_trigger_function_looks_names_up_nowhere(database: Database) -> None:
-    query = "SELECT proconfig FROM pg_proc WHERE oid = 'update_updated_at_column'::regproc"
+    query = (
+        "SELECT proconfig FROM pg_proc WHERE oid = 'update_updated_at_column'::regproc"
+    )
     assert database.execute(query).fetchall() == [(['search_path=""'],)]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.rows import dict_row
 
-from tests.conftest import RUN
-from tests.schema.rows import add, organization
+from tests.support.project import RUN
+from tests.support.rows import add, organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,16 @@ def test_upcoming_sessions_are_those_scheduled_in_the_future(
     ids = organization(database)
     database.execute("DELETE FROM sessions")
     people = {"therapist_id": ids["therapists"], "patient_id": ids["patients"]}
-    session = add(database, "sessions", scheduled_at=scheduled_at, status=status, **people)
+    session = add(
+        database, "sessions", scheduled_at=scheduled_at, status=status, **people
+    )
     rows = database.execute("SELECT id FROM upcoming_sessions").fetchall()
     assert rows == ([(session,)] if upcoming else [])
 
 
-def test_an_upcoming_session_has_the_sessions_columns_and_both_names(database: Database) -> None:
+def test_an_upcoming_session_has_the_sessions_columns_and_both_names(
+    database: Database,
+) -> None:
     organization(database)
     database.row_factory = dict_row
     (row,) = database.execute("SELECT * FROM upcoming_sessions").fetchall()
@@ -53,10 +57,14 @@ VIEWS_THAT_SHOW_ALL = """
 
 def test_every_view_reads_with_its_callers_rights(database: Database) -> None:
     """A view that is replaced or made anew loses the setting without a word: sql/GUIDE.md, Your next column."""
-    assert database.execute(VIEWS_THAT_SHOW_ALL).fetchall() == [], "ALTER VIEW … SET (security_invoker = true)"
+    assert database.execute(VIEWS_THAT_SHOW_ALL).fetchall() == [], (
+        "ALTER VIEW … SET (security_invoker = true)"
+    )
 
 
-def test_a_view_that_was_replaced_in_the_tickets_words_is_found(database: Database) -> None:
+def test_a_view_that_was_replaced_in_the_tickets_words_is_found(
+    database: Database,
+) -> None:
     given = Path(__file__).with_name("specification.sql").read_text()
     view = given[given.index("CREATE VIEW") :].partition(";")[0]
     database.execute(view.replace("CREATE VIEW", "CREATE OR REPLACE VIEW"))
@@ -64,11 +72,15 @@ def test_a_view_that_was_replaced_in_the_tickets_words_is_found(database: Databa
 
 
 def test_the_view_reads_with_its_callers_rights(database: Database) -> None:
-    options = database.execute("SELECT reloptions FROM pg_class WHERE oid = 'upcoming_sessions'::regclass").fetchall()
+    options = database.execute(
+        "SELECT reloptions FROM pg_class WHERE oid = 'upcoming_sessions'::regclass"
+    ).fetchall()
     assert options == [(["security_invoker=true"],)]
     # Row level security lets a role without a policy see nothing; the view must not show it more.
     nosy = f"nosy_{RUN}"
-    database.execute(f"CREATE ROLE {nosy}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {nosy}")
+    database.execute(
+        f"CREATE ROLE {nosy}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {nosy}"
+    )
     database.execute(f"GRANT EXECUTE ON FUNCTION current_org_id() TO {nosy}")
     try:
         organization(database)

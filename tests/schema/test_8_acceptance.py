@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tests.conftest import RUN, SQL
+from tests.support.project import RUN, SQL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Project
+    from tests.support.project import Project
 
 UPS = sorted(SQL.glob("*.up.sql"))
 DOWNS = sorted(SQL.glob("*.down.sql"))
@@ -53,26 +53,41 @@ CATALOG = """
 
 
 def of_the_ledger(row: tuple[Any, ...]) -> bool:
-    return row[1].partition(".")[0].startswith("schema_migrations") or "schema_migrations" in row[1]
+    return (
+        row[1].partition(".")[0].startswith("schema_migrations")
+        or "schema_migrations" in row[1]
+    )
 
 
 def test_the_files_are_version_controlled() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "."], cwd=SQL, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert {path.name for path in [*UPS, *DOWNS]} - set(tracked) == set(), "not in git: run `git add sql`"
+    assert {path.name for path in [*UPS, *DOWNS]} - set(tracked) == set(), (
+        "not in git: run `git add sql`"
+    )
 
 
 def test_every_file_has_its_rollback() -> None:
-    assert [path.name.replace(".up.", ".") for path in UPS] == [path.name.replace(".down.", ".") for path in DOWNS]
+    assert [path.name.replace(".up.", ".") for path in UPS] == [
+        path.name.replace(".down.", ".") for path in DOWNS
+    ]
 
 
-def test_up_down_one_by_one_and_up_again_gives_the_same_catalog(therapyflow: Project) -> None:
+def test_up_down_one_by_one_and_up_again_gives_the_same_catalog(
+    therapyflow: Project,
+) -> None:
     therapyflow.run("up")
     first = therapyflow.query(CATALOG)
     for path in reversed(UPS):
-        assert therapyflow.run("down").out.startswith(f"reverted {path.name.removesuffix('.up.sql')} (")
-    assert [row for row in therapyflow.query(CATALOG) if not of_the_ledger(row) and row[0] != "schema"] == []
+        assert therapyflow.run("down").out.startswith(
+            f"reverted {path.name.removesuffix('.up.sql')} ("
+        )
+    assert [
+        row
+        for row in therapyflow.query(CATALOG)
+        if not of_the_ledger(row) and row[0] != "schema"
+    ] == []
     therapyflow.run("up")
     assert therapyflow.query(CATALOG) == first
 
@@ -82,20 +97,28 @@ def test_the_last_down_leaves_nothing_but_the_ledger(therapyflow: Project) -> No
     before = therapyflow.query(CATALOG)
     therapyflow.run("up")
     therapyflow.run("down", "--all")
-    assert [row for row in therapyflow.query(CATALOG) if not of_the_ledger(row)] == before
+    assert [
+        row for row in therapyflow.query(CATALOG) if not of_the_ledger(row)
+    ] == before
     assert therapyflow.query("SELECT count(*) FROM schema_migrations") == [(0,)]
 
 
-def test_each_up_file_runs_as_one_message_by_an_ordinary_owner(therapyflow: Project) -> None:
+def test_each_up_file_runs_as_one_message_by_an_ordinary_owner(
+    therapyflow: Project,
+) -> None:
     owner, name = f"owner_{RUN}", f"pasted_{RUN}"
     therapyflow.query(f"CREATE ROLE {owner} LOGIN PASSWORD 'x'")
     try:
         therapyflow.query(f"CREATE DATABASE {name} OWNER {owner}")
-        with psycopg.connect(therapyflow.url, dbname=name, autocommit=True) as connection:
+        with psycopg.connect(
+            therapyflow.url, dbname=name, autocommit=True
+        ) as connection:
             connection.execute(f"SET SESSION AUTHORIZATION {owner}")
             for path in UPS[:10]:
                 assert connection.pgconn.exec_(path.read_bytes()).error_message == b""
-            assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (9,)
+            assert connection.execute(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchone() == (9,)
             for path in reversed(DOWNS[:10]):
                 assert connection.pgconn.exec_(path.read_bytes()).error_message == b""
     finally:
@@ -116,21 +139,33 @@ def test_a_file_has_no_clause_that_hides_a_surprise(path: Path) -> None:
     assert not re.search(r"\bSELECT\b[^;]*\bINTO\b", code)
 
 
-def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(therapyflow: Project) -> None:
+def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(
+    therapyflow: Project,
+) -> None:
     text = "\n".join(path.read_text() for path in UPS)
     therapyflow.run("up")
-    policies = therapyflow.query("SELECT policyname, tablename FROM pg_policies WHERE tablename <> 'schema_migrations'")
+    policies = therapyflow.query(
+        "SELECT policyname, tablename FROM pg_policies WHERE tablename <> 'schema_migrations'"
+    )
     found = re.findall(r"^CREATE POLICY (\w+) ON (\w+) FOR", text, re.MULTILINE)
     assert sorted(found) == sorted(policies)
     assert len(found) == 20
-    triggers = therapyflow.query("SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal")
-    found = re.findall(r"^CREATE TRIGGER (\w+)\n    (?:BEFORE|AFTER) [A-Z_a-z, ]*?ON (\w+)", text, re.MULTILINE)
+    triggers = therapyflow.query(
+        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+    )
+    found = re.findall(
+        r"^CREATE TRIGGER (\w+)\n    (?:BEFORE|AFTER) [A-Z_a-z, ]*?ON (\w+)",
+        text,
+        re.MULTILINE,
+    )
     assert sorted(found) == sorted(triggers)
 
 
 @pytest.mark.parametrize("path", [*UPS, *DOWNS], ids=lambda path: str(path.name))
 def test_no_file_makes_a_policy_or_a_trigger_in_a_loop(path: Path) -> None:
-    for block in re.findall(r"^DO \$\$.*?^\$\$;", path.read_text(), re.MULTILINE | re.DOTALL):
+    for block in re.findall(
+        r"^DO \$\$.*?^\$\$;", path.read_text(), re.MULTILINE | re.DOTALL
+    ):
         assert not re.search(r"\b(POLICY|TRIGGER)\b", block)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from sqlmig import embedded
 from sqlmig.cli import command
-from tests.conftest import NUMBERS, SQL, url_of
-from tests.schema.rows import organization
+from tests.support.project import NUMBERS, SQL, url_of
+from tests.support.rows import organization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,22 +52,32 @@ class Platform:
     theirs: dict[str, UUID]
 
     @contextmanager
-    def request(self, role: str = "authenticated", claims: object = None) -> Iterator[psycopg.Connection[Any]]:
+    def request(
+        self, role: str = "authenticated", claims: object = None
+    ) -> Iterator[psycopg.Connection[Any]]:
         """Yield a connection within a request's transaction, as PostgREST makes it; nothing of it stays."""
         with self.api.transaction(force_rollback=True):
             self.api.execute(f"SET LOCAL ROLE {role}")
             if claims is not None:
                 text = claims if isinstance(claims, str) else json.dumps(claims)
-                self.api.execute("SELECT set_config('request.jwt.claims', %s, true)", [text])
+                self.api.execute(
+                    "SELECT set_config('request.jwt.claims', %s, true)", [text]
+                )
             yield self.api
 
     def own(self) -> dict[str, Any]:
         """Return the claims of a user of our organization."""
-        return {"role": "authenticated", "app_metadata": {"org_id": str(self.ours["organizations"])}}
+        return {
+            "role": "authenticated",
+            "app_metadata": {"org_id": str(self.ours["organizations"])},
+        }
 
     def other(self) -> dict[str, Any]:
         """Return the claims of a user of their organization."""
-        return {"role": "authenticated", "app_metadata": {"org_id": str(self.theirs["organizations"])}}
+        return {
+            "role": "authenticated",
+            "app_metadata": {"org_id": str(self.theirs["organizations"])},
+        }
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +85,9 @@ def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a server of its own, as the roles of Supabase must not be on the other."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with embedded.server(shared / "supabase", {"fsync": "off", "full_page_writes": "off"}) as url:
+    with embedded.server(
+        shared / "supabase", {"fsync": "off", "full_page_writes": "off"}
+    ) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(ROLES)
         yield url
@@ -90,12 +102,22 @@ def fresh(url: str, world: str) -> Iterator[Platform]:
         admin.execute(f"CREATE DATABASE {name} OWNER supabase_postgres")
         try:
             with (
-                psycopg.connect(url, dbname=name, user="supabase_postgres", autocommit=True) as owner,
-                psycopg.connect(url, dbname=name, user="authenticator", autocommit=True) as api,
+                psycopg.connect(
+                    url, dbname=name, user="supabase_postgres", autocommit=True
+                ) as owner,
+                psycopg.connect(
+                    url, dbname=name, user="authenticator", autocommit=True
+                ) as api,
             ):
                 owner.execute(WORLDS[world] or "SELECT")
                 assert command(["-d", url_of(owner), "--dir", str(SQL), "up"]) == 0
-                yield Platform(url_of(owner), owner, api, organization(owner, "ours"), organization(owner, "theirs"))
+                yield Platform(
+                    url_of(owner),
+                    owner,
+                    api,
+                    organization(owner, "ours"),
+                    organization(owner, "theirs"),
+                )
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

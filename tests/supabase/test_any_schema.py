@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tests.conftest import SQL, Project
-from tests.promises.test_script import paste
-from tests.schema.rows import EDITED, TABLES, count, organization, remove
 from tests.schema.test_8_acceptance import UPS
+from tests.support.pasting import paste
+from tests.support.project import SQL, Project
+from tests.support.rows import EDITED, TABLES, count, organization, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,9 @@ def three(own_platform: Platform, tmp_path: Path) -> Project:
 
 def in_schema(project: Project, schema: str) -> psycopg.Connection[Any]:
     connection = psycopg.connect(project.url, autocommit=True)
-    connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", [schema])
+    connection.execute(
+        "SELECT set_config('search_path', quote_ident(%s), false)", [schema]
+    )
     return connection
 
 
@@ -53,7 +55,9 @@ def apply(project: Project, schema: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["up", "script", "pasted file by file"])
-def test_three_schemas_work_side_by_side_and_one_goes_alone(three: Project, how: str) -> None:
+def test_three_schemas_work_side_by_side_and_one_goes_alone(
+    three: Project, how: str
+) -> None:
     for schema in SCHEMAS[1:]:
         apply(three, schema, how)
     for schema in SCHEMAS:
@@ -61,10 +65,16 @@ def test_three_schemas_work_side_by_side_and_one_goes_alone(three: Project, how:
             ids = organization(database, f"of {schema}")
             database.execute("SET search_path = pg_catalog")
             table = '"{}"."patients"'.format(schema.replace('"', '""'))
-            database.execute(f"UPDATE {table} SET phone = '1' WHERE id = %s", [ids["patients"]])
-            database.execute("SELECT set_config('search_path', quote_ident(%s), false)", [schema])
+            database.execute(
+                f"UPDATE {table} SET phone = '1' WHERE id = %s", [ids["patients"]]
+            )
+            database.execute(
+                "SELECT set_config('search_path', quote_ident(%s), false)", [schema]
+            )
             log = "SELECT DISTINCT organization_name FROM audit_logs WHERE record_id = %s AND action = 'UPDATE'"
-            assert database.execute(log, [ids["patients"]]).fetchall() == [(f"of {schema}",)]
+            assert database.execute(log, [ids["patients"]]).fetchall() == [
+                (f"of {schema}",)
+            ]
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 database.execute("DELETE FROM audit_logs")
     with in_schema(three, SCHEMAS[1]) as database:
@@ -81,14 +91,19 @@ def test_three_schemas_work_side_by_side_and_one_goes_alone(three: Project, how:
             organization(database, "another")
 
 
-def test_each_schema_is_as_closed_as_the_first(three: Project, own_platform: Platform) -> None:
+def test_each_schema_is_as_closed_as_the_first(
+    three: Project, own_platform: Platform
+) -> None:
     three.run("--schema", "org_1", "up")
     query = """
         SELECT relname, relrowsecurity, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid),
             (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a), (SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid)
         FROM pg_class c WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'v') AND relname <> 'schema_migrations' ORDER BY relname
     """
-    first, second = (own_platform.owner.execute(query, [schema]).fetchall() for schema in ("public", "org_1"))
+    first, second = (
+        own_platform.owner.execute(query, [schema]).fetchall()
+        for schema in ("public", "org_1")
+    )
     assert first == second
     assert len(first) >= 10
 

@@ -9,14 +9,14 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.conftest import SQL, Project
-from tests.schema.rows import add, organization, remove
+from tests.support.project import SQL, Project
+from tests.support.rows import add, organization, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.schema.rows import Database
     from tests.supabase.conftest import Platform
+    from tests.support.rows import Database
 
 CHANGES = [
     "UPDATE audit_logs SET action = 'nothing'",
@@ -28,15 +28,26 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("query", CHANGES)
-def test_not_even_the_owner_or_a_superuser_changes_the_audit_log(database: Database, query: str) -> None:
+def test_not_even_the_owner_or_a_superuser_changes_the_audit_log(
+    database: Database, query: str
+) -> None:
     organization(database)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="the audit log is only ever added to"):
+    with pytest.raises(
+        psycopg.errors.InsufficientPrivilege,
+        match="the audit log is only ever added to",
+    ):
         database.execute(query)
 
 
-def test_an_audit_row_copies_the_organizations_name_and_outlives_it(database: Database) -> None:
+def test_an_audit_row_copies_the_organizations_name_and_outlives_it(
+    database: Database,
+) -> None:
     ids = organization(database, "Asha Clinic")
-    forged = {"organization_name": "forged", "organization_id": uuid4(), "created_at": "2001-01-01"}
+    forged = {
+        "organization_name": "forged",
+        "organization_id": uuid4(),
+        "created_at": "2001-01-01",
+    }
     add(database, "audit_logs", org_id=ids["organizations"], action="x", **forged)
     add(database, "audit_logs", action="of the platform", **forged)
     remove(database, "organizations", ids["organizations"])
@@ -45,13 +56,24 @@ def test_an_audit_row_copies_the_organizations_name_and_outlives_it(database: Da
         FROM audit_logs WHERE table_name IS NULL ORDER BY action
     """).fetchall()
     asha = (None, ids["organizations"], "Asha Clinic")
-    assert rows == [(*asha, "login", True), (None, None, None, "of the platform", True), (*asha, "x", True)]
+    assert rows == [
+        (*asha, "login", True),
+        (None, None, None, "of the platform", True),
+        (*asha, "x", True),
+    ]
 
 
 def test_service_role_adds_to_the_audit_log(platform: Platform) -> None:
     with platform.request("service_role") as database:
-        add(database, "audit_logs", org_id=platform.ours["organizations"], action="login")
-        assert database.execute("SELECT DISTINCT organization_name FROM audit_logs ORDER BY 1").fetchall() == [
+        add(
+            database,
+            "audit_logs",
+            org_id=platform.ours["organizations"],
+            action="login",
+        )
+        assert database.execute(
+            "SELECT DISTINCT organization_name FROM audit_logs ORDER BY 1"
+        ).fetchall() == [
             ("ours",),
             ("theirs",),
         ]
@@ -91,7 +113,9 @@ def test_up_down_and_up_on_supabase_too(own_platform: Platform, tmp_path: Path) 
     assert set(project.states().values()) == {"applied"}
 
 
-def test_each_policy_is_of_one_command_and_compares_org_id_alone(platform: Platform) -> None:
+def test_each_policy_is_of_one_command_and_compares_org_id_alone(
+    platform: Platform,
+) -> None:
     query = "SELECT tablename, cmd, permissive, roles::text, coalesce(qual, '') || coalesce(with_check, '') FROM pg_policies WHERE tablename <> 'schema_migrations'"
     rows = platform.owner.execute(query).fetchall()
     assert len({(table, command) for table, command, *_ in rows}) == len(rows)

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.schema.rows import organization
+from tests.support.rows import organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 # Two values that differ, for each type that a column can have.
 VALUES = {
@@ -84,7 +84,10 @@ VALUES = {
     "tstzrange": ("[2030-01-01,2030-02-01)", "empty"),
     "tsvector": ("a b", "a c"),
     "txid_snapshot": ("10:20:10,14", "10:20:10,15"),
-    "uuid": ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"),
+    "uuid": (
+        "11111111-1111-4111-8111-111111111111",
+        "22222222-2222-4222-8222-222222222222",
+    ),
     "varbit": ("101", "10"),
     "varchar": ("a", "b"),
     "xid": ("1", "2"),
@@ -105,11 +108,26 @@ TYPES = """
     SELECT typname FROM pg_type
     WHERE typtype IN ('b', 'r', 'm') AND typcategory <> 'A' AND typnamespace = 'pg_catalog'::regnamespace
 """
-EXTENSIONS = {"hstore": ("a=>1", "a=>2"), "ltree": ("a.b", "a.c"), "citext": ("a", "b"), "cube": ("(1)", "(2)")}
+EXTENSIONS = {
+    "hstore": ("a=>1", "a=>2"),
+    "ltree": ("a.b", "a.c"),
+    "citext": ("a", "b"),
+    "cube": ("(1)", "(2)"),
+}
 EXTENSIONS["vector"] = ("[1,2]", "[1,3]")
 # Names that the function itself uses for something, and some that need quotes.
 NAMES = "n o nth key value changed changes added old_row new_row audited actor claims headers address organization"
-ODD_NAMES = [*NAMES.split(), "owner_column", "record", "details", "TG_OP", "Shoe size", "é", "new_rows", "null"]
+ODD_NAMES = [
+    *NAMES.split(),
+    "owner_column",
+    "record",
+    "details",
+    "TG_OP",
+    "Shoe size",
+    "é",
+    "new_rows",
+    "null",
+]
 
 
 def added(database: Database) -> int:
@@ -129,10 +147,17 @@ def changed(database: Database) -> Any:
     return columns
 
 
-def trail_of(database: Database, column: str, type_name: sql.Composable, values: list[sql.Composable]) -> None:
+def trail_of(
+    database: Database,
+    column: str,
+    type_name: sql.Composable,
+    values: list[sql.Composable],
+) -> None:
     """Add a column, give it each value, each one twice, and assert what the trail says of it."""
     name = sql.Identifier(column)
-    database.execute(sql.SQL("ALTER TABLE patients ADD COLUMN {} {}").format(name, type_name))
+    database.execute(
+        sql.SQL("ALTER TABLE patients ADD COLUMN {} {}").format(name, type_name)
+    )
     for value in [*values, sql.SQL("NULL")]:
         change = sql.SQL("UPDATE patients SET {} = {}").format(name, value)
         before = added(database)
@@ -159,11 +184,16 @@ def problem_of(database: Database, *arguments: Any) -> str:
 def test_a_column_of_every_type_of_the_server(database: Database) -> None:
     organization(database)
     there = {name for (name,) in database.execute(TYPES)}
-    assert there - set(VALUES) - WITHOUT_INPUT == set(), "a new type: give it two values"
+    assert there - set(VALUES) - WITHOUT_INPUT == set(), (
+        "a new type: give it two values"
+    )
     problems = {}
     for name in sorted(there & set(VALUES)):
         type_name = sql.Identifier("pg_catalog", name)
-        values = [sql.SQL("{}::{}").format(sql.Literal(value), type_name) for value in VALUES[name]]
+        values = [
+            sql.SQL("{}::{}").format(sql.Literal(value), type_name)
+            for value in VALUES[name]
+        ]
         array = sql.SQL("{}[]").format(type_name)
         arrays = [sql.SQL("ARRAY[{}]").format(value) for value in values]
         problems[name] = problem_of(database, "c", type_name, values)
@@ -197,14 +227,21 @@ def test_a_column_of_every_kind_of_own_type(database: Database) -> None:
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_column_of_an_extensions_type_in_a_schema_of_its_own(database: Database, extension: str) -> None:
+def test_a_column_of_an_extensions_type_in_a_schema_of_its_own(
+    database: Database, extension: str
+) -> None:
     query = "SELECT FROM pg_available_extensions WHERE name = %s"
     if not database.execute(query, [extension]).fetchall():
         pytest.skip(f"this server does not have the extension {extension}")
     organization(database)
-    database.execute(f"CREATE SCHEMA extensions; CREATE EXTENSION {extension} SCHEMA extensions")
+    database.execute(
+        f"CREATE SCHEMA extensions; CREATE EXTENSION {extension} SCHEMA extensions"
+    )
     type_name = sql.Identifier("extensions", extension)
-    values = [sql.SQL("{}::{}").format(sql.Literal(value), type_name) for value in EXTENSIONS[extension]]
+    values = [
+        sql.SQL("{}::{}").format(sql.Literal(value), type_name)
+        for value in EXTENSIONS[extension]
+    ]
     assert problem_of(database, "c", type_name, values) == ""
 
 
@@ -213,7 +250,11 @@ def test_a_column_of_any_name(database: Database, column: str) -> None:
     organization(database)
     values: list[sql.Composable] = [sql.Literal("a"), sql.Literal("b")]
     assert problem_of(database, column, sql.SQL("text"), values) == ""
-    database.execute(sql.SQL("ALTER TABLE patients ADD COLUMN {} text").format(sql.Identifier(column)))
+    database.execute(
+        sql.SQL("ALTER TABLE patients ADD COLUMN {} text").format(
+            sql.Identifier(column)
+        )
+    )
     organization(database, "Other")  # rows are added and removed, too
     database.execute("DELETE FROM patients")
 
@@ -226,8 +267,12 @@ def test_generated_and_dropped_columns_are_no_obstacle(database: Database) -> No
         UPDATE patients SET size = 7;
     """)
     assert changed(database) == ["size", "twice"]
-    ((version,),) = database.execute("SELECT current_setting('server_version_num')::int").fetchall()
+    ((version,),) = database.execute(
+        "SELECT current_setting('server_version_num')::int"
+    ).fetchall()
     if version >= 180000:
-        database.execute("ALTER TABLE patients ADD COLUMN thrice int GENERATED ALWAYS AS (size * 3) VIRTUAL")
+        database.execute(
+            "ALTER TABLE patients ADD COLUMN thrice int GENERATED ALWAYS AS (size * 3) VIRTUAL"
+        )
         database.execute("UPDATE patients SET size = 8")
         assert {"size", "twice"} <= set(changed(database))

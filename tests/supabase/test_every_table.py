@@ -81,7 +81,9 @@ def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:
         CREATE TABLE lacking_it_all (org_id uuid, patient_id uuid REFERENCES patients, updated_at timestamptz);
         GRANT DELETE ON lacking_it_all TO authenticated;
     """)
-    assert [problem for problem in problems(own_platform) if " may " not in problem] == [
+    assert [
+        problem for problem in problems(own_platform) if " may " not in problem
+    ] == [
         "lacking_it_all: no index begins with org_id",
         "lacking_it_all: no index serves the foreign key lacking_it_all_patient_id_fkey",
         "lacking_it_all: no policy lets its organization read it",
@@ -95,4 +97,6 @@ def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:
         "lacking_it_all: the foreign key lacking_it_all_patient_id_fkey: its first column is not org_id",
     ]
     told = "lacking_it_all: {} may DELETE, which is for authenticated and service_role alone"
-    assert {told.format("anon"), told.format("authenticated")} <= set(problems(own_platform))
+    assert {told.format("anon"), told.format("authenticated")} <= set(
+        problems(own_platform)
+    )

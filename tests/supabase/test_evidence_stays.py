@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.schema.rows import EDITED, TABLES, add, count, organization
+from tests.support.rows import EDITED, TABLES, add, count, organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
     from tests.supabase.conftest import Platform
+    from tests.support.rows import Database
 
+ENDS = "the end of a consent only moves to an earlier time, and stays once reached"
 ROLES = ["authenticated", "service_role", "supabase_postgres"]
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("later", ["NULL", "'2999-01-01'", "expires_at + interval '1 second'"])
-def test_an_ended_consent_does_not_stand_again(own_platform: Platform, role: str, later: str) -> None:
+@pytest.mark.parametrize(
+    "later", ["NULL", "'2999-01-01'", "expires_at + interval '1 second'"]
+)
+def test_an_ended_consent_does_not_stand_again(
+    own_platform: Platform, role: str, later: str
+) -> None:
     ids = own_platform.ours
     consent = add(
         own_platform.owner,
@@ -28,11 +33,16 @@ def test_an_ended_consent_does_not_stand_again(own_platform: Platform, role: str
         granted_at="2020-01-01",
         expires_at="2021-01-01",
     )
-    with own_platform.request("service_role" if role == ROLES[2] else role, own_platform.own()) as database:
+    with own_platform.request(
+        "service_role" if role == ROLES[2] else role, own_platform.own()
+    ) as database:
         if role == "supabase_postgres":
             database = own_platform.owner
-        with pytest.raises(psycopg.IntegrityError, match="a consent may end sooner, never later"):
-            database.execute(f"UPDATE consent_records SET expires_at = {later} WHERE id = %s", [consent])
+        with pytest.raises(psycopg.IntegrityError, match=ENDS):
+            database.execute(
+                f"UPDATE consent_records SET expires_at = {later} WHERE id = %s",
+                [consent],
+            )
 
 
 def test_a_consents_end_may_come_sooner_and_then_stays(database: Database) -> None:
@@ -40,12 +50,18 @@ def test_a_consents_end_may_come_sooner_and_then_stays(database: Database) -> No
     database.execute("UPDATE consent_records SET expires_at = '2999-01-01'")
     database.execute("UPDATE consent_records SET expires_at = '2998-01-01'")
     for later in ("'2999-01-01'", "NULL"):
-        with pytest.raises(psycopg.IntegrityError, match="a consent may end sooner, never later"):
+        with pytest.raises(psycopg.IntegrityError, match=ENDS):
             database.execute(f"UPDATE consent_records SET expires_at = {later}")
-    database.execute("UPDATE consent_records SET expires_at = granted_at + interval '1 microsecond'")
-    with pytest.raises(psycopg.IntegrityError, match="a consent may end sooner, never later"):
-        database.execute("UPDATE consent_records SET expires_at = expires_at + interval '1 microsecond'")
-    database.execute("UPDATE consent_records SET expires_at = expires_at, granted_by = 'mother'")
+    database.execute(
+        "UPDATE consent_records SET expires_at = granted_at + interval '1 microsecond'"
+    )
+    with pytest.raises(psycopg.IntegrityError, match=ENDS):
+        database.execute(
+            "UPDATE consent_records SET expires_at = expires_at + interval '1 microsecond'"
+        )
+    database.execute(
+        "UPDATE consent_records SET expires_at = expires_at, document_path = NULL"
+    )
 
 
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
@@ -60,27 +76,56 @@ def test_a_path_is_neither_blanked_nor_swapped(platform: Platform, role: str) ->
             "UPDATE consent_records SET document_path = %s WHERE id = %s",
             [f"{org}/1.pdf", platform.ours["consent_records"]],
         )
-        for table, column in (("session_recordings", "storage_path"), ("consent_records", "document_path")):
+        for table, column in (
+            ("session_recordings", "storage_path"),
+            ("consent_records", "document_path"),
+        ):
             for value in (None, f"{org}/2"):
-                with pytest.raises(psycopg.IntegrityError, match=f"keeps its {column}"), database.transaction():
-                    database.execute(f"UPDATE {table} SET {column} = %s WHERE org_id = %s", [value, org])
+                with (
+                    pytest.raises(psycopg.IntegrityError, match=f"keeps its {column}"),
+                    database.transaction(),
+                ):
+                    database.execute(
+                        f"UPDATE {table} SET {column} = %s WHERE org_id = %s",
+                        [value, org],
+                    )
 
 
 def test_an_erasure_stays_and_then_the_path_may_be_blanked(database: Database) -> None:
     org = organization(database)["organizations"]
-    database.execute("UPDATE session_recordings SET storage_path = %s", [f"{org}/1.opus"])
-    with pytest.raises(psycopg.IntegrityError, match="a recording keeps its storage_path"):
-        database.execute("UPDATE session_recordings SET deleted_at = now(), storage_path = %s", [f"{org}/2.opus"])
+    database.execute(
+        "UPDATE session_recordings SET storage_path = %s", [f"{org}/1.opus"]
+    )
+    with pytest.raises(
+        psycopg.IntegrityError, match="a recording keeps its storage_path"
+    ):
+        database.execute(
+            "UPDATE session_recordings SET deleted_at = now(), storage_path = %s",
+            [f"{org}/2.opus"],
+        )
     database.execute("UPDATE session_recordings SET deleted_at = now()")
     for value in ("NULL", "now() + interval '1 day'"):
-        with pytest.raises(psycopg.IntegrityError, match="a recording that was deleted stays so"):
+        with pytest.raises(
+            psycopg.IntegrityError, match="a recording that was deleted stays so"
+        ):
             database.execute(f"UPDATE session_recordings SET deleted_at = {value}")
-    with pytest.raises(psycopg.IntegrityError, match="a recording keeps its storage_path"):
-        database.execute("UPDATE session_recordings SET storage_path = %s", [f"{org}/2.opus"])
+    with pytest.raises(
+        psycopg.IntegrityError, match="a recording keeps its storage_path"
+    ):
+        database.execute(
+            "UPDATE session_recordings SET storage_path = %s", [f"{org}/2.opus"]
+        )
     database.execute("UPDATE session_recordings SET storage_path = NULL")
-    assert database.execute("SELECT storage_path, deleted_at IS NULL FROM session_recordings").fetchall() == [
-        (None, False)
-    ]
+    with pytest.raises(
+        psycopg.IntegrityError,
+        match="a recording that was deleted stays so, and gets no new file",
+    ):
+        database.execute(
+            "UPDATE session_recordings SET storage_path = %s", [f"{org}/hidden.opus"]
+        )
+    assert database.execute(
+        "SELECT storage_path, deleted_at IS NULL FROM session_recordings"
+    ).fetchall() == [(None, False)]
 
 
 @pytest.mark.parametrize(
@@ -96,15 +141,21 @@ def test_an_erasure_stays_and_then_the_path_may_be_blanked(database: Database) -
         ("approved_by_therapist = false", False),
     ],
 )
-def test_an_approval_is_for_the_text_as_it_stands(platform: Platform, change: str, *, approved: bool) -> None:
+def test_an_approval_is_for_the_text_as_it_stands(
+    platform: Platform, change: str, *, approved: bool
+) -> None:
     with platform.request(claims=platform.own()) as database:
         note = "UPDATE clinical_notes SET {} WHERE id = %s"
         first = """content = '{"plan": 1}', ai_generated_summary = 'one', approved_by_therapist = true"""
         database.execute(note.format(first), [platform.ours["clinical_notes"]])
         query = "SELECT approved_by_therapist FROM clinical_notes WHERE id = %s"
-        assert database.execute(query, [platform.ours["clinical_notes"]]).fetchone() == (True,)
+        assert database.execute(
+            query, [platform.ours["clinical_notes"]]
+        ).fetchone() == (True,)
         database.execute(note.format(change), [platform.ours["clinical_notes"]])
-        assert database.execute(query, [platform.ours["clinical_notes"]]).fetchone() == (approved,)
+        assert database.execute(
+            query, [platform.ours["clinical_notes"]]
+        ).fetchone() == (approved,)
 
 
 def test_the_trail_says_that_an_approval_was_taken_back(database: Database) -> None:
@@ -118,20 +169,58 @@ def test_the_trail_says_that_an_approval_was_taken_back(database: Database) -> N
     ]
 
 
-@pytest.mark.parametrize("table", ["clinical_notes", "session_recordings"])
-def test_notes_and_recordings_keep_id_and_organization(database: Database, table: str) -> None:
-    organization(database)
+@pytest.mark.parametrize(
+    "table", ["clinical_notes", "session_recordings", "wearable_data"]
+)
+def test_what_belongs_to_a_session_or_a_patient_stays_where_it_is(
+    database: Database, table: str
+) -> None:
+    ids = organization(database)
     theirs = organization(database, "theirs")
-    moves = ["id = gen_random_uuid()", "org_id = %(organizations)s, session_id = %(sessions)s"]
-    for move in moves:
-        with pytest.raises(psycopg.IntegrityError, match="keeps id and organization"):
-            database.execute(f"UPDATE {table} SET {move} WHERE org_id <> %(organizations)s", theirs)
+    parent = "patient_id" if table == "wearable_data" else "session_id"
+    patient = add(database, "patients", org_id=ids["organizations"], full_name="other")
+    people = {"therapist_id": ids["therapists"], "patient_id": patient}
+    session = add(database, "sessions", scheduled_at="2030-01-01", **people)
+    other = patient if table == "wearable_data" else session
+    stranger = theirs["patients" if table == "wearable_data" else "sessions"]
+    database.execute("UPDATE session_recordings SET consent_record_id = NULL")
+    for move in (
+        "id = gen_random_uuid()",
+        f"{parent} = '{other}'",
+        f"org_id = '{theirs['organizations']}', {parent} = '{stranger}'",
+    ):
+        with pytest.raises(
+            psycopg.IntegrityError,
+            match=r"a \w+ keeps its id, its organization and its \w+",
+        ):
+            database.execute(f"UPDATE {table} SET {move} WHERE id = %s", [ids[table]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "granted_at = now()",
+        "granted_at = '2001-01-01'",
+        "granted_by = 'x'",
+        "notice_version = '2'",
+        "purpose = 'treatment'",
+    ],
+)
+def test_what_was_agreed_to_stays(database: Database, change: str) -> None:
+    organization(database)
+    with pytest.raises(
+        psycopg.IntegrityError,
+        match="a consent keeps its purpose, and when, by whom and on which",
+    ):
+        database.execute(f"UPDATE consent_records SET {change}")
 
 
 @pytest.mark.parametrize("table", EDITED)
 def test_an_audited_table_is_not_truncated(database: Database, table: str) -> None:
     organization(database)
-    with pytest.raises(psycopg.IntegrityError, match=r"\w+ is audited: use DELETE, not TRUNCATE"):
+    with pytest.raises(
+        psycopg.IntegrityError, match=r"\w+ is audited: use DELETE, not TRUNCATE"
+    ):
         database.execute(f"TRUNCATE {table} CASCADE")
     assert {name for name in TABLES if count(database, name)} == set(TABLES)
 

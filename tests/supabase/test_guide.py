@@ -14,29 +14,35 @@ import pytest
 from psycopg import sql
 
 from sqlmig import embedded
-from tests.conftest import NUMBERS, SQL, url_of
-from tests.schema.rows import TABLES, add, count
+from tests.support.project import NUMBERS, SQL, url_of
+from tests.support.rows import TABLES, add, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.conftest import Project
     from tests.supabase.conftest import Platform
+    from tests.support.project import Project
 
 GUIDE = (SQL / "GUIDE.md").read_text()
 
 
 def section(title: str) -> str:
     """Return a part of the guide, by its heading."""
-    (text,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL
+    )
     return str(text)
 
 
 def blocks(title: str, language: str = "sql") -> list[str]:
     """Return the code of a part of the guide, without the indent of a list."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", section(title), re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+    found = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```", section(title), re.MULTILINE | re.DOTALL
+    )
+    return [
+        re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found
+    ]
 
 
 COLUMN_UP, COLUMN_DOWN = blocks("Your next column")
@@ -45,7 +51,9 @@ COLUMN_UP, COLUMN_DOWN = blocks("Your next column")
 # Your next column
 
 
-def test_the_next_columns_down_file_undoes_it(therapyflow: Project, tmp_path: Path) -> None:
+def test_the_next_columns_down_file_undoes_it(
+    therapyflow: Project, tmp_path: Path
+) -> None:
     directory = tmp_path / "both"
     directory.mkdir()
     for file in SQL.glob("*.sql"):
@@ -56,17 +64,24 @@ def test_the_next_columns_down_file_undoes_it(therapyflow: Project, tmp_path: Pa
     assert lines[-1] == "ok            9999_language"
 
 
-@pytest.mark.parametrize("there", ["after up", "after up and down", "after both, and up again"])
-def test_with_the_next_column_the_view_is_as_closed_as_before(own_platform: Platform, there: str) -> None:
+@pytest.mark.parametrize(
+    "there", ["after up", "after up and down", "after both, and up again"]
+)
+def test_with_the_next_column_the_view_is_as_closed_as_before(
+    own_platform: Platform, there: str
+) -> None:
     platform = own_platform
-    for text in {"after up": [COLUMN_UP], "after up and down": [COLUMN_UP, COLUMN_DOWN]}.get(
-        there, [COLUMN_UP, COLUMN_DOWN, COLUMN_UP]
-    ):
+    for text in {
+        "after up": [COLUMN_UP],
+        "after up and down": [COLUMN_UP, COLUMN_DOWN],
+    }.get(there, [COLUMN_UP, COLUMN_DOWN, COLUMN_UP]):
         platform.owner.execute(text)
     with platform.request(claims=platform.own()) as api:
         if there != "after up and down":
             api.execute("UPDATE sessions SET language = 'hi'")
-            assert api.execute("SELECT language FROM upcoming_sessions").fetchall() == [("hi",)]
+            assert api.execute("SELECT language FROM upcoming_sessions").fetchall() == [
+                ("hi",)
+            ]
             add(
                 api,
                 "sessions",
@@ -75,24 +90,38 @@ def test_with_the_next_column_the_view_is_as_closed_as_before(own_platform: Plat
                 scheduled_at="2001-01-01",
                 language="ta",
             )
-        assert api.execute("SELECT id FROM upcoming_sessions").fetchall() == [(platform.ours["sessions"],)]
+        assert api.execute("SELECT id FROM upcoming_sessions").fetchall() == [
+            (platform.ours["sessions"],)
+        ]
     with platform.request("service_role") as api:
         assert len(api.execute("SELECT id FROM upcoming_sessions").fetchall()) == 2
-    with platform.request("anon") as api, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        platform.request("anon") as api,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
         api.execute("SELECT id FROM upcoming_sessions")
     privileges = """
         SELECT grantee::regrole::text, privilege_type FROM pg_class, aclexplode(relacl)
         WHERE pg_class.oid = 'upcoming_sessions'::regclass AND grantee <> relowner ORDER BY 1
     """
-    assert platform.owner.execute(privileges).fetchall() == [("authenticated", "SELECT"), ("service_role", "SELECT")]
+    assert platform.owner.execute(privileges).fetchall() == [
+        ("authenticated", "SELECT"),
+        ("service_role", "SELECT"),
+    ]
     comments = "SELECT count(*) FROM pg_description WHERE objoid = 'upcoming_sessions'::regclass"
-    assert platform.owner.execute(comments).fetchone() == (12 if there == "after up and down" else 13,)
+    assert platform.owner.execute(comments).fetchone() == (
+        12 if there == "after up and down" else 13,
+    )
 
 
 def test_the_tickets_own_words_would_open_the_view(own_platform: Platform) -> None:
     """What the guide warns of is so: else the warning can go."""
     given = (SQL / "0006_upcoming_sessions.up.sql").read_text()
-    words = given[given.index("CREATE VIEW") :].partition(";")[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
+    words = (
+        given[given.index("CREATE VIEW") :]
+        .partition(";")[0]
+        .replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
+    )
     own_platform.owner.execute(words)
     with own_platform.request(claims=own_platform.own()) as api:
         assert len(api.execute("SELECT id FROM upcoming_sessions").fetchall()) == 2
@@ -104,16 +133,28 @@ def test_the_tickets_own_words_would_open_the_view(own_platform: Platform) -> No
 # With supabase-js: each call as the statement that PostgREST makes of it
 
 
-def body(table: str, columns: Sequence[str], api: psycopg.Connection[Any]) -> sql.Composed:
+def body(
+    table: str, columns: Sequence[str], api: psycopg.Connection[Any]
+) -> sql.Composed:
     """Return how PostgREST reads a request's JSON: as rows of the columns that it names."""
     query = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
     types = dict(api.execute(query, [table]).fetchall())
-    typed = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in columns]
-    return sql.SQL("json_to_recordset(%s) AS body ({})").format(sql.SQL(", ").join(typed))
+    typed = [
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name]))
+        for name in columns
+    ]
+    return sql.SQL("json_to_recordset(%s) AS body ({})").format(
+        sql.SQL(", ").join(typed)
+    )
 
 
 def insert(
-    api: psycopg.Connection[Any], table: str, rows: list[dict[str, Any]], *, upsert: str = "", returning: str = "1"
+    api: psycopg.Connection[Any],
+    table: str,
+    rows: list[dict[str, Any]],
+    *,
+    upsert: str = "",
+    returning: str = "1",
 ) -> int:
     """Run PostgREST's INSERT, of a plain insert or an upsert; return how many rows it wrote."""
     columns = sorted(rows[0])
@@ -124,18 +165,28 @@ def insert(
     if upsert == "ignore":
         statement += sql.SQL(" ON CONFLICT (id) DO NOTHING")
     elif upsert == "merge":
-        sets = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in columns]
-        statement += sql.SQL(" ON CONFLICT (id) DO UPDATE SET ") + sql.SQL(", ").join(sets)
+        sets = [
+            sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
+            for name in columns
+        ]
+        statement += sql.SQL(" ON CONFLICT (id) DO UPDATE SET ") + sql.SQL(", ").join(
+            sets
+        )
     statement += sql.SQL(" RETURNING ") + sql.SQL(returning)
     return api.execute(statement, [json.dumps(rows, default=str)]).rowcount
 
 
-def update(api: psycopg.Connection[Any], table: str, row: dict[str, Any], identifier: UUID) -> int:
+def update(
+    api: psycopg.Connection[Any], table: str, row: dict[str, Any], identifier: UUID
+) -> int:
     """Run PostgREST's UPDATE of one row by its id; return how many rows it changed."""
     columns = sorted(row)
     sets = [sql.SQL("{0} = body.{0}").format(sql.Identifier(name)) for name in columns]
     statement = sql.SQL("UPDATE {} SET {} FROM {} WHERE {}.id = %s RETURNING 1").format(
-        sql.Identifier(table), sql.SQL(", ").join(sets), body(table, columns, api), sql.Identifier(table)
+        sql.Identifier(table),
+        sql.SQL(", ").join(sets),
+        body(table, columns, api),
+        sql.Identifier(table),
     )
     return api.execute(statement, [json.dumps([row], default=str), identifier]).rowcount
 
@@ -145,13 +196,22 @@ def call_insert_patient(_platform: Platform, api: psycopg.Connection[Any]) -> No
 
 
 def call_update_patient(platform: Platform, api: psycopg.Connection[Any]) -> None:
-    assert update(api, "patients", {"phone": "+919876543210"}, platform.ours["patients"]) == 1
+    assert (
+        update(api, "patients", {"phone": "+919876543210"}, platform.ours["patients"])
+        == 1
+    )
 
 
 def call_upsert_patient(_platform: Platform, api: psycopg.Connection[Any]) -> None:
     new = uuid4()
-    assert insert(api, "patients", [{"id": new, "full_name": "Meera"}], upsert="ignore") == 1
-    assert insert(api, "patients", [{"id": new, "full_name": "Meera"}], upsert="ignore") == 0
+    assert (
+        insert(api, "patients", [{"id": new, "full_name": "Meera"}], upsert="ignore")
+        == 1
+    )
+    assert (
+        insert(api, "patients", [{"id": new, "full_name": "Meera"}], upsert="ignore")
+        == 0
+    )
 
 
 def call_embed_in_sessions(platform: Platform, api: psycopg.Connection[Any]) -> None:
@@ -172,19 +232,40 @@ def call_embed_in_patients(platform: Platform, _api: psycopg.Connection[Any]) ->
     assert platform.owner.execute(query).fetchall() == [("patients", "therapists", 2)]
 
 
+def call_approve(platform: Platform, api: psycopg.Connection[Any]) -> None:
+    note = platform.ours["clinical_notes"]
+    read = "SELECT updated_at FROM clinical_notes WHERE id = %s"
+    ((seen,),) = api.execute(read, [note]).fetchall()
+    approve = "UPDATE clinical_notes SET approved_by_therapist = true WHERE id = %s AND updated_at = %s"
+    assert api.execute(approve, [note, "2001-01-01"]).rowcount == 0
+    assert api.execute(approve, [note, seen]).rowcount == 1
+
+
 def call_nothing(_platform: Platform, _api: psycopg.Connection[Any]) -> None:
     """Do nothing: the line only makes the rows that the next one sends."""
 
 
 def call_upsert_wearable_data(platform: Platform, api: psycopg.Connection[Any]) -> None:
-    sample = {"patient_id": platform.ours["patients"], "data_type": "hrv", "metrics": {"ms": 40}}
-    rows = [{"id": uuid4(), "recorded_at": f"2030-01-01T00:{n:02}:00Z"} | sample for n in range(10)]
+    sample = {
+        "patient_id": platform.ours["patients"],
+        "data_type": "hrv",
+        "metrics": {"ms": 40},
+    }
+    rows = [
+        {"id": uuid4(), "recorded_at": f"2030-01-01T00:{n:02}:00Z"} | sample
+        for n in range(10)
+    ]
     assert insert(api, "wearable_data", rows, upsert="ignore") == 10
     assert insert(api, "wearable_data", rows, upsert="ignore") == 0
 
 
 def call_revoke(platform: Platform, api: psycopg.Connection[Any]) -> None:
-    consent = add(api, "consent_records", patient_id=platform.ours["patients"], purpose="treatment")
+    consent = add(
+        api,
+        "consent_records",
+        patient_id=platform.ours["patients"],
+        purpose="treatment",
+    )
     slow = "SELECT (granted_at - interval '5 seconds')::text FROM consent_records WHERE id = %s"
     ((clients_time,),) = api.execute(slow, [consent]).fetchall()
     with pytest.raises(psycopg.errors.CheckViolation) as error, api.transaction():
@@ -195,7 +276,11 @@ def call_revoke(platform: Platform, api: psycopg.Connection[Any]) -> None:
 
 def call_record(platform: Platform, api: psycopg.Connection[Any]) -> None:
     consent = add(
-        api, "consent_records", patient_id=platform.ours["patients"], purpose="recording", expires_at="2999-01-01"
+        api,
+        "consent_records",
+        patient_id=platform.ours["patients"],
+        purpose="recording",
+        expires_at="2999-01-01",
     )
     row = {"session_id": platform.ours["sessions"], "consent_record_id": consent}
     with pytest.raises(psycopg.IntegrityError), api.transaction():
@@ -209,12 +294,15 @@ CALLS = {
     "await supabase.from('patients').upsert({": call_upsert_patient,
     "await supabase.from('sessions').select('id, scheduled_at, patients(full_name), therapists(full_name)')": call_embed_in_sessions,
     "await supabase.from('patients').select('full_name, therapists!patients_assigned": call_embed_in_patients,
+    "await supabase.from('clinical_notes').update({ approved_by_therapist: true })": call_approve,
     "const rows = samples.map(": call_nothing,
     "await supabase.from('wearable_data').upsert(rows, {": call_upsert_wearable_data,
     "await supabase.from('consent_records').update({ revoked_at: 'now' })": call_revoke,
     "await supabase.from('session_recordings').insert({ session_id, consent_record_id })": call_record,
 }
-STATEMENTS = re.findall(r"^(?:await|const).*", "\n".join(blocks("With supabase-js", "js")), re.MULTILINE)
+STATEMENTS = re.findall(
+    r"^(?:await|const).*", "\n".join(blocks("With supabase-js", "js")), re.MULTILINE
+)
 
 
 @pytest.mark.parametrize("line", STATEMENTS)
@@ -226,7 +314,11 @@ def test_a_call_works_as_the_guide_says(platform: Platform, line: str) -> None:
 
 def test_the_guide_has_each_call_that_is_tried_here() -> None:
     assert len(STATEMENTS) == len(CALLS)
-    assert [start for start in CALLS if not any(line.startswith(start) for line in STATEMENTS)] == []
+    assert [
+        start
+        for start in CALLS
+        if not any(line.startswith(start) for line in STATEMENTS)
+    ] == []
 
 
 def test_what_the_guide_says_is_refused_is(platform: Platform) -> None:
@@ -239,7 +331,9 @@ def test_what_the_guide_says_is_refused_is(platform: Platform) -> None:
         with pytest.raises(psycopg.errors.UniqueViolation), api.transaction():
             insert(api, "patients", [row])
     single = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND cardinality(conkey) = 1 AND confrelid <> 'organizations'::regclass"
-    assert platform.owner.execute(single).fetchall() == []  # so no column's name finds what to embed
+    assert (
+        platform.owner.execute(single).fetchall() == []
+    )  # so no column's name finds what to embed
 
 
 def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
@@ -247,7 +341,10 @@ def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
         SELECT oprright::regtype::text, proleakproof FROM pg_operator JOIN pg_proc ON pg_proc.oid = oprcode
         WHERE oprname = '>=' AND oprleft = 'timestamptz'::regtype AND oprright IN ('date'::regtype, 'timestamptz'::regtype)
     """
-    assert dict(platform.owner.execute(query).fetchall()) == {"date": False, "timestamp with time zone": True}
+    assert dict(platform.owner.execute(query).fetchall()) == {
+        "date": False,
+        "timestamp with time zone": True,
+    }
 
 
 # What the audit log sees, what a delete removes and keeps, privacy
@@ -255,11 +352,17 @@ def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
 
 def with_ids(text: str, platform: Platform) -> str:
     """Put ids in the place of psql's variables."""
-    ids = {"org": platform.ours["organizations"], "patient": platform.ours["patients"]}
+    ids = {
+        "org": platform.ours["organizations"],
+        "patient": platform.ours["patients"],
+        "user": uuid4(),
+    }
     return re.sub(r":'(\w+)'", lambda name: f"'{ids[name[1]]}'", text)
 
 
-def test_who_touched_a_record_the_servers_own_rows_and_retention(own_platform: Platform) -> None:
+def test_who_touched_a_record_the_servers_own_rows_and_retention(
+    own_platform: Platform,
+) -> None:
     touched, added_by_server, retention = blocks("What the audit log sees")
     owner = own_platform.owner
     with own_platform.api.transaction():
@@ -277,42 +380,89 @@ def test_who_touched_a_record_the_servers_own_rows_and_retention(own_platform: P
         owner.execute("DELETE FROM audit_logs")
 
 
-def test_a_therapist_who_leaves_still_has_treated_whom_they_treated(own_platform: Platform) -> None:
+def test_a_therapist_who_leaves_still_has_treated_whom_they_treated(
+    own_platform: Platform,
+) -> None:
     (leaving,) = blocks("What a delete removes and keeps")
     ids, owner = own_platform.ours, own_platform.owner
-    successor = add(owner, "therapists", org_id=ids["organizations"], full_name="Dr. Sen")
+    successor = add(
+        owner, "therapists", org_id=ids["organizations"], full_name="Dr. Sen"
+    )
     people = {"patient_id": ids["patients"], "therapist_id": ids["therapists"]}
     past = add(owner, "sessions", scheduled_at="2001-01-01", **people)
-    owner.execute(leaving.replace("SUCCESSOR", str(successor)).replace("THERAPIST", str(ids["therapists"])))
-    treated = dict(owner.execute("SELECT id, therapist_id FROM sessions WHERE org_id = %s", [ids["organizations"]]))
+    owner.execute(
+        leaving.replace("SUCCESSOR", str(successor)).replace(
+            "THERAPIST", str(ids["therapists"])
+        )
+    )
+    treated = dict(
+        owner.execute(
+            "SELECT id, therapist_id FROM sessions WHERE org_id = %s",
+            [ids["organizations"]],
+        )
+    )
     assert treated == {past: ids["therapists"], ids["sessions"]: successor}
-    new = add(owner, "therapists", org_id=ids["organizations"], full_name="Dr. Rao", email="rao@example.org")
+    new = add(
+        owner,
+        "therapists",
+        org_id=ids["organizations"],
+        full_name="Dr. Rao",
+        email="rao@example.org",
+    )
     assert new != ids["therapists"]
 
 
-def test_recordings_past_their_time_are_found_until_they_are_erased(own_platform: Platform) -> None:
+def test_recordings_past_their_time_are_found_until_they_are_erased(
+    own_platform: Platform,
+) -> None:
     (past,) = blocks("Privacy: what you must know and do")
     recording = own_platform.ours["session_recordings"]
     path = f"{own_platform.ours['organizations']}/1.opus"
     own_platform.owner.execute(
-        "UPDATE session_recordings SET storage_path = %s, expires_at = '2001-01-01' WHERE id = %s", [path, recording]
+        "UPDATE session_recordings SET storage_path = %s, expires_at = '2001-01-01' WHERE id = %s",
+        [path, recording],
     )
     assert own_platform.owner.execute(past).fetchall() == [(recording, path)]
-    own_platform.owner.execute("UPDATE session_recordings SET deleted_at = now() WHERE id = %s", [recording])
+    own_platform.owner.execute(
+        "UPDATE session_recordings SET deleted_at = now() WHERE id = %s", [recording]
+    )
     assert own_platform.owner.execute(past).fetchall() == []
+
+
+def test_recordings_that_their_consent_no_longer_covers_are_found(
+    own_platform: Platform,
+) -> None:
+    (found,) = blocks("What an application writes")
+    assert own_platform.owner.execute(found).fetchall() == []
+    own_platform.owner.execute("UPDATE consent_records SET revoked_at = granted_at")
+    rows = own_platform.owner.execute(found).fetchall()
+    assert {row[0] for row in rows} == {
+        own_platform.ours["session_recordings"],
+        own_platform.theirs["session_recordings"],
+    }
 
 
 # Backup and restore
 
 
-@pytest.mark.parametrize("how", ["all of it", "data alone, as the guide says", "data alone, without"])
+@pytest.mark.parametrize(
+    "how", ["all of it", "data alone, as the guide says", "data alone, without"]
+)
 def test_a_restore_gives_the_trail_as_it_was_or_anew(
     own_platform: Platform, supabase: str, tmp_path: Path, how: str
 ) -> None:
     name = f"restored_{os.getpid()}_{next(NUMBERS)}"
     dump, file = embedded.programs() / "pg_dump", tmp_path / "data.sql"
-    arguments = [] if how == "all of it" else ["--data-only"]
-    subprocess.run([dump, *arguments, "--exclude-table=schema_migrations", "-f", file, own_platform.url], check=True)
+    arguments = (
+        []
+        if how == "all of it"
+        else ["--data-only", "--exclude-table=schema_migrations"]
+    )
+    if arguments:
+        assert f"pg_dump {' '.join(arguments)} -f data.sql" in section(
+            "Backup and restore"
+        )
+    subprocess.run([dump, *arguments, "-f", file, own_platform.url], check=True)
     with psycopg.connect(supabase, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         try:
@@ -320,17 +470,37 @@ def test_a_restore_gives_the_trail_as_it_was_or_anew(
                 if how != "all of it":
                     for up in sorted(SQL.glob("*.up.sql")):
                         restored.pgconn.exec_(up.read_bytes())
-                (line,) = blocks("Backup and restore", "sh")
-                options = re.findall(r"PGOPTIONS='(.*?)'", line)[0] if how == "data alone, as the guide says" else ""
-                psql = [str(embedded.programs() / "psql"), "-qX", "-f", str(file), url_of(restored)]
+                (lines,) = blocks("Backup and restore", "sh")
+                options = (
+                    re.findall(r"PGOPTIONS='(.*?)'", lines)[0]
+                    if how == "data alone, as the guide says"
+                    else ""
+                )
+                stop = [] if how == "data alone, without" else ["-v", "ON_ERROR_STOP=1"]
+                psql = [
+                    str(embedded.programs() / "psql"),
+                    "-qX",
+                    *stop,
+                    "-f",
+                    str(file),
+                    url_of(restored),
+                ]
                 environment = os.environ | {"PGOPTIONS": options}
                 subprocess.run(psql, check=True, env=environment, capture_output=True)
                 trail = "SELECT * FROM audit_logs ORDER BY id"
-                same = restored.execute(trail).fetchall() == own_platform.owner.execute(trail).fetchall()
+                same = (
+                    restored.execute(trail).fetchall()
+                    == own_platform.owner.execute(trail).fetchall()
+                )
                 assert same is (how != "data alone, without")
                 if same:
                     for table in TABLES:
-                        rows = sql.SQL("SELECT * FROM {} ORDER BY id").format(sql.Identifier(table))
-                        assert restored.execute(rows).fetchall() == own_platform.owner.execute(rows).fetchall()
+                        rows = sql.SQL("SELECT * FROM {} ORDER BY id").format(
+                            sql.Identifier(table)
+                        )
+                        assert (
+                            restored.execute(rows).fetchall()
+                            == own_platform.owner.execute(rows).fetchall()
+                        )
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

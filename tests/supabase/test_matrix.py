@@ -8,16 +8,30 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.schema.rows import TABLES, add
+from tests.support.rows import TABLES, add
 
 if TYPE_CHECKING:
     from tests.supabase.conftest import Platform
 
 RELATIONS = [*TABLES, "upcoming_sessions"]
 COMMANDS = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
-CALLERS = ["own tenant", "other tenant", "no claim", "malformed claim", "user_metadata", "anon", "service_role"]
+CALLERS = [
+    "own tenant",
+    "other tenant",
+    "no claim",
+    "malformed claim",
+    "user_metadata",
+    "anon",
+    "service_role",
+]
 
-WRITTEN = {"patients", "sessions", "clinical_notes", "session_recordings", "consent_records"}
+WRITTEN = {
+    "patients",
+    "sessions",
+    "clinical_notes",
+    "session_recordings",
+    "consent_records",
+}
 # A column that an UPDATE may name.
 EDITABLE = {
     "organizations": "settings",
@@ -88,7 +102,9 @@ def claims(platform: Platform, caller: str) -> object:
     }[caller]
 
 
-def attempt(platform: Platform, database: psycopg.Connection[Any], relation: str, command: str) -> int:
+def attempt(
+    platform: Platform, database: psycopg.Connection[Any], relation: str, command: str
+) -> int:
     """Do something to our organization's row, and return how many rows it reached."""
     ids, name = platform.ours, sql.Identifier(relation)
     row = ids["sessions"] if relation == "upcoming_sessions" else ids[relation]
@@ -105,8 +121,15 @@ def attempt(platform: Platform, database: psycopg.Connection[Any], relation: str
             "sessions": people | {"scheduled_at": "2999-01-01"},
             "upcoming_sessions": people | {"scheduled_at": "2999-01-01"},
             "clinical_notes": {"session_id": ids["sessions"], "note_type": "dap"},
-            "session_recordings": {"session_id": ids["sessions"], "consent_record_id": ids["consent_records"]},
-            "wearable_data": {"patient_id": ids["patients"], "data_type": "hrv", "recorded_at": "2030-01-01"},
+            "session_recordings": {
+                "session_id": ids["sessions"],
+                "consent_record_id": ids["consent_records"],
+            },
+            "wearable_data": {
+                "patient_id": ids["patients"],
+                "data_type": "hrv",
+                "recorded_at": "2030-01-01",
+            },
             "consent_records": {"patient_id": ids["patients"], "purpose": "treatment"},
             "audit_logs": {"org_id": ids["organizations"], "action": "new"},
         }
@@ -129,32 +152,50 @@ def attempt(platform: Platform, database: psycopg.Connection[Any], relation: str
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_the_answer_is_the_one_expected(platform: Platform, relation: str, command: str, caller: str) -> None:
+def test_the_answer_is_the_one_expected(
+    platform: Platform, relation: str, command: str, caller: str
+) -> None:
     role = caller if caller in ("anon", "service_role") else "authenticated"
     refusals = (psycopg.errors.InsufficientPrivilege,)
     if relation == "upcoming_sessions":  # a join cannot be written at all
-        refusals += (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.WrongObjectType)  # type: ignore[assignment]
+        refusals += (
+            psycopg.errors.ObjectNotInPrerequisiteState,
+            psycopg.errors.WrongObjectType,
+        )  # type: ignore[assignment]
     with platform.request(role, claims(platform, caller)) as database:
         if relation not in GRANTED[role][command]:
             with pytest.raises(refusals):
                 attempt(platform, database, relation, command)
         elif caller in ("own tenant", "service_role"):
             assert attempt(platform, database, relation, command) == 1
-        elif command == "INSERT":  # the parent is not to be seen, else the policy says no
-            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation)):
+        elif (
+            command == "INSERT"
+        ):  # the parent is not to be seen, else the policy says no
+            with pytest.raises(
+                (
+                    psycopg.errors.InsufficientPrivilege,
+                    psycopg.errors.ForeignKeyViolation,
+                )
+            ):
                 attempt(platform, database, relation, command)
         else:
             assert attempt(platform, database, relation, command) == 0
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_a_tenant_sees_its_own_rows_and_no_others(platform: Platform, relation: str) -> None:
+def test_a_tenant_sees_its_own_rows_and_no_others(
+    platform: Platform, relation: str
+) -> None:
     table = "sessions" if relation == "upcoming_sessions" else relation
     words = "WHERE action = 'login'" if table == "audit_logs" else ""
     with platform.request(claims=platform.own()) as database:
-        assert database.execute(f"SELECT id FROM {relation} {words}").fetchall() == [(platform.ours[table],)]
+        assert database.execute(f"SELECT id FROM {relation} {words}").fetchall() == [
+            (platform.ours[table],)
+        ]
         of = "id" if table == "organizations" else "org_id"
-        organizations = database.execute(f"SELECT DISTINCT {of} FROM {relation}").fetchall()
+        organizations = database.execute(
+            f"SELECT DISTINCT {of} FROM {relation}"
+        ).fetchall()
         assert organizations == [(platform.ours["organizations"],)]
     for claimed in (
         "",
@@ -174,7 +215,11 @@ def test_a_tenant_sees_its_own_rows_and_no_others(platform: Platform, relation: 
 
 def test_nobody_but_its_owner_reaches_the_ledger(platform: Platform) -> None:
     for role in ("anon", "authenticated", "service_role"):
-        for query in ("SELECT * FROM schema_migrations", "TRUNCATE schema_migrations", "DELETE FROM schema_migrations"):
+        for query in (
+            "SELECT * FROM schema_migrations",
+            "TRUNCATE schema_migrations",
+            "DELETE FROM schema_migrations",
+        ):
             with (
                 platform.request(role, platform.own()) as database,
                 pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -202,19 +247,26 @@ def test_the_privileges_are_these_and_no_other(platform: Platform) -> None:
         WHERE relnamespace = 'public'::regnamespace AND grantee <> relowner GROUP BY 1, 2
     """
     rows = platform.owner.execute(query).fetchall()
-    found = {(role, name): privileges for role, name, privileges in rows if name in RELATIONS}
+    found = {
+        (role, name): privileges for role, name, privileges in rows if name in RELATIONS
+    }
     expected: dict[tuple[str, str], list[str]] = {}
     for relation in RELATIONS:
-        expected["authenticated", relation] = ["INSERT", "SELECT"] if relation == "wearable_data" else ["SELECT"]
-        everything = ["DELETE", "INSERT", "SELECT", "UPDATE"]
-        expected["service_role", relation] = {"audit_logs": ["INSERT", "SELECT"], "upcoming_sessions": ["SELECT"]}.get(
-            relation, everything
+        expected["authenticated", relation] = (
+            ["INSERT", "SELECT"] if relation == "wearable_data" else ["SELECT"]
         )
+        everything = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+        expected["service_role", relation] = {
+            "audit_logs": ["INSERT", "SELECT"],
+            "upcoming_sessions": ["SELECT"],
+        }.get(relation, everything)
     assert found == expected
 
 
 @pytest.mark.parametrize("table", COLUMNS)
-def test_a_signed_in_user_names_these_columns_and_no_other(platform: Platform, table: str) -> None:
+def test_a_signed_in_user_names_these_columns_and_no_other(
+    platform: Platform, table: str
+) -> None:
     columns = [
         name
         for (name,) in platform.owner.execute(
@@ -224,35 +276,54 @@ def test_a_signed_in_user_names_these_columns_and_no_other(platform: Platform, t
     ]
     for command, allowed in zip(("INSERT", "UPDATE"), COLUMNS[table], strict=True):
         query = "SELECT has_column_privilege('authenticated', %s, %s, %s)"
-        may = [name for name in columns if platform.owner.execute(query, [table, name, command]).fetchone() == (True,)]
+        may = [
+            name
+            for name in columns
+            if platform.owner.execute(query, [table, name, command]).fetchone()
+            == (True,)
+        ]
         assert sorted(may) == sorted(allowed.split())
 
 
 @pytest.mark.parametrize("given", ["right", "wrong", "not"])
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
 @pytest.mark.parametrize("table", sorted(WRITTEN | {"wearable_data"}))
-def test_org_id_given_right_wrong_and_not(platform: Platform, table: str, role: str, given: str) -> None:
+def test_org_id_given_right_wrong_and_not(
+    platform: Platform, table: str, role: str, given: str
+) -> None:
     ids, theirs = platform.ours, platform.theirs
     values: dict[str, object] = {
         "patients": {"full_name": "x", "assigned_therapist_id": ids["therapists"]},
-        "sessions": {"therapist_id": ids["therapists"], "patient_id": ids["patients"], "scheduled_at": "2999-01-01"},
+        "sessions": {
+            "therapist_id": ids["therapists"],
+            "patient_id": ids["patients"],
+            "scheduled_at": "2999-01-01",
+        },
         "clinical_notes": {"session_id": ids["sessions"], "note_type": "dap"},
         "session_recordings": {"session_id": ids["sessions"]},
-        "wearable_data": {"patient_id": ids["patients"], "data_type": "hrv", "recorded_at": "2030-01-01"},
+        "wearable_data": {
+            "patient_id": ids["patients"],
+            "data_type": "hrv",
+            "recorded_at": "2030-01-01",
+        },
         "consent_records": {"patient_id": ids["patients"], "purpose": "treatment"},
     }[table]  # type: ignore[assignment]
     if given != "not":
         values["org_id"] = (ids if given == "right" else theirs)["organizations"]
     claims = platform.own() if role == "authenticated" else None
     with platform.request(role, claims) as database:
-        if given == "wrong" or (given == "not" and table == "patients" and role == "service_role"):
+        if given == "wrong" or (
+            given == "not" and table == "patients" and role == "service_role"
+        ):
             refusals = (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
             with pytest.raises(refusals):
                 add(database, table, **values)
         else:
             new = add(database, table, **values)
             database.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            found = database.execute(f"SELECT org_id FROM {table} WHERE id = %s", [new]).fetchone()
+            found = database.execute(
+                f"SELECT org_id FROM {table} WHERE id = %s", [new]
+            ).fetchone()
             assert found == (ids["organizations"],)
 
 
@@ -262,9 +333,13 @@ def test_nobody_hangs_a_function_on_a_table(platform: Platform, role: str) -> No
         assert database.execute(
             "SELECT bool_or(has_table_privilege(oid, 'TRIGGER, REFERENCES, TRUNCATE')) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
         ).fetchone() == (False,)
-        database.execute("CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        database.execute(
+            "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+        )
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            database.execute("CREATE TRIGGER t AFTER DELETE ON therapists FOR EACH ROW EXECUTE FUNCTION pg_temp.f()")
+            database.execute(
+                "CREATE TRIGGER t AFTER DELETE ON therapists FOR EACH ROW EXECUTE FUNCTION pg_temp.f()"
+            )
 
 
 EVIDENCE = {
@@ -283,7 +358,9 @@ EVIDENCE = {
 
 
 @pytest.mark.parametrize("what", EVIDENCE)
-def test_a_signed_in_user_does_not_rewrite_evidence(platform: Platform, what: str) -> None:
+def test_a_signed_in_user_does_not_rewrite_evidence(
+    platform: Platform, what: str
+) -> None:
     with platform.request(claims=platform.own()) as database:
         patient = add(database, "patients", full_name="other")
         session = add(
@@ -294,7 +371,9 @@ def test_a_signed_in_user_does_not_rewrite_evidence(platform: Platform, what: st
             scheduled_at="2030-01-01",
         )
         database.execute("UPDATE consent_records SET revoked_at = now()")
-        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)):
+        with pytest.raises(
+            (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
+        ):
             database.execute(EVIDENCE[what], {"patient": patient, "session": session})
 
 
@@ -303,14 +382,23 @@ def test_what_a_person_edits_can_be_edited(platform: Platform) -> None:
         for table in sorted(WRITTEN):
             columns = COLUMNS[table][1].split()
             changes = ", ".join(f"{column} = {column}" for column in columns)
-            assert database.execute(f"UPDATE {table} SET {changes} WHERE id = %s", [platform.ours[table]]).rowcount == 1
+            assert (
+                database.execute(
+                    f"UPDATE {table} SET {changes} WHERE id = %s",
+                    [platform.ours[table]],
+                ).rowcount
+                == 1
+            )
 
 
 def test_a_row_cannot_be_moved_to_another_tenant(platform: Platform) -> None:
     theirs = platform.theirs
     moves = {
         "patients": {"org_id": theirs["organizations"]},
-        "sessions": {"patient_id": theirs["patients"], "therapist_id": theirs["therapists"]},
+        "sessions": {
+            "patient_id": theirs["patients"],
+            "therapist_id": theirs["therapists"],
+        },
         "clinical_notes": {"session_id": theirs["sessions"]},
         "session_recordings": {"session_id": theirs["sessions"]},
         "consent_records": {"patient_id": theirs["patients"]},
@@ -319,7 +407,9 @@ def test_a_row_cannot_be_moved_to_another_tenant(platform: Platform) -> None:
         changes = ", ".join(f"{column} = %s" for column in values)
         with (
             platform.request(claims=platform.own()) as database,
-            pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)),
+            pytest.raises(
+                (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
+            ),
         ):
             database.execute(f"UPDATE {table} SET {changes}", [*values.values()])
 
@@ -329,27 +419,56 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
     links: list[tuple[str, dict[str, object]]] = [
         (
             "patients",
-            {"org_id": ours["organizations"], "full_name": "x", "assigned_therapist_id": theirs["therapists"]},
+            {
+                "org_id": ours["organizations"],
+                "full_name": "x",
+                "assigned_therapist_id": theirs["therapists"],
+            },
         ),
         (
             "sessions",
-            {"therapist_id": ours["therapists"], "patient_id": theirs["patients"], "scheduled_at": "2030-01-01"},
+            {
+                "therapist_id": ours["therapists"],
+                "patient_id": theirs["patients"],
+                "scheduled_at": "2030-01-01",
+            },
         ),
         (
             "sessions",
-            {"therapist_id": theirs["therapists"], "patient_id": ours["patients"], "scheduled_at": "2030-01-01"},
+            {
+                "therapist_id": theirs["therapists"],
+                "patient_id": ours["patients"],
+                "scheduled_at": "2030-01-01",
+            },
         ),
-        ("session_recordings", {"session_id": ours["sessions"], "consent_record_id": theirs["consent_records"]}),
-        ("wearable_data", {"patient_id": theirs["patients"], "data_type": "x", "recorded_at": "2030-01-01"}),
+        (
+            "session_recordings",
+            {
+                "session_id": ours["sessions"],
+                "consent_record_id": theirs["consent_records"],
+            },
+        ),
+        (
+            "wearable_data",
+            {
+                "patient_id": theirs["patients"],
+                "data_type": "x",
+                "recorded_at": "2030-01-01",
+            },
+        ),
     ]
     for table, values in links:
         with (
             platform.request(claims=platform.own()) as database,
-            pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)),
+            pytest.raises(
+                (psycopg.errors.InsufficientPrivilege, psycopg.IntegrityError)
+            ),
         ):
             columns = sql.SQL(", ").join(map(sql.Identifier, values))
             holders = sql.SQL(", ").join([sql.SQL("%s")] * len(values))
-            query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), columns, holders)
+            query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                sql.Identifier(table), columns, holders
+            )
             database.execute(query, [*values.values()])
             database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the request's end
 
@@ -365,33 +484,61 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
         "assigned_therapist_id",
     ],
 )
-def test_no_error_tells_whether_a_foreign_id_exists(platform: Platform, column: str) -> None:
+def test_no_error_tells_whether_a_foreign_id_exists(
+    platform: Platform, column: str
+) -> None:
     table, values = {
-        "patient_id": ("wearable_data", {"data_type": "x", "recorded_at": "2030-01-01"}),
+        "patient_id": (
+            "wearable_data",
+            {"data_type": "x", "recorded_at": "2030-01-01"},
+        ),
         "patient_id of a session": (
             "sessions",
             {"therapist_id": platform.ours["therapists"], "scheduled_at": "2030-01-01"},
         ),
-        "therapist_id": ("sessions", {"patient_id": platform.ours["patients"], "scheduled_at": "2030-01-01"}),
+        "therapist_id": (
+            "sessions",
+            {"patient_id": platform.ours["patients"], "scheduled_at": "2030-01-01"},
+        ),
         "session_id": ("clinical_notes", {"note_type": "dap"}),
-        "consent_record_id": ("session_recordings", {"session_id": platform.ours["sessions"]}),
-        "assigned_therapist_id": ("patients", {"org_id": platform.ours["organizations"], "full_name": "x"}),
+        "consent_record_id": (
+            "session_recordings",
+            {"session_id": platform.ours["sessions"]},
+        ),
+        "assigned_therapist_id": (
+            "patients",
+            {"org_id": platform.ours["organizations"], "full_name": "x"},
+        ),
     }[column]
     column = column.partition(" ")[0]
-    target = {"patient_id": "patients", "session_id": "sessions", "consent_record_id": "consent_records"}.get(
-        column, "therapists"
-    )
+    target = {
+        "patient_id": "patients",
+        "session_id": "sessions",
+        "consent_record_id": "consent_records",
+    }.get(column, "therapists")
     said = []
-    for identifier in (str(platform.theirs[target]), "00000000-0000-4000-8000-000000000000"):
+    for identifier in (
+        str(platform.theirs[target]),
+        "00000000-0000-4000-8000-000000000000",
+    ):
         row = {**values, column: identifier}  # type: ignore[dict-item]
-        with platform.request(claims=platform.own()) as database, pytest.raises(psycopg.Error) as error:
+        with (
+            platform.request(claims=platform.own()) as database,
+            pytest.raises(psycopg.Error) as error,
+        ):
             columns = ", ".join(row)
             database.execute(
-                f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))})", [*row.values()]
+                f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(row))})",
+                [*row.values()],
             )
             database.execute("SET CONSTRAINTS ALL IMMEDIATE")
         diag = error.value.diag
-        fields = (diag.sqlstate, diag.message_primary, diag.constraint_name, diag.message_detail)
+        fields = (
+            diag.sqlstate,
+            diag.message_primary,
+            diag.constraint_name,
+            diag.message_detail,
+        )
         said.append(str(fields).replace(identifier, "ID"))
     assert said[0] == said[1]
 
@@ -401,21 +548,32 @@ def test_an_upsert_does_not_reach_another_tenants_row(platform: Platform) -> Non
         INSERT INTO patients (id, org_id, full_name) VALUES (%s, %s, 'x')
         ON CONFLICT (id) DO UPDATE SET full_name = 'stolen' RETURNING *
     """
-    with platform.request(claims=platform.own()) as database, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        database.execute(query, [platform.theirs["patients"], platform.ours["organizations"]])
+    with (
+        platform.request(claims=platform.own()) as database,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        database.execute(
+            query, [platform.theirs["patients"], platform.ours["organizations"]]
+        )
 
 
 def test_returning_shows_what_one_wrote_and_no_more(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as database:
-        assert add(database, "patients", org_id=platform.ours["organizations"], full_name="x")
+        assert add(
+            database, "patients", org_id=platform.ours["organizations"], full_name="x"
+        )
         assert (
-            database.execute("UPDATE patients SET phone = '1' RETURNING org_id").fetchall()
+            database.execute(
+                "UPDATE patients SET phone = '1' RETURNING org_id"
+            ).fetchall()
             == [(platform.ours["organizations"],)] * 2
         )
 
 
 def test_a_view_over_a_table_does_not_show_more(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as database:
-        assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == [(platform.ours["sessions"],)]
+        assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == [
+            (platform.ours["sessions"],)
+        ]
     with platform.request(claims=None) as database:
         assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == []

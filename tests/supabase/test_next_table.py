@@ -10,15 +10,19 @@ import psycopg
 import pytest
 
 from sqlmig import embedded
-from tests.conftest import SQL
+from tests.support.project import SQL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Project
     from tests.supabase.conftest import Platform
+    from tests.support.project import Project
 
-SECTION = re.findall(r"^## Your next table\n(.*?)^## ", (SQL / "GUIDE.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+SECTION = re.findall(
+    r"^## Your next table\n(.*?)^## ",
+    (SQL / "GUIDE.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)[0]
 UP, DOWN, TRY = re.findall(r"```sql\n(.*?)```", SECTION, re.DOTALL)
 
 
@@ -40,7 +44,9 @@ def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> No
     patient, stranger = platform.ours["patients"], platform.theirs["patients"]
     add = "INSERT INTO treatment_goals (patient_id, title) VALUES (%s, 'walk') RETURNING org_id"
     with platform.request(claims=platform.own()) as api:
-        assert api.execute(add, [patient]).fetchone() == (platform.ours["organizations"],)
+        assert api.execute(add, [patient]).fetchone() == (
+            platform.ours["organizations"],
+        )
         api.execute("UPDATE treatment_goals SET title = 'run', reached_at = now()")
         with pytest.raises(psycopg.errors.ForeignKeyViolation), api.transaction():
             api.execute(add, [stranger])
@@ -52,22 +58,38 @@ def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> No
             with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
                 api.execute(forbidden)
         query = "SELECT action FROM audit_logs WHERE table_name = 'treatment_goals' ORDER BY action"
-        assert [action.lower() for (action,) in api.execute(query)] == ["insert", "update"]
+        assert [action.lower() for (action,) in api.execute(query)] == [
+            "insert",
+            "update",
+        ]
     platform.owner.execute(add, [patient])
     with pytest.raises(psycopg.IntegrityError, match="use DELETE, not TRUNCATE"):
         platform.owner.execute("TRUNCATE treatment_goals")
     with platform.request(claims=platform.other()) as api:
         assert api.execute("SELECT * FROM treatment_goals").fetchall() == []
-    with platform.request("anon") as api, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        platform.request("anon") as api,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
         api.execute("SELECT * FROM treatment_goals")
 
 
-def test_one_can_be_a_role_as_the_guide_says(own_platform: Platform, tmp_path: Path) -> None:
+def test_one_can_be_a_role_as_the_guide_says(
+    own_platform: Platform, tmp_path: Path
+) -> None:
     """Pasted whole into psql, as a user would."""
     own_platform.owner.execute(UP)
     file = tmp_path / "pasted.sql"
     file.write_text(TRY)
-    psql = [str(embedded.programs() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", str(file), own_platform.url]
+    psql = [
+        str(embedded.programs() / "psql"),
+        "-X",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-f",
+        str(file),
+        own_platform.url,
+    ]
     out = subprocess.run(psql, check=True, capture_output=True, text=True).stdout
     assert out.count("| walk  |") == 1
     assert own_platform.owner.execute("SELECT * FROM treatment_goals").fetchall() == []
@@ -76,5 +98,7 @@ def test_one_can_be_a_role_as_the_guide_says(own_platform: Platform, tmp_path: P
 def test_every_column_of_it_has_a_comment(own_platform: Platform) -> None:
     own_platform.owner.execute(UP)
     query = "SELECT attname FROM pg_attribute WHERE attrelid = 'treatment_goals'::regclass AND attnum > 0"
-    rows = own_platform.owner.execute(f"{query} AND col_description(attrelid, attnum) IS NULL").fetchall()
+    rows = own_platform.owner.execute(
+        f"{query} AND col_description(attrelid, attnum) IS NULL"
+    ).fetchall()
     assert [f"treatment_goals: no comment on column {name}" for (name,) in rows] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.conftest import SQL, Project
+from tests.support.project import SQL, Project
 
 if TYPE_CHECKING:
     from tests.supabase.conftest import Platform
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def test_the_projects_page_is_what_make_docs_writes(platform: Platform) -> None:
     project = Project(SQL, platform.url)
     page = f"<!-- Written by make docs. -->\n\n{project.run('docs').out}"
-    assert (SQL / "README.md").read_text() == page, "sql/README.md is not what the files make: run `make docs`"
+    assert (SQL / "README.md").read_text() == page, (
+        "sql/README.md is not what the files make: run `make docs`"
+    )
 
 
 def test_right_after_up_nothing_has_drifted(platform: Platform) -> None:
@@ -21,7 +23,9 @@ def test_right_after_up_nothing_has_drifted(platform: Platform) -> None:
 
 
 def test_a_policy_of_the_dashboards_has(own_platform: Platform) -> None:
-    own_platform.owner.execute("CREATE POLICY everybody ON patients USING (true); GRANT DELETE ON patients TO anon")
+    own_platform.owner.execute(
+        "CREATE POLICY everybody ON patients USING (true); GRANT DELETE ON patients TO anon"
+    )
     lines = Project(SQL, own_platform.url).run("drift", code=1).out.splitlines()
     assert lines[0] == "extra  policy public.patients.everybody"
     assert lines[1].startswith("changed  table public.patients: grants was")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.schema.rows import add, organization
+from tests.support.rows import add, organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
     from tests.supabase.conftest import Platform
+    from tests.support.rows import Database
 
 CONSENTS: dict[str, dict[str, object]] = {
     "another patient's": {"patient": True},
@@ -27,13 +27,25 @@ WHEN = "2030-01-01 00:00+00"
 
 @pytest.mark.parametrize("kind", [*CONSENTS, "another tenant's", "none there"])
 @pytest.mark.parametrize("role", ["service_role", "supabase_postgres", "authenticated"])
-def test_a_consent_that_does_not_cover_it_is_refused(platform: Platform, role: str, kind: str) -> None:
+def test_a_consent_that_does_not_cover_it_is_refused(
+    platform: Platform, role: str, kind: str
+) -> None:
     ids = platform.ours
     with platform.request("service_role") as database:
-        values: dict[str, object] = {"patient_id": ids["patients"], "purpose": "recording", "granted_at": "2029-01-01"}
-        values |= {key: value for key, value in CONSENTS.get(kind, {}).items() if key != "patient"}
+        values: dict[str, object] = {
+            "patient_id": ids["patients"],
+            "purpose": "recording",
+            "granted_at": "2029-01-01",
+        }
+        values |= {
+            key: value
+            for key, value in CONSENTS.get(kind, {}).items()
+            if key != "patient"
+        }
         if kind == "another patient's":
-            values["patient_id"] = add(database, "patients", org_id=ids["organizations"], full_name="other")
+            values["patient_id"] = add(
+                database, "patients", org_id=ids["organizations"], full_name="other"
+            )
         if not {"expires_at", "revoked_at"} & set(values):
             values["expires_at"] = "2999-01-01"
         consent = add(database, "consent_records", **values)
@@ -44,20 +56,39 @@ def test_a_consent_that_does_not_cover_it_is_refused(platform: Platform, role: s
         database.execute("RESET ROLE")
         if role != "supabase_postgres":
             database.execute(f"SET LOCAL ROLE {role}")
-            database.execute("SELECT set_config('request.jwt.claims', %s, true)", [json.dumps(platform.own())])
+            database.execute(
+                "SELECT set_config('request.jwt.claims', %s, true)",
+                [json.dumps(platform.own())],
+            )
         else:
             database.execute("SET LOCAL ROLE service_role")
         with pytest.raises(psycopg.IntegrityError):
-            add(database, "session_recordings", session_id=ids["sessions"], consent_record_id=consent, recorded_at=WHEN)
+            add(
+                database,
+                "session_recordings",
+                session_id=ids["sessions"],
+                consent_record_id=consent,
+                recorded_at=WHEN,
+            )
 
 
-def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(database: Database) -> None:
+def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(
+    database: Database,
+) -> None:
     ids = organization(database)
     until = {"patient_id": ids["patients"], "purpose": "recording", "granted_at": WHEN}
     for end in ({"expires_at": "2030-06-01"}, {"revoked_at": "2030-06-01"}):
         consent = add(database, "consent_records", **until, **end)
-        add(database, "session_recordings", session_id=ids["sessions"], consent_record_id=consent, recorded_at=WHEN)
-    database.execute("UPDATE consent_records SET revoked_at = '2999-01-01' WHERE revoked_at IS NULL")
+        add(
+            database,
+            "session_recordings",
+            session_id=ids["sessions"],
+            consent_record_id=consent,
+            recorded_at=WHEN,
+        )
+    database.execute(
+        "UPDATE consent_records SET revoked_at = '2999-01-01' WHERE revoked_at IS NULL"
+    )
     add(database, "session_recordings", session_id=ids["sessions"])
 
 
@@ -78,10 +109,18 @@ def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(database: Dat
         "UPDATE consent_records SET revoked_at = 'infinity'",
     ],
 )
-def test_neither_side_is_changed_under_a_recording(database: Database, query: str) -> None:
+def test_neither_side_is_changed_under_a_recording(
+    database: Database, query: str
+) -> None:
     ids = organization(database)
     patient = add(database, "patients", org_id=ids["organizations"], full_name="other")
-    session = add(database, "sessions", therapist_id=ids["therapists"], patient_id=patient, scheduled_at="2030-01-01")
+    session = add(
+        database,
+        "sessions",
+        therapist_id=ids["therapists"],
+        patient_id=patient,
+        scheduled_at="2030-01-01",
+    )
     with pytest.raises(psycopg.IntegrityError):
         database.execute(query, {"patient": patient, "session": session})
 
@@ -90,9 +129,14 @@ def test_a_revoked_consent_stays_revoked(database: Database) -> None:
     organization(database)
     database.execute("UPDATE consent_records SET revoked_at = granted_at")
     for value in ("NULL", "now() + interval '1 day'"):
-        with pytest.raises(psycopg.IntegrityError, match="a consent that was revoked stays so"):
+        with pytest.raises(
+            psycopg.IntegrityError,
+            match="the end of a consent only moves to an earlier time, and stays once reached",
+        ):
             database.execute(f"UPDATE consent_records SET revoked_at = {value}")
-    database.execute("UPDATE consent_records SET document_path = NULL, revoked_at = revoked_at")
+    database.execute(
+        "UPDATE consent_records SET document_path = NULL, revoked_at = revoked_at"
+    )
 
 
 def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> None:
@@ -107,11 +151,22 @@ def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> No
         database.execute("UPDATE consent_records SET revoked_at = granted_at")
 
 
-def test_a_recording_waits_for_a_revocation_that_is_under_way(own_platform: Platform) -> None:
+def test_a_recording_waits_for_a_revocation_that_is_under_way(
+    own_platform: Platform,
+) -> None:
     ids = own_platform.ours
-    recording = {"session_id": ids["sessions"], "consent_record_id": ids["consent_records"]}
-    with psycopg.connect(own_platform.url) as revoking, psycopg.connect(own_platform.url) as second:
-        revoking.execute("UPDATE consent_records SET revoked_at = now() WHERE id = %s", [ids["consent_records"]])
+    recording = {
+        "session_id": ids["sessions"],
+        "consent_record_id": ids["consent_records"],
+    }
+    with (
+        psycopg.connect(own_platform.url) as revoking,
+        psycopg.connect(own_platform.url) as second,
+    ):
+        revoking.execute(
+            "UPDATE consent_records SET revoked_at = now() WHERE id = %s",
+            [ids["consent_records"]],
+        )
         second.execute("SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             add(second, "session_recordings", **recording)
@@ -121,17 +176,32 @@ def test_a_recording_waits_for_a_revocation_that_is_under_way(own_platform: Plat
             add(second, "session_recordings", **recording)
 
 
-@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    "isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+)
 def test_a_consent_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
     own_platform: Platform, isolation: str
 ) -> None:
     ids = own_platform.ours
-    other = add(own_platform.owner, "patients", org_id=ids["organizations"], full_name="other")
+    other = add(
+        own_platform.owner, "patients", org_id=ids["organizations"], full_name="other"
+    )
     with psycopg.connect(own_platform.url) as a, psycopg.connect(own_platform.url) as b:
         a.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
         a.execute("SELECT count(*) FROM consent_records")  # it has its snapshot
         b.execute("DELETE FROM consent_records WHERE id = %s", [ids["consent_records"]])
-        add(b, "consent_records", id=ids["consent_records"], patient_id=other, purpose="recording")
+        add(
+            b,
+            "consent_records",
+            id=ids["consent_records"],
+            patient_id=other,
+            purpose="recording",
+        )
         b.commit()
         with pytest.raises(psycopg.Error):
-            add(a, "session_recordings", session_id=ids["sessions"], consent_record_id=ids["consent_records"])
+            add(
+                a,
+                "session_recordings",
+                session_id=ids["sessions"],
+                consent_record_id=ids["consent_records"],
+            )

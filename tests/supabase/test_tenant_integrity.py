@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tests.schema.rows import add, organization
+from tests.support.rows import add, organization
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
     from tests.supabase.conftest import Platform
+    from tests.support.rows import Database
 
 CROSSED = """
     SELECT count(*) FROM sessions s JOIN therapists t ON t.id = s.therapist_id JOIN patients p ON p.id = s.patient_id
@@ -35,7 +35,9 @@ CROSSED = """
         "UPDATE patients SET id = gen_random_uuid() WHERE id = %(our_patients)s",
     ],
 )
-def test_no_role_can_cross_tenants(own_platform: Platform, role: str, query: str) -> None:
+def test_no_role_can_cross_tenants(
+    own_platform: Platform, role: str, query: str
+) -> None:
     ids = {f"our_{key}": value for key, value in own_platform.ours.items()}
     ids |= {f"their_{key}": value for key, value in own_platform.theirs.items()}
     database = own_platform.owner
@@ -45,12 +47,17 @@ def test_no_role_can_cross_tenants(own_platform: Platform, role: str, query: str
     assert database.execute(CROSSED).fetchone() == (0,)
 
 
-def test_a_deferred_key_that_is_checked_early_lets_no_id_move(database: Database) -> None:
+def test_a_deferred_key_that_is_checked_early_lets_no_id_move(
+    database: Database,
+) -> None:
     ours, theirs = organization(database, "ours"), organization(database, "theirs")
     free = add(database, "therapists", org_id=ours["organizations"], full_name="free")
     with pytest.raises(psycopg.IntegrityError), database.transaction():
         database.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        database.execute("UPDATE sessions SET therapist_id = %s WHERE id = %s", [free, ours["sessions"]])
+        database.execute(
+            "UPDATE sessions SET therapist_id = %s WHERE id = %s",
+            [free, ours["sessions"]],
+        )
         database.execute("SET CONSTRAINTS ALL DEFERRED")
         again(database, {"therapists": free}, theirs)
     assert database.execute(CROSSED).fetchone() == (0,)
@@ -59,7 +66,13 @@ def test_a_deferred_key_that_is_checked_early_lets_no_id_move(database: Database
 def again(database: Database, ids: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Delete our therapist and let one of their organization have the same id."""
     database.execute("DELETE FROM therapists WHERE id = %s", [ids["therapists"]])
-    add(database, "therapists", id=ids["therapists"], org_id=theirs["organizations"], full_name="again")
+    add(
+        database,
+        "therapists",
+        id=ids["therapists"],
+        org_id=theirs["organizations"],
+        full_name="again",
+    )
 
 
 def test_an_id_is_not_used_again_in_another_organization(database: Database) -> None:
@@ -69,14 +82,26 @@ def test_an_id_is_not_used_again_in_another_organization(database: Database) -> 
     assert database.execute(CROSSED).fetchone() == (0,)
 
 
-@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    "isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+)
 @pytest.mark.parametrize("first", ["session", "therapist"])
-def test_two_concurrent_transactions_cannot_cross_tenants(own_platform: Platform, isolation: str, first: str) -> None:
+def test_two_concurrent_transactions_cannot_cross_tenants(
+    own_platform: Platform, isolation: str, first: str
+) -> None:
     ours, theirs = own_platform.ours, own_platform.theirs
-    other = add(own_platform.owner, "therapists", org_id=ours["organizations"], full_name="free")
+    other = add(
+        own_platform.owner, "therapists", org_id=ours["organizations"], full_name="free"
+    )
 
     def session(database: Database) -> None:
-        add(database, "sessions", therapist_id=other, patient_id=ours["patients"], scheduled_at="2030-01-01")
+        add(
+            database,
+            "sessions",
+            therapist_id=other,
+            patient_id=ours["patients"],
+            scheduled_at="2030-01-01",
+        )
 
     def therapist(database: Database) -> None:
         again(database, {"therapists": other}, theirs)
@@ -86,7 +111,9 @@ def test_two_concurrent_transactions_cannot_cross_tenants(own_platform: Platform
     with psycopg.connect(own_platform.url) as a, psycopg.connect(own_platform.url) as b:
         for database in (a, b):
             database.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-            database.execute("SELECT count(*) FROM sessions")  # both have their snapshot
+            database.execute(
+                "SELECT count(*) FROM sessions"
+            )  # both have their snapshot
 
         def run_second() -> None:
             try:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import SQL
+from tests.support.project import SQL
 
 if TYPE_CHECKING:
-    from tests.schema.rows import Database
+    from tests.support.rows import Database
 
 GUIDE = (SQL / "GUIDE.md").read_text()
-HOOK = re.findall(r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", GUIDE, re.DOTALL)[0]
+HOOK = re.findall(
+    r"```sql\n(CREATE FUNCTION public.add_org_id.*?)```", GUIDE, re.DOTALL
+)[0]
 
 
 USER, ORG, OTHER = (f"{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "123")
@@ -38,12 +40,21 @@ USER, ORG, OTHER = (f"{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "123"
 def test_the_hook_puts_the_organization_into_the_token(
     database: Database, memberships: list[str], metadata: object, expected: object
 ) -> None:
-    database.execute("CREATE TABLE members (user_id uuid, org_id uuid, PRIMARY KEY (user_id, org_id))")
+    database.execute(
+        "CREATE TABLE members (user_id uuid, org_id uuid, PRIMARY KEY (user_id, org_id))"
+    )
     database.execute(re.sub(r"^(GRANT|REVOKE)[^;]*;", "", HOOK, flags=re.MULTILINE))
     for org in memberships:
         database.execute("INSERT INTO members VALUES (%s, %s)", [USER, org])
     database.execute("INSERT INTO members VALUES (%s, %s)", [OTHER, ORG])
-    claims = {"role": "authenticated"} | ({} if metadata == "absent" else {"app_metadata": metadata})
+    claims = {"role": "authenticated"} | (
+        {} if metadata == "absent" else {"app_metadata": metadata}
+    )
     event = {"user_id": USER, "claims": claims}
-    ((answer,),) = database.execute("SELECT add_org_id(%s::jsonb)", [json.dumps(event)]).fetchall()
-    assert answer == {"user_id": USER, "claims": {"role": "authenticated", "app_metadata": expected}}
+    ((answer,),) = database.execute(
+        "SELECT add_org_id(%s::jsonb)", [json.dumps(event)]
+    ).fetchall()
+    assert answer == {
+        "user_id": USER,
+        "claims": {"role": "authenticated", "app_metadata": expected},
+    }

@@ -9,21 +9,28 @@ import psycopg
 import pytest
 
 from sqlmig.cli import command
-from tests.conftest import NUMBERS
+from tests.support.project import NUMBERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Project
+    from tests.support.project import Project
 
 
 def test_a_file_without_a_statement_is_warned_of(project: Project) -> None:
-    project.write(up_1_a="-- nothing yet", up_2_b="CREATE TABLE b ();", down_2_b="-- nothing either")
+    project.write(
+        up_1_a="-- nothing yet",
+        up_2_b="CREATE TABLE b ();",
+        down_2_b="-- nothing either",
+    )
     output = project.run("up")
     assert output.err == "warning: 1_a was applied, and its file has no statement\n"
     assert project.states() == {1: "applied", 2: "applied"}
     assert project.run("up").err == ""
-    assert project.run("down").err == "warning: 2_b was reverted, and its file has no statement\n"
+    assert (
+        project.run("down").err
+        == "warning: 2_b was reverted, and its file has no statement\n"
+    )
     project.run("up", "--schema", "x", "--schema", "y")
 
 
@@ -38,7 +45,10 @@ def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
         ("CREATE TABLE a ();", "anyone can reach a, as"),
         ("CREATE TABLE a (); ALTER TABLE a ENABLE ROW LEVEL SECURITY;", None),
         ("CREATE TABLE a (); REVOKE ALL ON a FROM anon;", None),
-        ("CREATE SCHEMA closed; CREATE TABLE closed.a (); GRANT ALL ON closed.a TO anon;", None),
+        (
+            "CREATE SCHEMA closed; CREATE TABLE closed.a (); GRANT ALL ON closed.a TO anon;",
+            None,
+        ),
         (
             "CREATE TABLE p (n int) PARTITION BY LIST (n); REVOKE ALL ON p FROM anon; CREATE TABLE a PARTITION OF p DEFAULT;",
             "anyone can reach a, as",
@@ -46,7 +56,11 @@ def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
     ],
 )
 def test_a_table_that_anybody_can_reach_is_warned_of(
-    supabase: str, tmp_path: Path, text: str, said: str | None, capsys: pytest.CaptureFixture[str]
+    supabase: str,
+    tmp_path: Path,
+    text: str,
+    said: str | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "1_a.up.sql").write_text(text)
     name = f"warned_{os.getpid()}_{next(NUMBERS)}"
@@ -54,9 +68,15 @@ def test_a_table_that_anybody_can_reach_is_warned_of(
         admin.execute(f"CREATE DATABASE {name}")
     url = supabase.replace("/postgres?", f"/{name}?")
     with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon")
+        owner.execute(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon"
+        )
     assert command(["-d", url, "--dir", str(tmp_path), "up"]) == 0
-    warning = f"warning: {said} the role anon may and row level security is off" if said else ""
+    warning = (
+        f"warning: {said} the role anon may and row level security is off"
+        if said
+        else ""
+    )
     assert capsys.readouterr().err.partition(";")[0].strip() == warning
     assert command(["-d", url, "--dir", str(tmp_path), "up"]) == 0
     assert capsys.readouterr().err == ""

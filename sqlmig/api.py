@@ -1,0 +1,191 @@
+"""What a caller from Python gets, and what the commands are built on: opening a database, up, down and status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.ledger import Ledger
+from sqlmig.migrations import find
+from sqlmig.plan import Down, Up
+from sqlmig.session import Options, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlmig.plan import Request, State
+    from sqlmig.runner import Applied
+    from sqlmig.session import Session
+
+_DATABASE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+_EMBEDDED = "embedded:"
+_SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
+
+
+class Status(NamedTuple):
+    """A version and its state. applied_at is UTC, in ISO 8601; None where it is not applied."""
+
+    version: int
+    name: str
+    state: State
+    applied_at: str | None
+
+
+def up(
+    url: str,
+    directory: str | Path = "sql",
+    *,
+    schema: str | None = None,
+    to: int | None = None,
+    steps: int | None = None,
+    allow_out_of_order: bool = False,
+    lock_timeout: str = "5s",
+    retries: int = 10,
+    wait: float = 0,
+) -> list[Applied]:
+    """Apply what is pending, oldest first, and return what was applied.
+
+    It may be called by any number of processes at once: each migration is applied once,
+    and the others wait. wait: seconds to keep trying a server that does not answer yet.
+    Messages go to ``logging.getLogger("sqlmig")``.
+
+    Raises UsageError, LedgerDisagrees where the files and the database do not fit, and
+    MigrationFailed, whose ``applied`` has what was committed before.
+    """
+    if to is not None and steps is not None:
+        raise UsageError("to and steps exclude each other; give one")
+    options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
+    request = Up(to, steps, allow_out_of_order)
+    return _run(url, directory, schema, request, options, wait, make=True)
+
+
+def down(
+    url: str,
+    directory: str | Path = "sql",
+    *,
+    schema: str | None = None,
+    to: int | None = None,
+    steps: int | None = None,
+    all: bool = False,  # noqa: A002 -- as the option is called
+    lock_timeout: str = "5s",
+    retries: int = 10,
+    wait: float = 0,
+) -> list[Applied]:
+    """Revert the newest migration, or more, newest first, and return what was reverted. It does not ask.
+
+    to: revert all above this version (0 for all). Raises as up does.
+    """
+    given = [to is not None, steps is not None, all]
+    if sum(given) > 1:
+        raise UsageError("to, steps and all exclude each other; give one")
+    if not any(given):
+        steps = 1
+    options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
+    return _run(url, directory, schema, Down(to, steps), options, wait, make=False)
+
+
+def status(
+    url: str,
+    directory: str | Path = "sql",
+    *,
+    schema: str | None = None,
+    wait: float = 0,
+) -> list[Status]:
+    """Return each version and its state, by version. It writes nothing."""
+    with _open(url, directory, schema, Options(), wait, make=False) as session:
+        return [
+            Status(row.version, row.name, row.state, row.applied_at)
+            for row in session.rows()
+        ]
+
+
+def _run(
+    url: str,
+    directory: str | Path,
+    schema: str | None,
+    request: Request,
+    options: Options,
+    wait: float,
+    *,
+    make: bool,
+) -> list[Applied]:
+    from sqlmig.runner import run
+
+    with _open(url, directory, schema, options, wait, make=make) as session:
+        if not session.has_work(request):
+            return []
+        return [done.summary for done in run(session, request)]
+
+
+@contextmanager
+def _open(
+    url: str,
+    directory: str | Path,
+    schema: str | None,
+    options: Options,
+    wait: float,
+    *,
+    make: bool,
+) -> Iterator[Session]:
+    say = logging.getLogger("sqlmig").info
+    migrations = find(Path(directory))
+    ledger = Ledger(schema or "public", is_named=schema is not None)
+    with (
+        database(url, wait, make=make) as found,
+        open_session(found, ledger, migrations, say, options=options) as session,
+    ):
+        yield session
+
+
+def parse_lock_timeout(value: str) -> str:
+    """Return a time as PostgreSQL takes it. Raises UsageError for what is no time of at least 1 ms."""
+    parse_time(value, units=("s", "ms", "min"), at_least=0.001)
+    return value.strip()
+
+
+def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float:
+    """Return a time in seconds, of a number with a unit. Raises UsageError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", value, re.ASCII)
+    if match and match[2] in units:
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds >= at_least:
+            return seconds
+    wanted = f"{', '.join(units[:-1])} or {units[-1]}"
+    least = f", at least {at_least * 1000:.0f} ms" if at_least else ""
+    raise UsageError(
+        f"{value!r} is no time: give a number with {wanted}{least}, for example 5{units[0]}"
+    )
+
+
+@contextmanager
+def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
+    """Yield the URL to connect to. It is empty where libpq's own variables name the database.
+
+    For embedded:PATH a server runs meanwhile; make: its data directory is made when it is
+    missing. wait: seconds to keep trying a server that does not answer yet.
+    """
+    if not url and not any(os.environ.get(name) for name in _DATABASE_VARIABLES):
+        raise UsageError(
+            "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
+        )
+    if not url.startswith(_EMBEDDED):
+        from sqlmig.connection import wait_for_server
+
+        wait_for_server(url, wait)
+        yield url
+        return
+
+    if sys.platform == "win32":
+        raise SqlmigError(
+            "embedded: is not supported on Windows; give the URL of a running server"
+        )
+    from sqlmig.embedded import server  # it cannot be imported on Windows
+
+    with server(Path(url.removeprefix(_EMBEDDED)), make=make) as real_url:
+        yield real_url

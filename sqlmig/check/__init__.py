@@ -1,0 +1,15 @@
+"""What a scratch database proves: each down file undoes its up file; a database is what its files make."""
+
+from sqlmig.check.catalog import Difference, Differences
+from sqlmig.check.drift import find_drift
+from sqlmig.check.proof import Finding, prove
+from sqlmig.check.scratch import scratch_database
+
+__all__ = [
+    "Difference",
+    "Differences",
+    "Finding",
+    "find_drift",
+    "prove",
+    "scratch_database",
+]

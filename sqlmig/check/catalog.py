@@ -1,0 +1,134 @@
+"""Everything that a migration can make, read from the catalog, and how two readings differ."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlmig.connection import fetch
+from sqlmig.ledger import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlmig.connection import Connection
+
+
+_FILES = Path(__file__).parent / "catalog"
+_CATALOG_NAME = re.compile(r"\b(?:FROM|JOIN) (pg_\w+)")
+_FIRST_VERSION = re.compile(r"\.since_(\d+)\.sql$")
+
+
+@cache
+def _query(major: int) -> str:
+    """Return the query for a major version: 0_with.sql, and behind it the other files joined by UNION ALL."""
+    selects = []
+    for path in sorted(_FILES.glob("[1-9]*.sql")):
+        first = _FIRST_VERSION.search(path.name)
+        if first is None or int(first[1]) <= major:
+            selects.append(path.read_text(encoding="utf-8"))
+    head = (_FILES / "0_with.sql").read_text(encoding="utf-8")
+    return head + "UNION ALL\n".join(selects)
+
+
+def catalogs(connection: Connection) -> list[str]:
+    """Return the names of the catalogs that are read."""
+    # obj_description and col_description read pg_description.
+    return sorted(
+        {"pg_description", *_CATALOG_NAME.findall(_query(_major(connection)))}
+    )
+
+
+def _major(connection: Connection) -> int:
+    return connection.info.server_version // 10_000
+
+
+class Key(NamedTuple):
+    """What an object is called: ``table``, ``public.patients``."""
+
+    kind: str
+    name: str
+
+
+class Entry(NamedTuple):
+    """An object's properties, and its schema where it is in one."""
+
+    properties: Mapping[str, Any]
+    schema: str | None
+
+
+Catalog = dict[Key, Entry]
+
+
+class Difference(NamedTuple):
+    """A property that is not as it was."""
+
+    key: Key
+    property: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        was = json.dumps(self.was, ensure_ascii=False)
+        now = json.dumps(self.now, ensure_ascii=False)
+        return f"{self.key.kind} {self.key.name}: {self.property} was {was}, is {now}"
+
+
+@dataclass
+class Differences:
+    """How one reading of the catalog differs from another; notes are what no SQL can prevent, or no fault."""
+
+    left: list[Key] = field(default_factory=list)  # only in the second
+    lost: list[Key] = field(default_factory=list)  # only in the first
+    changed: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Whether there is a difference that counts."""
+        return bool(self.left or self.lost or self.changed)
+
+
+def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Catalog:
+    """Return every object by kind and name: of some schemas alone where they are given ("" for none)."""
+    query = f"SELECT kind, name, properties, schema FROM ({_query(_major(connection))}) AS object"
+    if schemas is not None:
+        wanted = ", ".join(literal(schema) for schema in sorted(schemas))
+        query += f" WHERE coalesce(schema, '') IN ({wanted})"
+
+    catalog = {}
+    for kind, name, properties, schema in fetch(connection, query):
+        catalog[Key(kind, name)] = Entry(properties, schema)
+    return catalog
+
+
+def compare(before: Catalog, after: Catalog) -> Differences:
+    """Return how two readings differ."""
+    found = Differences()
+    found.left = [key for key in after if key not in before]
+    found.lost = [key for key in before if key not in after]
+    for key in sorted(before.keys() & after.keys()):
+        _compare_properties(key, before[key].properties, after[key].properties, found)
+    return found
+
+
+def _compare_properties(
+    key: Key, before: Mapping[str, Any], after: Mapping[str, Any], found: Differences
+) -> None:
+    for name in sorted(before):
+        was = before[name]
+        now = after[name]
+        if was == now:
+            continue
+
+        if name != "columns":
+            found.changed.append(Difference(key, name, was, now))
+        elif sorted(was or ()) == sorted(now or ()):
+            # Which columns there are is told for themselves; here only their order counts.
+            found.notes.append(
+                f"{key.kind} {key.name}: its columns stand in another order, which no SQL can prevent"
+            )

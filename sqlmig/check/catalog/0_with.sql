@@ -1,0 +1,67 @@
+-- Everything that a migration can make or change in this database, but what belongs to PostgreSQL or to an extension. A
+-- row is an object: its kind, its name, its properties, and its schema where it is in one. The numbered files beside
+-- this one are joined by UNION ALL, and use what is named here.
+WITH owned AS (  -- what an extension brought along
+    SELECT classid, objid
+    FROM pg_depend
+    WHERE deptype = 'e'
+),
+schemas AS (
+    SELECT oid, nspname, nspowner, nspacl
+    FROM pg_namespace
+    WHERE nspname !~ '^pg_'
+        AND nspname <> 'information_schema'
+        AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_namespace'::regclass AND objid = oid)
+),
+relations AS (
+    SELECT c.*, nspname, format('%I.%I', nspname, relname) AS name
+    FROM pg_class AS c
+    JOIN schemas AS s ON s.oid = relnamespace
+    WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_class'::regclass AND objid = c.oid)
+),
+functions AS (
+    SELECT
+        p.*,
+        nspname,
+        format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS name
+    FROM pg_proc AS p
+    JOIN schemas AS s ON s.oid = pronamespace
+    WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
+),
+types AS (  -- not those of tables and arrays
+    SELECT t.*, nspname, format('%I.%I', nspname, typname) AS name
+    FROM pg_type AS t
+    JOIN schemas AS s ON s.oid = typnamespace
+    WHERE typtype IN ('e', 'd', 'r', 'b')
+        AND typelem = 0
+        AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
+),
+-- Objects of the rarer kinds, as PostgreSQL itself describes them. Those below 16384 are its own.
+others AS (
+    SELECT
+        class,
+        oid,
+        split_part(described, ' ', 1) AS kind,
+        substr(described, strpos(described, ' ') + 1) AS name,
+        (pg_identify_object(class, oid, 0)).schema AS schema,
+        obj_description(oid, class::regclass::name) AS comment
+    FROM (
+        SELECT 'pg_am'::regclass AS class, oid FROM pg_am
+        UNION ALL SELECT 'pg_cast'::regclass, oid FROM pg_cast
+        UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation
+        UNION ALL SELECT 'pg_conversion'::regclass, oid FROM pg_conversion
+        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper
+        UNION ALL SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server
+        UNION ALL SELECT 'pg_language'::regclass, oid FROM pg_language
+        UNION ALL SELECT 'pg_opclass'::regclass, oid FROM pg_opclass
+        UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator
+        UNION ALL SELECT 'pg_opfamily'::regclass, oid FROM pg_opfamily
+        UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config
+        UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict
+        UNION ALL SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser
+        UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template
+    ) AS listed
+    CROSS JOIN LATERAL pg_describe_object(class, oid, 0) AS described
+    WHERE oid >= 16384
+        AND NOT EXISTS (SELECT FROM owned WHERE classid = class AND objid = oid)
+)

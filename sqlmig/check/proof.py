@@ -1,0 +1,175 @@
+"""Whether each down file undoes its up file: both run on the scratch database, and the catalog is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+
+from sqlmig.check.catalog import Differences, catalogs, compare, read_catalog
+from sqlmig.check.scratch import STATEMENTS, run_file
+from sqlmig.connection import rollback
+from sqlmig.errors import SqlmigError
+from sqlmig.sqlfile import load
+from sqlmig.transaction import file_pieces, own_piece
+from sqlmig.transmission import transmit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlmig.connection import Connection
+    from sqlmig.migrations import Migration
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
+# The prepared statement that counts the rows of the catalogs. As many as before, and none
+# of them new, is no difference; so the whole catalog need not be read for each version.
+_COUNT = "sqlmig_count"
+
+
+@dataclass
+class Finding:
+    """What was found of a version."""
+
+    version: int
+    label: str
+    result: Result = "ok"
+    differences: Differences = field(default_factory=Differences)
+    notes: list[str] = field(default_factory=list)
+
+
+def prove(
+    connection: Connection, migrations: Sequence[Migration], start: int = 0
+) -> Iterator[Finding]:
+    """Try each version on the scratch database, and yield what was found. Those before the start are only run."""
+    _clear(connection)
+    for migration in migrations:
+        if migration.version < start:
+            _run(connection, load(migration.up_file))
+            continue
+
+        finding = Finding(migration.version, migration.label)
+        try:
+            _try_version(connection, migration, finding)
+        except SqlmigError as error:
+            finding.result = "failed"
+            finding.notes.append(str(error))
+        yield finding
+
+
+def _try_version(
+    connection: Connection, migration: Migration, finding: Finding
+) -> None:
+    up = load(migration.up_file)
+    if migration.down_file is None:
+        finding.result = "no-down"
+        _run(connection, up)
+        return
+    down = load(migration.down_file)
+    if down.irreversible is not None:
+        finding.result = "irreversible"
+        if down.irreversible:
+            finding.notes.append(down.irreversible)
+        _run(connection, up)
+        return
+
+    down_name = migration.down_file.name.removesuffix(".down.sql").partition("_")[2]
+    if down_name != migration.name:
+        finding.notes.append("the down file has another name")
+    if up.statement_starts and not down.statement_starts:
+        finding.notes.append("the down file is empty")
+    differences = _try_in_one_transaction(connection, up, down)
+    if differences is None:
+        _try_one_by_one(connection, up, down, finding)
+    else:
+        finding.differences = differences
+        finding.notes += differences.notes
+    if finding.differences:
+        finding.result = "broken"
+
+
+def _try_in_one_transaction(
+    connection: Connection, up: SqlFile, down: SqlFile
+) -> Differences | None:
+    """Try both files in one transaction, at whose end the up file has run once.
+
+    Returns None where that cannot be; then nothing was done.
+    """
+    for file in (up, down):
+        if not file.in_transaction or file.has_own_mode:
+            return None
+    ups = _body_of(up)
+    downs = _body_of(down)
+    applied = own_piece("other", "SAVEPOINT applied")
+    back_to_applied = own_piece("other", "ROLLBACK TO applied")
+    try:
+        connection.execute("BEGIN")
+        before = _count(connection)
+        transmit(
+            connection, [own_piece("other", "SAVEPOINT before"), *ups, applied, *downs]
+        )
+        if _count(connection) == before:
+            # Nothing differs. The down file has left what the up file needs to run again.
+            differences = Differences()
+            again = [*ups, back_to_applied]
+        else:
+            after = read_catalog(connection)
+            transmit(connection, [own_piece("other", "ROLLBACK TO before")])
+            differences = compare(read_catalog(connection), after)
+            again = ups
+            if not differences:  # whether the up file runs again is still to be seen
+                again = [*ups, applied, *downs, *ups, back_to_applied]
+        transmit(connection, [*again, own_piece("commit", "COMMIT")])
+    except (SqlmigError, psycopg.Error):
+        return None
+    finally:
+        rollback(connection)
+    return differences
+
+
+def _body_of(file: SqlFile) -> list[Piece]:
+    pieces = file_pieces(file)
+    return [pieces.body, pieces.constraints, pieces.reset]
+
+
+def _try_one_by_one(
+    connection: Connection, up: SqlFile, down: SqlFile, finding: Finding
+) -> None:
+    """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
+    _clear(connection)
+    before = read_catalog(connection)
+    _run(connection, up)
+    _run(connection, down)
+    finding.differences = compare(before, read_catalog(connection))
+    finding.notes += finding.differences.notes
+
+    try:
+        _run(connection, up)
+    except SqlmigError as error:  # it stumbles over what its down file left
+        finding.result = "failed"
+        finding.notes.append(f"up again failed: {error}")
+
+
+def _run(connection: Connection, file: SqlFile) -> None:
+    try:
+        run_file(connection, file)
+    finally:
+        if not file.in_transaction:
+            _clear(connection)
+
+
+def _count(connection: Connection) -> list[tuple[object, ...]]:
+    return connection.execute(f"EXECUTE {_COUNT}".encode()).fetchall()
+
+
+def _clear(connection: Connection) -> None:
+    """Let nothing of a file stay in the session, and prepare there what counts the catalogs."""
+    rollback(connection)
+    connection.execute("DISCARD ALL")
+    selects = []
+    for name in catalogs(connection):
+        title = "count_rows_of_view" if name == "pg_user_mappings" else "count_rows"
+        selects.append(STATEMENTS[title].format(name=name))
+    connection.pgconn.prepare(_COUNT.encode(), " UNION ALL ".join(selects).encode())

@@ -1,0 +1,100 @@
+-- What a scratch database is given, and what is asked of it.
+
+-- %% settings
+-- The statements that give it the settings of this database. The first column says whether one is for a session within
+-- the scratch database.
+SELECT
+    false,
+    format('ALTER DATABASE {name} SET %I FROM CURRENT', split_part(given.setting, '=', 1))
+FROM pg_db_role_setting
+CROSS JOIN unnest(setconfig) AS given (setting)
+LEFT JOIN pg_settings ON lower(pg_settings.name) = lower(split_part(given.setting, '=', 1))
+WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND setrole IN (0, session_user::regrole)
+    AND coalesce(context, 'user') = 'user'
+    AND given.setting NOT LIKE 'default_transaction_read_only=%'
+
+-- %% privileges
+-- Those that do there what this database does to every new object. Not for check: what a file granted here would stand
+-- there before the file runs.
+UNION ALL
+SELECT
+    true,
+    concat_ws(
+        '; ',
+        CASE defaclnamespace
+            WHEN 0 THEN format('%s REVOKE ALL ON %s FROM PUBLIC, %s', altered, objects, defaclrole::regrole)
+        END,
+        (
+            SELECT string_agg(
+                format(
+                    '%s GRANT %s ON %s TO %s%s',
+                    altered,
+                    privilege_type,
+                    objects,
+                    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
+                ),
+                '; '
+            )
+            FROM aclexplode(defaclacl)
+        )
+    )
+FROM pg_default_acl
+LEFT JOIN pg_namespace AS s ON s.oid = defaclnamespace
+JOIN (
+    VALUES
+        ('r', 'TABLES'),
+        ('S', 'SEQUENCES'),
+        ('f', 'ROUTINES'),
+        ('T', 'TYPES'),
+        ('n', 'SCHEMAS'),
+        ('L', 'LARGE OBJECTS')
+) AS kinds (kind, objects) ON kind = defaclobjtype::text
+CROSS JOIN LATERAL format(
+    'ALTER DEFAULT PRIVILEGES FOR ROLE %s%s', defaclrole::regrole, ' IN SCHEMA ' || quote_ident(nspname)
+) AS altered
+WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
+    AND pg_has_role(defaclrole, 'USAGE')
+UNION ALL
+SELECT
+    true,
+    format(
+        'GRANT %s ON SCHEMA %I TO %s',
+        privilege_type,
+        nspname,
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+    )
+FROM pg_namespace
+CROSS JOIN aclexplode(nspacl)
+WHERE nspname IN ('public', {schema_name})
+
+-- %% own_public
+-- Before PostgreSQL 16 a role that inherits nothing may not use what it has as the database's owner.
+DO $$
+DECLARE
+    owner text := current_user;
+BEGIN
+    IF (
+        SELECT nspowner::regrole::text = 'pg_database_owner' AND NOT has_schema_privilege(oid, 'CREATE')
+        FROM pg_namespace
+        WHERE nspname = 'public'
+    ) THEN
+        SET ROLE pg_database_owner;
+        EXECUTE format('GRANT ALL ON SCHEMA public TO %I WITH GRANT OPTION', owner);
+        RESET ROLE;
+    END IF;
+END
+$$;
+
+-- %% count_rows
+-- How many rows a catalog has, and how many of them this transaction wrote.
+SELECT
+    '{name}',
+    count(*)::text,
+    count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))
+FROM {name}
+
+-- %% count_rows_of_view
+-- A view's rows have no xmin: their text is compared.
+SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM {name} AS v

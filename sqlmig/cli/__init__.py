@@ -1,0 +1,54 @@
+"""The command line: a command is run, what goes wrong becomes words, and the exit code says which kind it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from sqlmig.cli import output
+from sqlmig.cli.commands import group
+from sqlmig.errors import SqlmigError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is under way is cancelled on the server, and told."""
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Run a command line, and return the exit code."""
+    try:
+        return int(
+            group.main(arguments, prog_name="sqlmig", standalone_mode=False) or 0
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort as abort:  # which click makes of KeyboardInterrupt
+        cause = abort.__cause__
+        output.say(str(cause or "") or "interrupted")
+        number = signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT
+        return 128 + number
+    except SqlmigError as error:
+        output.say_error(error)
+        return error.exit_code
+    except OSError as error:  # a full disk behind standard output, say
+        output.say_error(error.strerror)
+        return 1
+
+
+def main() -> NoReturn:
+    """Be the console script. It leaves without the interpreter's teardown, which takes longer than most commands."""
+    signal.signal(signal.SIGTERM, _terminate)
+    code = command()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it may have been closed by who started us
+            stream.flush()
+    os._exit(code)
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise Terminated

@@ -1,0 +1,612 @@
+"""The commands: words in, words out. A command imports what it needs, and no more."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import sqlmig
+from sqlmig import migrations, plan
+from sqlmig.api import database
+from sqlmig.cli import output
+from sqlmig.cli.options import (
+    AS_JSON,
+    DRY_RUN,
+    LOCKS,
+    STEPS,
+    TO,
+    VERSION,
+    YES,
+    Settings,
+    all_of,
+    option,
+    refuse_together,
+    shared_options,
+)
+from sqlmig.cli.progress import watch, watch_below_bar
+from sqlmig.errors import UsageError
+from sqlmig.plan import Down, Up
+from sqlmig.session import open_session
+from sqlmig.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlmig.check import Finding
+    from sqlmig.plan import Request, Row
+    from sqlmig.schemas import Schemas
+    from sqlmig.session import Session
+    from sqlmig.takeover import Correction
+
+_FEW = 5  # so many names are printed
+_INDENT = " " * 14
+
+
+def _epilog(examples: Sequence[str], fails: str) -> str:
+    lines = "".join(f"  {example}\n" for example in examples)
+    return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_epilog(
+        [
+            'sqlmig new "add invoices"',
+            "sqlmig -d postgresql://localhost/app up",
+            "sqlmig status",
+        ],
+        "it failed",
+    ),
+)
+@click.version_option(sqlmig.__version__, message="sqlmig %(version)s")
+@shared_options(is_group=True)
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Run plain up/down SQL files against PostgreSQL, and leave no mess."""
+    context.ensure_object(Settings)
+
+
+def _command(*examples: str, fails: str = "it failed") -> Callable[..., Any]:
+    """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
+    add = all_of(
+        group.command(epilog=_epilog(examples, fails)), shared_options(is_group=False)
+    )
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return add(click.pass_obj(function))
+
+    return decorate
+
+
+@contextmanager
+def _open_one(settings: Settings) -> Iterator[Session]:
+    """Open the database, and yield a session for the one ledger that is meant."""
+    ledger = settings.ledger
+    found = migrations.find(settings.directory)
+    with (
+        database(
+            settings.url, settings.wait, make=settings.makes_data_directory
+        ) as url,
+        open_session(
+            url, ledger, found, output.say, options=settings.options, watch=watch
+        ) as session,
+    ):
+        yield session
+
+
+@contextmanager
+def _open_many(settings: Settings) -> Iterator[Schemas]:
+    """Open the database, and yield a session for each ledger that is meant."""
+    from sqlmig.schemas import open_schemas
+
+    found = migrations.find(settings.directory)
+    with (
+        database(
+            settings.url, settings.wait, make=settings.makes_data_directory
+        ) as url,
+        open_schemas(
+            url,
+            settings.schemas,
+            found,
+            output.say,
+            options=settings.options,
+            watch=watch_below_bar,
+        ) as schemas,
+    ):
+        yield schemas
+
+
+def _run(settings: Settings, request: Request) -> int:
+    """Do what is asked for, or rehearse it. What can do it is loaded where there is something to do."""
+    if settings.has_many_schemas:
+        with _open_many(settings) as schemas:
+            return _run_many(settings, schemas, request)
+    with _open_one(settings) as session:
+        return _run_one(settings, session, request)
+
+
+def _run_one(settings: Settings, session: Session, request: Request) -> int:
+    if not session.has_work(request):
+        return _nothing_to_do(settings, 1)
+    from sqlmig.cli.rehearsing import print_rehearsal, rehearse_one
+    from sqlmig.cli.running import confirmed, run_one
+
+    if not _is_rehearsed(settings, request):
+        return run_one(session, request, settings)
+
+    rehearsal = rehearse_one(session, request)
+    code = print_rehearsal(rehearsal, request, settings, 1)
+    if settings.is_dry_run or not rehearsal.by_schema:
+        return code
+    if not _is_confirmed("Revert?"):
+        return 1
+    return run_one(session, confirmed(request, rehearsal.shown)(session), settings)
+
+
+def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
+    todo = [session for session in schemas.sessions if session.has_work(request)]
+    if not todo and not schemas.unreadable:
+        return _nothing_to_do(settings, schemas.count)
+    from sqlmig.cli.running import run_many, verb_of
+
+    if _is_rehearsed(settings, request):
+        return _rehearse_many(settings, schemas, todo, request)
+    return run_many(schemas, todo, lambda _: request, verb_of(request), settings)
+
+
+def _rehearse_many(
+    settings: Settings, schemas: Schemas, todo: Sequence[Session], request: Request
+) -> int:
+    """Rehearse in many schemas and, where that is to be confirmed, ask and do it."""
+    from sqlmig.cli.rehearsing import print_rehearsal, rehearse_many
+    from sqlmig.cli.running import confirmed, run_many, verb_of
+
+    rehearsal = rehearse_many(schemas, todo, request, settings)
+    code = print_rehearsal(rehearsal, request, settings, schemas.count)
+    if settings.is_dry_run or not rehearsal.by_schema:
+        return code
+    if not _is_confirmed(f"Revert{settings.in_schemas(len(rehearsal.by_schema))}?"):
+        return 1
+
+    chosen = [
+        session for session in todo if session.ledger.schema in rehearsal.by_schema
+    ]
+    schemas.unreadable.clear()  # told already
+    request_of = confirmed(request, rehearsal.shown)
+    reverted = run_many(schemas, chosen, request_of, verb_of(request), settings)
+    return max(code, reverted)
+
+
+def _is_rehearsed(settings: Settings, request: Request) -> bool:
+    """Say whether a request is rehearsed: as that was asked for, or to show what a revert would lose."""
+    return settings.is_dry_run or (isinstance(request, Down) and settings.asks)
+
+
+def _nothing_to_do(settings: Settings, count: int) -> int:
+    click.echo(
+        "[]" if settings.as_json else f"nothing to do{settings.in_schemas(count)}"
+    )
+    return 0
+
+
+def _is_confirmed(question: str) -> bool:
+    if click.confirm(question, err=True):
+        return True
+    output.say("nothing was reverted")
+    return False
+
+
+@_command(
+    "sqlmig up", "sqlmig up --to 7", "sqlmig up --dry-run", fails="it failed or refused"
+)
+@all_of(TO, STEPS)
+@option(
+    "--allow-out-of-order",
+    is_flag=True,
+    help="Apply also what is older than the newest applied.",
+)
+@all_of(DRY_RUN, AS_JSON, LOCKS)
+def up(
+    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool
+) -> int:
+    """Apply what is pending, oldest first, one transaction per file."""
+    refuse_together(to=to, steps=steps)
+    settings.makes_data_directory = True
+    return _run(settings, Up(to, steps, allow_out_of_order))
+
+
+@_command(
+    "sqlmig down",
+    "sqlmig down --to 7",
+    "sqlmig down --all --dry-run",
+    fails="it failed or refused",
+)
+@option(
+    "--to",
+    type=VERSION,
+    metavar="V",
+    help="Revert what is newer than V; 0 reverts all.",
+)
+@STEPS
+@option("--all", "is_all", is_flag=True, help="Revert all.")
+@all_of(DRY_RUN, YES, AS_JSON, LOCKS)
+def down(settings: Settings, to: int | None, steps: int | None, *, is_all: bool) -> int:
+    """Revert the newest applied migration, or more, newest first."""
+    refuse_together(to=to, steps=steps, all=is_all)
+    if to is None and steps is None and not is_all:
+        steps = 1
+    return _run(settings, Down(to, steps))
+
+
+@_command(
+    "sqlmig status",
+    "sqlmig status --json",
+    'sqlmig status --exit-code >/dev/null || echo "not up to date"',
+    fails="it failed, or --exit-code and not all is applied",
+)
+@AS_JSON
+@option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+def status(settings: Settings, *, exit_code: bool) -> int:
+    """Show each version and its state. It writes nothing.
+
+    States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
+    """
+    if settings.has_many_schemas:
+        return _status_of_many(settings, exit_code=exit_code)
+    with _open_one(settings) as session:
+        rows = session.rows()
+    if settings.as_json:
+        output.print_json(_as_object(row) for row in rows)
+    else:
+        _print_rows(rows)
+    return int(exit_code and any(row.state != "applied" for row in rows))
+
+
+def _status_of_many(settings: Settings, *, exit_code: bool) -> int:
+    from sqlmig.cli.running import say_unreadable
+
+    with _open_many(settings) as schemas:
+        rows_by_schema = {
+            session.ledger.schema: session.rows() for session in schemas.sessions
+        }
+    say_unreadable(schemas)
+    if settings.as_json:
+        objects = []
+        for schema, rows in rows_by_schema.items():
+            objects += [{"schema": schema, **_as_object(row)} for row in rows]
+        output.print_json(objects)
+    else:
+        _print_answers(rows_by_schema)
+    is_behind = False
+    for rows in rows_by_schema.values():
+        is_behind = is_behind or any(row.state != "applied" for row in rows)
+    return int(bool(schemas.unreadable) or (exit_code and is_behind))
+
+
+def _as_object(row: Row) -> dict[str, object]:
+    return {
+        "version": row.version,
+        "name": row.name,
+        "state": row.state,
+        "applied_at": row.applied_at,
+    }
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Print a line for each version and its state."""
+    label_width = max(len(row.label) for row in rows)
+    state_width = max(len(row.state) for row in rows)
+    for row in rows:
+        padding = " " * (state_width - len(row.state))
+        more = row.applied_at or ""
+        if row.state == "missing" and row.recorded and row.recorded.has_down_copy:
+            more += "  (the ledger has its down file)"
+        click.echo(
+            f"{row.label:{label_width}}  {output.coloured(row.state)}{padding}  {more}".rstrip()
+        )
+
+
+def _print_answers(rows_by_schema: dict[str, list[Row]]) -> None:
+    """Print a line for each different answer of many schemas, with how many give it, most first."""
+    answers: dict[str, list[str]] = defaultdict(list)
+    for schema, rows in rows_by_schema.items():
+        answers[_answer(rows)].append(schema)
+    for answer, schemas in sorted(answers.items(), key=lambda item: -len(item[1])):
+        which = f" ({', '.join(schemas)})" if len(schemas) <= _FEW else ""
+        click.echo(f"{counted(len(schemas), 'schema')}{which}: {answer}")
+
+
+def _answer(rows: Sequence[Row]) -> str:
+    """Return how many versions are in each state; few are named."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        labels[row.state].append(row.label)
+    words = []
+    for state, named in labels.items():
+        word = f"{len(named):,} {output.coloured(state)}"
+        if state != "applied" and len(named) <= _FEW:
+            word += f" ({', '.join(named)})"
+        words.append(word)
+    return ", ".join(words)
+
+
+@_command('sqlmig new "add invoices"')
+@click.argument("name")
+def new(settings: Settings, name: str) -> None:
+    """Write the next pair of files."""
+    was_there = settings.directory.exists()
+    for path in migrations.create(settings.directory, name):
+        click.echo(path)
+    if not was_there:
+        output.say(f"made the directory {settings.directory}")
+
+
+@_command(
+    "sqlmig check",
+    "sqlmig check --from 12 --json",
+    fails="one is broken, failed or has no down file",
+)
+@option(
+    "--from",
+    "start",
+    type=VERSION,
+    metavar="V",
+    help="Do not test versions before V; just run them.",
+)
+@AS_JSON
+def check(settings: Settings, start: int | None) -> int:
+    """Prove that each down file undoes its up file.
+
+    On a scratch database of the server, which it makes and drops: the role needs CREATEDB. With --schema, the files run
+    in a schema of that name there.
+    """
+    from sqlmig.check import prove, scratch_database
+
+    ledger = settings.ledger
+    settings.makes_data_directory = True
+    found = migrations.find(settings.directory)
+    plan.check_version(found, start)
+    with (
+        database(settings.url, settings.wait, make=True) as url,
+        scratch_database(url, ledger, output.say) as connection,
+    ):
+        trials = prove(connection, found, start or 0)
+        bar = nullcontext(trials)
+        if output.is_on_terminal():
+            bar = click.progressbar(
+                trials, length=len(found), label="checking", file=sys.stderr
+            )  # type: ignore[assignment]
+        with bar as shown:
+            findings = list(shown)
+
+    if settings.as_json:
+        output.print_json(_finding_as_object(finding) for finding in findings)
+    else:
+        for finding in findings:
+            _print_finding(finding)
+    return int(
+        any(finding.result not in ("ok", "irreversible") for finding in findings)
+    )
+
+
+def _finding_as_object(finding: Finding) -> dict[str, object]:
+    differences = finding.differences
+    return {
+        "version": finding.version,
+        "result": finding.result,
+        "left": [" ".join(key) for key in differences.left],
+        "lost": [" ".join(key) for key in differences.lost],
+        "changed": [str(difference) for difference in differences.changed],
+        "notes": finding.notes,
+    }
+
+
+def _print_finding(finding: Finding) -> None:
+    padding = " " * (12 - len(finding.result))
+    click.echo(f"{output.coloured(finding.result)}{padding}  {finding.label}")
+    for name in ("left", "lost"):
+        for key in getattr(finding.differences, name):
+            click.echo(f"{_INDENT}{name}: {' '.join(key)}")
+    for difference in finding.differences.changed:
+        click.echo(f"{_INDENT}changed: {difference}")
+    for note in finding.notes:
+        click.echo(f"{_INDENT}note: {note}".replace("\n", f"\n{_INDENT}"))
+
+
+@_command(
+    "sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed"
+)
+@AS_JSON
+def drift(settings: Settings) -> int:
+    """Name what somebody changed by hand: what is extra, missing or changed.
+
+    Compares the database with what its applied files make on a scratch database of the server, which it makes and drops
+    (the role needs CREATEDB), in the schemas that they make something in; with --schema, in that one. It writes nothing
+    in the database itself.
+    """
+    from sqlmig.check import find_drift
+
+    ledger = settings.ledger
+    found = migrations.find(settings.directory)
+    with (
+        database(settings.url, settings.wait) as url,
+        open_session(
+            url, ledger, found, output.say, options=settings.options, watch=watch
+        ) as session,
+    ):
+        differences = find_drift(session, url)
+
+    lines = [("extra", " ".join(key)) for key in differences.left]
+    lines += [("missing", " ".join(key)) for key in differences.lost]
+    lines += [("changed", str(difference)) for difference in differences.changed]
+    lines += [("note", note) for note in differences.notes]
+    if settings.as_json:
+        output.print_json({"state": state, "object": line} for state, line in lines)
+    else:
+        for state, line in lines:
+            click.echo(f"{output.coloured(state)}  {line}")
+        if not differences:
+            click.echo("nothing differs")
+    return int(bool(differences))
+
+
+@_command(
+    "sqlmig script > all.sql",
+    "sqlmig script --from 8 --to 9",
+    "sqlmig script --from 9 --down",
+    fails="a file cannot be in a script",
+)
+@option("--from", "start", type=VERSION, metavar="V", help="Begin at this version.")
+@TO
+@option(
+    "--down",
+    "backward",
+    is_flag=True,
+    help="Revert instead, all from --to back to --from.",
+)
+def script(
+    settings: Settings, start: int | None, to: int | None, *, backward: bool
+) -> None:
+    """Print one SQL script that applies the files.
+
+    It is for the Supabase SQL editor or psql, not for Citus. It skips what the ledger there has, so you can paste it
+    twice. With --schema the files run in that schema, which the script makes.
+    """
+    from sqlmig.script import make_script
+
+    found = migrations.find(settings.directory)
+    plan.check_version(found, start)
+    plan.check_version(found, to)
+    chosen = []
+    for migration in found:
+        is_behind_start = start is None or migration.version >= start
+        if is_behind_start and (to is None or migration.version <= to):
+            chosen.append(migration)
+    if not chosen:
+        raise UsageError("--from is beyond --to")
+    click.echo(
+        make_script(settings.ledger, found, chosen, output.say, down=backward), nl=False
+    )
+
+
+@_command("sqlmig stamp 7")
+@click.argument("version", type=VERSION, metavar="V")
+def stamp(settings: Settings, version: int) -> int:
+    """Record everything up to V as applied without running it."""
+    from sqlmig.takeover import to_stamp
+
+    if settings.has_pattern:
+        raise UsageError("stamp works on named schemas: give --schema without * or ?")
+    corrections_of = partial(to_stamp, version=version)
+    if settings.has_many_schemas:
+        with _open_many(settings) as schemas:
+            return _correct_many(settings, schemas, schemas.sessions, corrections_of)
+    with _open_one(settings) as session:
+        return _correct_one(session, corrections_of)
+
+
+@_command("sqlmig repair", "sqlmig repair 7 12")
+@click.argument("versions", nargs=-1, type=VERSION, metavar="[V]...")
+@YES
+def repair(settings: Settings, versions: tuple[int, ...]) -> int:
+    """Bring the ledger in line with files edited, renumbered or removed on purpose.
+
+    A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
+    touched; what a missing version made stays.
+    """
+    from sqlmig.takeover import to_repair
+
+    corrections_of = partial(to_repair, versions=versions)
+    if settings.has_many_schemas:
+        with _open_many(settings) as schemas:
+            return _repair_many(settings, schemas, corrections_of)
+    with _open_one(settings) as session:
+        corrections = corrections_of(session)
+        if not corrections:
+            click.echo("nothing to do")
+            return 0
+        if settings.asks:
+            for correction in corrections:
+                click.echo(f"would {correction.words}")
+            if not _may_repair():
+                return 1
+        return _correct_one(session, corrections_of)
+
+
+def _repair_many(
+    settings: Settings,
+    schemas: Schemas,
+    corrections_of: Callable[[Session], list[Correction]],
+) -> int:
+    todo = [session for session in schemas.sessions if corrections_of(session)]
+    if not todo and not schemas.unreadable:
+        click.echo("nothing to do")
+        return 0
+
+    if settings.asks:
+        for session in todo:
+            for correction in corrections_of(session):
+                click.echo(f"{session.ledger.schema}: would {correction.words}")
+        if not _may_repair():
+            return 1
+    return _correct_many(settings, schemas, todo, corrections_of)
+
+
+def _may_repair() -> bool:
+    if click.confirm("Repair?", err=True):
+        return True
+    output.say("nothing was changed")
+    return False
+
+
+def _correct_one(
+    session: Session, corrections_of: Callable[[Session], list[Correction]]
+) -> int:
+    from sqlmig.takeover import correct
+
+    for line in correct(session, corrections_of) or ["nothing to do"]:
+        click.echo(line)
+    return 0
+
+
+def _correct_many(
+    settings: Settings,
+    schemas: Schemas,
+    todo: Sequence[Session],
+    corrections_of: Callable[[Session], list[Correction]],
+) -> int:
+    from sqlmig.cli.running import on_each, say_failed, say_unreadable
+    from sqlmig.schemas.jobs import Outcome
+    from sqlmig.takeover import correct
+
+    def work(session: Session) -> list[str]:
+        return correct(session, corrections_of) or ["nothing to do"]
+
+    def tell(outcome: Outcome[str]) -> None:
+        for line in outcome.results:
+            click.echo(f"{outcome.session.ledger.schema}: {line}")
+
+    failed = say_unreadable(schemas) + on_each(todo, work, tell, settings)
+    return say_failed(failed, schemas.count)
+
+
+@_command("sqlmig docs > schema.md")
+def docs(settings: Settings) -> None:
+    """Print the schema as a Markdown page: --schema's, or the first on the search path.
+
+    Its tables, views and functions, with a Mermaid diagram, which GitHub draws, from the catalog and its comments.
+    """
+    from sqlmig.connection import connect
+    from sqlmig.docs import page
+
+    ledger = settings.ledger
+    with (
+        database(settings.url, settings.wait) as url,
+        connect(url, output.say) as connection,
+    ):
+        click.echo(page(connection, ledger.schema if ledger.is_named else ""), nl=False)

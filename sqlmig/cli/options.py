@@ -1,0 +1,253 @@
+"""What was asked for on the command line: the settings, and the options that fill them in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from sqlmig.api import parse_lock_timeout, parse_time
+from sqlmig.errors import UsageError
+from sqlmig.ledger import Ledger
+from sqlmig.session import Options
+from sqlmig.wording import counted
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
+
+_LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a name
+
+
+@dataclass
+class Settings:
+    """What was asked for: the database, the files, the ledger's schema, and how."""
+
+    url: str = ""
+    directory: Path = Path("sql")
+    schemas: list[str] = field(default_factory=list)  # also as patterns
+    schemas_are_from_environment: bool = False
+    wait: float = 0  # seconds, for a server that does not answer yet
+    jobs: int = 4  # how many schemas at a time
+    options: Options = field(default_factory=Options)
+    makes_data_directory: bool = False  # where embedded: names one that is missing
+    is_dry_run: bool = False
+    as_json: bool = False
+    is_confirmed: bool = False  # by --yes: nobody is asked
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody at a terminal is asked first."""
+        return sys.stdin is not None and sys.stdin.isatty() and not self.is_confirmed
+
+    @property
+    def has_many_schemas(self) -> bool:
+        """Whether more than one schema may be meant."""
+        return len(self.schemas) > 1 or self.has_pattern
+
+    @property
+    def has_pattern(self) -> bool:
+        """Whether a schema is given as a pattern."""
+        return any("*" in schema or "?" in schema for schema in self.schemas)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The one ledger that is meant. Raises UsageError where more than one may be."""
+        if self.has_many_schemas:
+            raise UsageError(
+                "this command works on one schema: give --schema once, without * or ?"
+            )
+        if self.schemas:
+            return Ledger(self.schemas[0], is_named=True)
+        return Ledger("public", is_named=False)
+
+    def in_schemas(self, count: int) -> str:
+        """Return in how many schemas, where more than one may be meant."""
+        return f" in {counted(count, 'schema')}" if self.has_many_schemas else ""
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Keep an option's value in the settings."""
+    if value is not None:
+        setattr(context.ensure_object(Settings), str(parameter.name), value)
+
+
+def _keep_option(
+    context: click.Context, parameter: click.Parameter, value: object
+) -> None:
+    """Keep the value of an option about how files run."""
+    if value is not None:
+        setattr(context.ensure_object(Settings).options, str(parameter.name), value)
+
+
+def _keep_schemas(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> None:
+    """Keep schemas, those before the command's name and those behind it. They replace the environment's."""
+    if not value:
+        return
+    settings = context.ensure_object(Settings)
+    is_from_environment = (
+        context.get_parameter_source(str(parameter.name)) == ParameterSource.ENVIRONMENT
+    )
+    if is_from_environment or settings.schemas_are_from_environment:
+        settings.schemas = []
+    settings.schemas_are_from_environment = is_from_environment
+    settings.schemas += value
+
+
+def _schema_name(name: str) -> str:
+    if not name or len(name.encode(errors="surrogateescape")) > _LONGEST_NAME:
+        raise click.BadParameter(f"{name!a} is no name of 1 to {_LONGEST_NAME} bytes")
+    if "," in name:
+        raise click.BadParameter(
+            f"{name!r} is no list; give --schema once for each (SQLMIG_SCHEMA: with blanks)"
+        )
+    if not name.isprintable():
+        raise click.BadParameter(
+            f"{name!a} has bytes or characters that cannot be shown"
+        )
+    return name
+
+
+def _lock_timeout(value: str) -> str:
+    try:
+        return parse_lock_timeout(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _wait_time(value: str) -> float:
+    try:
+        return parse_time(value, units=("s", "min", "h"))
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+option = partial(click.option, show_default=True, show_envvar=True)
+_kept = partial(option, expose_value=False, callback=_keep)
+VERSION = click.IntRange(0)
+
+
+def all_of(*options: Decorator[Any]) -> Decorator[Any]:
+    """Return what adds options to a command, in their order."""
+
+    def decorate(function: Any) -> Any:
+        for one in reversed(options):
+            function = one(function)
+        return function
+
+    return decorate
+
+
+def shared_options(*, is_group: bool) -> Decorator[Any]:
+    """Return the options that stand before a command's name or behind it.
+
+    The group tells of them and asks the environment. Behind the name they are hidden.
+    """
+    kept = partial(_kept, hidden=not is_group)
+
+    def variable(name: str) -> str | None:
+        return name if is_group else None
+
+    return all_of(
+        kept(
+            "-d",
+            "--database-url",
+            "url",
+            envvar=variable("DATABASE_URL"),
+            metavar="URL",
+            show_default="libpq's PG* variables",
+            help="The database; embedded:PATH is a private server on a directory.",
+        ),
+        kept(
+            "--dir",
+            "directory",
+            envvar=variable("SQLMIG_DIR"),
+            type=click.Path(path_type=Path),
+            show_default="sql",
+            help="Where the SQL files are.",
+        ),
+        kept(
+            "--schema",
+            "schemas",
+            envvar=variable("SQLMIG_SCHEMA"),
+            metavar="NAME",
+            type=_schema_name,
+            multiple=True,
+            show_default="public",
+            callback=_keep_schemas,
+            help="The ledger's schema. If you give one, it is made when missing and comes first in the search path. "
+            "Repeat it for several schemas, or use * and ?. Each schema has its own ledger.",
+        ),
+        kept(
+            "--wait",
+            metavar="TIME",
+            type=_wait_time,
+            show_default="0s",
+            help="How long to keep trying a server that does not answer yet. "
+            "A refusal, such as a wrong password, fails at once.",
+        ),
+    )
+
+
+TO = option("--to", type=VERSION, metavar="V", help="The last version, V itself too.")
+STEPS = option(
+    "--steps", type=VERSION, metavar="N", help="At most this many migrations."
+)
+DRY_RUN = _kept(
+    "--dry-run",
+    "is_dry_run",
+    is_flag=True,
+    default=None,
+    help="Rehearse it in one transaction, and roll back.",
+)
+YES = _kept(
+    "--yes",
+    "is_confirmed",
+    is_flag=True,
+    default=None,
+    help="Do not ask; without a terminal it never asks.",
+)
+AS_JSON = _kept(
+    "--json", "as_json", is_flag=True, default=None, help="Print a list of objects."
+)
+LOCKS = all_of(
+    _kept(
+        "--lock-timeout",
+        metavar="TIME",
+        type=_lock_timeout,
+        show_default="5s",
+        callback=_keep_option,
+        help="How long a statement may queue for a lock.",
+    ),
+    _kept(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        show_default="4",
+        help="How many schemas at a time, where --schema names many.",
+    ),
+    _kept(
+        "--retries",
+        type=VERSION,
+        show_default="10",
+        callback=_keep_option,
+        help="How often to try again after a lock timeout or deadlock.",
+    ),
+)
+
+
+def refuse_together(**given: int | bool | None) -> None:
+    """Raise UsageError for options that exclude each other. Their names are the keywords."""
+    names = []
+    for name, value in given.items():
+        if value is not None and value is not False:
+            names.append(f"--{name}")
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} exclude each other; give one")

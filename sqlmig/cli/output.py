@@ -1,0 +1,72 @@
+"""How results and messages look: colours, times, sizes, and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_GREEN = frozenset(("applied", "ok"))
+_YELLOW = frozenset(("pending", "no-down", "irreversible", "note"))
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# Takes away the line of progress that stands on the terminal.
+CLEAR_LINE = "\r\x1b[K"
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no result, in the place of the line of progress where there is one."""
+    clear = CLEAR_LINE if is_on_terminal() else ""
+    click.echo(clear + message, err=True)
+
+
+def say_error(message: object) -> None:
+    """Tell the user that something failed."""
+    say(error_words(message))
+
+
+def error_words(message: object) -> str:
+    """Return a message as an error."""
+    return f"{coloured('error')}: {message}"
+
+
+def is_on_terminal() -> bool:
+    """Say whether somebody watches standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def print_json(objects: Iterable[dict[str, object]]) -> None:
+    """Print a list of objects."""
+    click.echo(json.dumps(list(objects), indent=2))
+
+
+def coloured(word: str) -> str:
+    """Give a state its colour, which click takes out again where no terminal shows it."""
+    if os.environ.get("NO_COLOR"):
+        return word
+    if word in _GREEN:
+        return click.style(word, fg="green")
+    if word in _YELLOW:
+        return click.style(word, fg="yellow")
+    return click.style(word, fg="red")
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
+    unit = 0
+    while count >= 10_240 and unit < len(_UNITS) - 1:
+        count /= 1024
+        unit += 1
+    return f"{count:.0f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,173 @@
+"""The words of a rehearsal: what each migration would do, in sum over the schemas, and what would be lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import click
+
+from sqlmig.cli import output
+from sqlmig.cli.running import on_each, say_failed, say_unreadable
+from sqlmig.plan import Up
+from sqlmig.rehearsal import rehearse
+from sqlmig.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlmig.cli.options import Settings
+    from sqlmig.plan import Request
+    from sqlmig.rehearsal import Loss, Rehearsed
+    from sqlmig.schemas import Schemas
+    from sqlmig.schemas.jobs import Outcome
+    from sqlmig.session import Session
+
+
+class Rehearsal:
+    """What was rehearsed, by schema, and the schemas where it failed."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.by_schema: dict[str, list[Rehearsed]] = {}
+        self.failed: list[str] = []
+
+    @property
+    def shown(self) -> dict[str, set[int]]:
+        """The versions that were shown, by schema."""
+        versions: dict[str, set[int]] = defaultdict(set)
+        for schema, rehearsed in self.by_schema.items():
+            for one in rehearsed:
+                versions[schema].add(one.step.row.version)
+        return versions
+
+    def all(self) -> Iterator[Rehearsed]:
+        """Yield all that was rehearsed."""
+        for rehearsed in self.by_schema.values():
+            yield from rehearsed
+
+
+def rehearse_one(session: Session, request: Request) -> Rehearsal:
+    """Rehearse in one schema."""
+    rehearsal = Rehearsal()
+    rehearsed = session.when_alone(lambda: rehearse(session, request))
+    if rehearsed:
+        rehearsal.by_schema[session.ledger.schema] = rehearsed
+    return rehearsal
+
+
+def rehearse_many(
+    schemas: Schemas, todo: Sequence[Session], request: Request, settings: Settings
+) -> Rehearsal:
+    """Rehearse in many schemas."""
+    rehearsal = Rehearsal()
+
+    def keep(outcome: Outcome[Rehearsed]) -> None:
+        if outcome.results:
+            rehearsal.by_schema[outcome.session.ledger.schema] = outcome.results
+
+    def work(session: Session) -> list[Rehearsed]:
+        return session.when_alone(lambda: rehearse(session, request))
+
+    rehearsal.failed = say_unreadable(schemas) + on_each(todo, work, keep, settings)
+    return rehearsal
+
+
+def print_rehearsal(
+    rehearsal: Rehearsal, request: Request, settings: Settings, count: int
+) -> int:
+    """Print what each migration would do; return the exit code."""
+    if settings.as_json and settings.is_dry_run:
+        output.print_json(_objects(rehearsal, settings))
+        return say_failed(rehearsal.failed, count)
+
+    verb = "apply" if isinstance(request, Up) else "revert"
+    lines = list(_lines(rehearsal, verb, settings))
+    lines += _losses(rehearsal.all())
+    if not lines and not rehearsal.failed:
+        lines.append(f"nothing to do{settings.in_schemas(count)}")
+    for line in lines:
+        # Standard output is for the JSON of what is done then.
+        click.echo(line, err=settings.as_json)
+    return say_failed(rehearsal.failed, count)
+
+
+def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]:
+    """Yield the lines of each migration, in sum over the schemas."""
+    groups: dict[tuple[str, str | None], list[Rehearsed]] = defaultdict(list)
+    for one in rehearsal.all():
+        groups[one.step.row.label, one.obstacle].append(one)
+
+    for (label, obstacle), ones in groups.items():
+        where = settings.in_schemas(len(ones))
+        if obstacle:
+            yield f"not rehearsed {label}: {obstacle}{where}"
+        else:
+            took = output.duration(sum(one.seconds for one in ones))
+            yield f"would {verb} {label}{where} ({took})"
+        for effect in _effects(ones):
+            yield f"  {effect}"
+
+
+def _objects(rehearsal: Rehearsal, settings: Settings) -> Iterator[dict[str, object]]:
+    for schema, rehearsed in rehearsal.by_schema.items():
+        for one in rehearsed:
+            fields: dict[str, object] = (
+                {"schema": schema} if settings.has_many_schemas else {}
+            )
+            fields |= {
+                "version": one.step.row.version,
+                "name": one.step.row.name,
+                "seconds": one.seconds,
+                "obstacle": one.obstacle,
+                "locks": one.locks,
+                "rewrites": one.rewrites,
+                "reads": one.reads,
+                "losses": {loss.what: loss.rows for loss in one.losses},
+            }
+            yield fields
+
+
+def _effects(ones: Sequence[Rehearsed]) -> Iterator[str]:
+    """Yield a line for each table that a file would do something to, in sum."""
+    tables: set[str] = set()
+    for one in ones:
+        tables.update(one.locks, one.rewrites, one.reads)
+
+    for table in sorted(tables):
+        does = [_blocking(table, ones), _rewriting(table, ones)]
+        yield f"{table}: {', '.join(word for word in does if word)}"
+
+
+def _blocking(table: str, ones: Sequence[Rehearsed]) -> str:
+    """Return what others wait to do with a table, and for how long at most."""
+    locking = [one for one in ones if table in one.locks]
+    if not locking:
+        return ""
+    blocked = max(
+        (one.locks[table] for one in locking), key=len
+    )  # reads too, if any does
+    longest = max(one.seconds for one in locking)
+    return f"blocks {blocked} for up to {output.duration(longest)}"
+
+
+def _rewriting(table: str, ones: Sequence[Rehearsed]) -> str:
+    """Return how much of a table is rewritten, or that it is read."""
+    rewritten = sum(one.rewrites.get(table, 0) for one in ones)
+    if rewritten:
+        return f"rewrites {output.size(rewritten)}"
+    if any(table in one.reads for one in ones):
+        return "reads it whole"
+    return ""
+
+
+def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
+    """Yield a line for each loss, in sum. A table that is lost has no columns and rows to lose besides."""
+    sums: dict[Loss, int] = defaultdict(int)
+    for one in rehearsed:
+        for loss in one.losses:
+            sums[loss._replace(rows=0)] += loss.rows
+    lost_tables = {loss.table for loss in sums if loss.kind == "table"}
+    for loss, rows in sums.items():
+        if loss.kind == "table" or loss.table not in lost_tables:
+            yield f"would lose {loss.what} ({counted(rows, 'row')})"

@@ -1,0 +1,6 @@
+"""A private PostgreSQL server on a data directory, for the length of a command."""
+
+from sqlmig.embedded.binaries import programs
+from sqlmig.embedded.data_directory import server
+
+__all__ = ["programs", "server"]

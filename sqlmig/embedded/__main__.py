@@ -1,0 +1,60 @@
+"""Run a command with PG* set for the database in DATABASE_URL: ``python -m sqlmig.embedded psql``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+
+from psycopg import pq
+
+from sqlmig.embedded.binaries import programs
+from sqlmig.embedded.data_directory import server
+from sqlmig.errors import SqlmigError
+from sqlmig.url import parameters
+
+
+def main() -> None:
+    """Run the command of the arguments, and exit as it does. psql is found among the server's programs."""
+    if not sys.argv[1:]:
+        print("usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]", file=sys.stderr)
+        sys.exit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command's own business
+    try:
+        with _database(os.environ.get("DATABASE_URL", "")) as url:
+            environment = _environment(url)
+            command = shutil.which(sys.argv[1], path=environment["PATH"]) or sys.argv[1]
+            ran = subprocess.run([command, *sys.argv[2:]], env=environment, check=False)
+            sys.exit(ran.returncode)
+    except (SqlmigError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _database(url: str) -> AbstractContextManager[str]:
+    if url.startswith("embedded:"):
+        return server(Path(url.removeprefix("embedded:")))
+    return nullcontext(url)
+
+
+def _environment(url: str) -> dict[str, str]:
+    """Return our environment with what a URL says: not as arguments, which everybody can read."""
+    environment = dict(os.environ)
+    variables = {}
+    for option in pq.Conninfo.get_defaults():
+        variables[option.keyword.decode()] = (option.envvar or b"").decode()
+    for name, value in parameters(url).items():
+        if variables[name]:
+            environment[variables[name]] = value
+    with suppress(SqlmigError):
+        search = environment.get("PATH", os.defpath)
+        environment["PATH"] = f"{programs()}{os.pathsep}{search}"
+    return environment
+
+
+if __name__ == "__main__":
+    main()

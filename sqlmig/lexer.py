@@ -1,0 +1,235 @@
+"""The tokens of an SQL text, and where its statements begin. Pure: no file and no database."""
+# The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l and
+# src/fe_utils/psqlscan.l). No regular expression here can backtrack, so that the time
+# is linear in any input.
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A token, by its kind. Of a block comment, an escape string and a dollar-quoted string
+# this is the beginning only; a quote among the signs is one that has no end.
+_TOKEN = re.compile(
+    rb"""
+    (?P<space>\s+)
+    |(?P<line>--[^\r\n]*)
+    |(?P<block>/\*)
+    |(?P<escape>[eE]')
+    |(?P<string>'[^']*')
+    |(?P<name>"[^"]*")
+    |(?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)
+    |(?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)
+    |(?P<sign>[;()\\'"])
+    |(?P<other>[0-9.,=<>*+]+|[^\s])
+    """,
+    re.VERBOSE,
+)
+BLANK_KINDS = frozenset(("space", "line", "block"))
+
+# Most statements are plain: they begin with one of these words (the first group; the
+# second is the end), and have no dollar, no
+# backslash, no comment, and only whole '…' and "…" without an E before them. Such a
+# statement costs one match instead of one for each token. A longer one is matched in
+# parts, as each round of a repetition costs the engine memory. A comment before the
+# statement ends with its line, so that no other way to match can begin within it.
+_PLAIN = re.compile(
+    rb"""
+    (?:
+        \s*(?:--[^\r\n]*[\r\n]\s*){0,1000}
+        (
+            insert|update|delete|select|alter|drop|comment|grant
+            |create\s+(?:table|unique|index|view|policy|trigger)
+        )(?=\s)
+    )?
+    [^'"$;/\\-]*
+    (?:
+        (?:(?<![eE])'[^']*'|"[^"]*"|-(?!-)|/(?!\*))
+        [^'"$;/\\-]*
+    ){0,1000}
+    (;|\Z)?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_COMMENT_MARK = re.compile(rb"/\*|\*/")
+# What an escape string goes on behind: an escaped character, a doubled quote, and a
+# quote that white space with a line break separates from the next one. Last, its end.
+_ESCAPE_PART = re.compile(
+    rb"\\.|''|'[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'|'", re.DOTALL
+)
+_ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
+
+
+class ScanError(Exception):
+    """The text must not be sent to the server, and why; offset is the byte where that stands."""
+
+    def __init__(self, problem: str, offset: int) -> None:
+        """Keep both."""
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+
+
+class Token(NamedTuple):
+    """A token's kind, and the bytes where it begins and ends."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def tokens(text: bytes, start: int = 0) -> Iterator[Token]:
+    """Yield each token from a byte on, blanks and comments too. Raises ScanError for one that has no end."""
+    while match := _TOKEN.match(text, start):
+        kind = str(match.lastgroup)
+        end = match.end()
+        if kind == "block":
+            end = _end_of_comment(text, start)
+        elif kind == "escape":
+            end = _end_of_escape_string(text, start, end)
+        elif kind == "dollar":
+            end = _end_of_dollar_quote(text, start, end)
+        elif kind == "sign":
+            _refuse_sign(match[0], start)
+        yield Token(kind, start, end)
+        start = end
+
+
+def _end_of_comment(text: bytes, start: int) -> int:
+    """Return the end of a block comment, which may hold others."""
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(text, start):
+        depth += 1 if mark[0] == b"/*" else -1
+        if depth == 0:
+            return mark.end()
+    raise ScanError("a comment that begins here has no end", start)
+
+
+def _end_of_escape_string(text: bytes, start: int, inside: int) -> int:
+    for part in _ESCAPE_PART.finditer(text, inside):
+        if part[0] == b"'":
+            return part.end()
+    raise ScanError("a string that begins here has no end", start + 1)
+
+
+def _end_of_dollar_quote(text: bytes, start: int, inside: int) -> int:
+    quote = text[start:inside]
+    end = text.find(quote, inside)
+    if end < 0:
+        raise ScanError("a dollar-quoted string that begins here has no end", start)
+    return end + len(quote)
+
+
+def _refuse_sign(sign: bytes, start: int) -> None:
+    if sign == b"'":
+        raise ScanError("a string that begins here has no end", start)
+    if sign == b'"':
+        raise ScanError("a quoted identifier that begins here has no end", start)
+    if sign == b"\\":
+        raise ScanError(
+            "a psql meta-command (a backslash) is no SQL; write it as SQL, or use psql",
+            start,
+        )
+
+
+def first_token(text: bytes, start: int = 0) -> int:
+    """Return the byte where the first token that is no blank and no comment begins, or the text's end."""
+    for kind, begin, _ in tokens(text, start):
+        if kind not in BLANK_KINDS:
+            return begin
+    return len(text)
+
+
+def statements(text: bytes, start: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield where each statement begins, with its words as read_statement gives them.
+
+    A plain statement, of which most texts are made, has no words: they do not matter.
+    """
+    while start < len(text):
+        # Plain statements first, up to one that is not: a match each, or more for a long one.
+        begin = -1
+        for part in _PLAIN.finditer(text, start):
+            if begin < 0:
+                begin = part.start(1)
+            if begin < 0 or not part[0]:
+                break
+            if part[2] is not None:
+                yield begin, []
+                start = part.end()
+                begin = -1
+
+        start = first_token(text, start)
+        if start < len(text) and text[start] != ord(";"):
+            words, end = read_statement(text, start)
+            yield start, words
+            start = end
+        start += 1
+
+
+def read_statement(text: bytes, start: int) -> tuple[list[bytes], int]:
+    """Return the words of the statement that begins at a byte, and where it ends.
+
+    Words are in lower case. Those in parentheses, quotes, comments and bodies are left out.
+    """
+    words: list[bytes] = []
+    depth = 0  # of parentheses
+    body: int | None = None  # where the BEGIN ATOMIC body begins that we are in
+    last = Word(b"", start)
+    for word in _words_and_signs(text, start):
+        if body is not None:
+            if _ends_body(word, last, body):
+                body = None
+                words.append(word.text)
+        elif depth == 0:
+            if word.text == b";":
+                return words, word.start
+            if _begins_body(word, last, words):
+                body = word.start
+            elif word.is_word:
+                words.append(word.text)
+        depth = _depth_behind(word, depth)
+        last = word
+    if body is not None:
+        raise ScanError("BEGIN ATOMIC has no END", body)
+    return words, len(text)
+
+
+class Word(NamedTuple):
+    """A word or a sign in lower case, or an empty text for any other token; and where it begins."""
+
+    text: bytes
+    start: int
+    is_word: bool = False
+
+
+def _words_and_signs(text: bytes, start: int) -> Iterator[Word]:
+    for kind, begin, end in tokens(text, start):
+        if kind == "word":
+            yield Word(text[begin:end].lower(), begin, is_word=True)
+        elif kind == "sign":
+            yield Word(text[begin:end], begin)
+        elif kind not in BLANK_KINDS:
+            yield Word(b"", begin)
+
+
+def _begins_body(word: Word, last: Word, words: list[bytes]) -> bool:
+    """Say whether a word is the ATOMIC that begins the body of a function or procedure."""
+    if word.text != b"atomic" or last.text != b"begin":
+        return False
+    return bool(_ROUTINE.match(b" ".join(words)))
+
+
+def _ends_body(word: Word, last: Word, body: int) -> bool:
+    """Say whether a word is a body's own END: behind a semicolon, or behind the ATOMIC. A CASE ends elsewhere."""
+    return word.text == b"end" and (last.text == b";" or last.start == body)
+
+
+def _depth_behind(word: Word, depth: int) -> int:
+    if word.text == b"(":
+        return depth + 1
+    if word.text == b")":
+        return max(0, depth - 1)
+    return depth

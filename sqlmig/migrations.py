@@ -1,0 +1,197 @@
+"""The migrations in a directory: their files are found by name and read as text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.places import place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down)\.sql", re.DOTALL)
+_LARGEST_VERSION = 2**63 - 1
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A version and its files. The name is the up file's."""
+
+    version: int
+    label: str  # the up file's name without ``.up.sql``
+    name: str  # the label without the version's number
+    up_file: Path
+    down_file: Path | None
+
+    @cached_property
+    def checksum(self) -> str:
+        """The checksum of the up file, as it was when it was first asked for."""
+        return checksum(read(self.up_file))
+
+    @cached_property
+    def down_text(self) -> str | None:
+        """The text of the down file, likewise; None where there is no such file."""
+        if self.down_file is None:
+            return None
+        return read(self.down_file).decode()
+
+
+def find(directory: Path) -> list[Migration]:
+    """Return the migrations of a directory, by version.
+
+    Raises SqlmigError where a name does not fit, where two files are of one version
+    and direction, where a down file has no up file, and where there is none at all.
+    """
+    up_files: dict[int, Path] = {}
+    down_files: dict[int, Path] = {}
+    for file_name in _sql_files(directory):
+        path = directory / file_name
+        version, direction = _parse_name(path)
+        files = up_files if direction == "up" else down_files
+        if version in files:
+            raise SqlmigError(
+                f"{path}: version {version} has another {direction} file, {files[version]}; rename or remove one"
+            )
+        files[version] = path
+
+    for version in down_files.keys() - up_files.keys():
+        raise SqlmigError(
+            f"{down_files[version]}: version {version} has a down file but no up file"
+        )
+    if not up_files:
+        raise SqlmigError(
+            f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir"
+        )
+
+    migrations = []
+    for version, up_file in sorted(up_files.items()):
+        label = up_file.name.removesuffix(".up.sql")
+        name = label.partition("_")[2]
+        migrations.append(
+            Migration(version, label, name, up_file, down_files.get(version))
+        )
+    return migrations
+
+
+def _parse_name(path: Path) -> tuple[int, str]:
+    """Return the version and the direction, ``up`` or ``down``, that a file's name says."""
+    if not path.name.isprintable():
+        raise SqlmigError(
+            f"{path.name!a}: the file name has bytes or characters that cannot be shown; rename it"
+        )
+    match = _FILE_NAME.fullmatch(path.name)
+    if match is None or int(match[1]) > _LARGEST_VERSION:
+        raise SqlmigError(
+            f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
+        )
+    return int(match[1]), match[3]
+
+
+def _sql_files(directory: Path) -> list[str]:
+    """Return the names of the SQL files in a directory, sorted. Dot files and directories are left out."""
+    names = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                is_sql = entry.name.lower().endswith(
+                    ".sql"
+                ) and not entry.name.startswith(".")
+                if is_sql and not entry.is_dir():
+                    names.append(entry.name)
+    except OSError as error:
+        raise SqlmigError(
+            f"{directory}: {error.strerror}; give the directory of the SQL files with --dir or SQLMIG_DIR"
+        ) from None
+    return sorted(names)
+
+
+def read(path: Path) -> bytes:
+    """Return the text of a file, without a byte order mark.
+
+    Raises SqlmigError where it cannot be read, is not UTF-8 or holds a NUL byte.
+    """
+    try:
+        if not path.is_file():  # reading a pipe would wait
+            raise SqlmigError(f"{path}: not a regular file")
+        text = path.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+        text.decode()
+    except OSError as error:
+        raise SqlmigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SqlmigError(
+            f"{place(path, text, error.start)}: not UTF-8; save the file as UTF-8"
+        ) from None
+    nul = text.find(b"\0")
+    if nul >= 0:
+        raise SqlmigError(
+            f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take"
+        )
+    return text
+
+
+def checksum(text: bytes) -> str:
+    """Return the SHA-256 of a text in hexadecimal: the same for every kind of line ending."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return hashlib.sha256(text).hexdigest()
+
+
+def create(directory: Path, title: str) -> list[Path]:
+    """Write the next pair of files, and return their paths.
+
+    The version is the next number or, where the newest version is a timestamp, the
+    present time (UTC).
+    """
+    name = re.sub(r"\W+", "_", title.lower()).strip("_")
+    if not name:
+        raise UsageError(f"“{title}” has no letter or digit to name a file with")
+    _refuse_to_nest(directory)
+
+    stem = f"{_next_version(directory)}_{name}"
+    up_file = directory / f"{stem}.up.sql"
+    down_file = directory / f"{stem}.down.sql"
+    purpose = name.replace("_", " ").capitalize()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with up_file.open("x", encoding="utf-8") as file:
+            file.write(f"-- {purpose}: say what this is for.\n")
+        with down_file.open("x", encoding="utf-8") as file:
+            file.write(f"-- Undoes {stem}, in reverse order.\n")
+    except OSError as error:
+        raise SqlmigError(f"{error.filename}: {error.strerror}") from None
+    return [up_file, down_file]
+
+
+def _refuse_to_nest(directory: Path) -> None:
+    """Refuse to make a directory within one that holds migrations: somebody forgot --dir."""
+    parent = directory.absolute().parent
+    if directory.exists() or not parent.is_dir():
+        return
+    for file_name in _sql_files(parent):
+        if _FILE_NAME.fullmatch(file_name):
+            raise SqlmigError(
+                f"{directory}: not there, and {parent} holds migrations itself; name the directory with --dir"
+            )
+
+
+def _next_version(directory: Path) -> str:
+    """Return the digits of the next version, as many as the newest version has."""
+    digits = "0000"
+    if directory.exists() and _sql_files(directory):
+        digits = find(directory)[-1].label.partition("_")[0]
+
+    version = int(digits) + 1
+    if re.fullmatch(r"(?:19|2\d)\d{12}", digits):  # a timestamp
+        now = datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")
+        version = max(version, int(now))
+    if version > _LARGEST_VERSION:
+        raise SqlmigError(f"{directory}: no number comes after {digits}")
+    return f"{version:0{len(digits)}}"

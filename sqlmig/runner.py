@@ -1,0 +1,338 @@
+"""Running migrations: each in turn with its row in the ledger, beside any number of other runners."""
+
+from __future__ import annotations
+
+import random
+import time
+from bisect import insort
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+
+from sqlmig import migrations
+from sqlmig.connection import fetch, rollback, send
+from sqlmig.errors import MigrationFailed, SqlmigError
+from sqlmig.ledger import literal
+from sqlmig.outside_transaction import refuse_pooler, run_outside_transaction
+from sqlmig.plan import LedgerRow, Up
+from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
+from sqlmig.sqlfile import load
+from sqlmig.transaction import Transaction, file_pieces, own_piece
+from sqlmig.transmission import TryAgain, transmit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlmig.plan import Request, Row
+    from sqlmig.session import Session
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+_FIRST_PAUSE = 0.2  # seconds before a file is tried again; each pause is twice as long
+_LONGEST_PAUSE = 5.0
+
+
+class Step(NamedTuple):
+    """A migration to apply, or to revert where it is applied, and the file that does it."""
+
+    row: Row
+    file: SqlFile
+
+
+class Applied(NamedTuple):
+    """A migration that was applied, or reverted, and how long it took."""
+
+    version: int
+    name: str
+    seconds: float
+
+
+class Done(NamedTuple):
+    """A step that is committed."""
+
+    step: Step
+    seconds: float
+
+    @property
+    def summary(self) -> Applied:
+        """What a caller from Python gets of it."""
+        return Applied(self.step.row.version, self.step.row.name, self.seconds)
+
+
+def run(session: Session, request: Request) -> Iterator[Done]:
+    """Do what is asked for, and yield each step when it is committed.
+
+    Other runners may be at work: a step waits for them, and what is to be done is
+    planned anew when the ledger has changed. Raises MigrationFailed, whose ``applied``
+    has what was committed before.
+    """
+    committed: list[Applied] = []
+    steps = deque(plan_steps(session, request))
+    refuse_pooler(session, [step.file for step in steps])
+    tries = 0
+    while steps:
+        step = steps[0]
+        began = time.monotonic()
+        try:
+            with session.watch(session, step.row.label):
+                _apply_step(session, step)
+        except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
+            session.catch_up(problem)
+            steps = deque(plan_steps(session, request, len(committed)))
+        except TryAgain as failure:
+            tries += 1
+            failure.applied = committed
+            _pause(session, step, failure, tries)
+        except MigrationFailed as failure:
+            failure.applied = committed
+            raise
+        except psycopg.OperationalError as error:
+            raise _connection_lost(step, error, committed) from None
+        except KeyboardInterrupt as error:
+            raise _interrupted(session, step, error) from None
+        else:
+            steps.popleft()
+            tries = 0
+            done = Done(step, time.monotonic() - began)
+            committed.append(done.summary)
+            yield done
+
+
+def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
+    """Return the steps of a request, of which so many are done.
+
+    All their files are read and scanned here: one that must not run stops all of them.
+    """
+    rows = session.rows_to_run(request, done)
+    if not session.ledger_exists:
+        # sqlx's ledger has another name than all the others'.
+        send(session.connection, session.ledger.sql("refuse_sqlx").encode())
+    if isinstance(request, Up):
+        return [_step_to_apply(session, row) for row in rows]
+    return _steps_to_revert(session, rows)
+
+
+def _step_to_apply(session: Session, row: Row) -> Step:
+    assert row.migration  # what is pending has a file
+    _ = row.migration.down_text  # read now: a down file that cannot be kept stops all
+    return Step(row, _scanned(session, row.migration.up_file))
+
+
+def _steps_to_revert(session: Session, rows: Sequence[Row]) -> list[Step]:
+    files: dict[int, SqlFile] = {}
+    for row in rows:
+        if row.migration and row.migration.down_file:
+            files[row.version] = _scanned(session, row.migration.down_file)
+    files |= _copies_in_ledger(
+        session, [row for row in rows if row.version not in files]
+    )
+
+    _refuse_what_has_no_way_back(rows, files)
+    return [Step(row, files[row.version]) for row in rows]
+
+
+def _refuse_what_has_no_way_back(
+    rows: Sequence[Row], files: Mapping[int, SqlFile]
+) -> None:
+    without = [row.label for row in rows if row.version not in files]
+    if without:
+        raise SqlmigError(
+            f"nothing was reverted: there is no down file for {', '.join(without)}"
+        )
+    for row in rows:
+        reason = files[row.version].irreversible
+        if reason is not None:
+            raise SqlmigError(
+                f"nothing was reverted: {row.label} is irreversible: {reason}"
+            )
+
+
+def _scanned(session: Session, path: Path) -> SqlFile:
+    """Return a file, scanned once for all that the session shares its files with."""
+    if path not in session.files:
+        session.files[path] = load(path)
+    return session.files[path]
+
+
+def _copies_in_ledger(session: Session, rows: Sequence[Row]) -> dict[int, SqlFile]:
+    """Return the down files that the ledger holds of these rows, by version."""
+    labels = {}
+    for row in rows:
+        if row.recorded and row.recorded.has_down_copy:
+            labels[row.version] = row.label
+    if not labels:
+        return {}
+    versions = ", ".join(str(version) for version in labels)
+
+    copies = {}
+    for version, text in fetch(
+        session.connection, session.ledger.sql("copies", versions=versions)
+    ):
+        path = Path(f"the ledger's copy of {labels[version]}.down.sql")
+        copies[version] = load(path, text.encode())
+    return copies
+
+
+def _apply_step(session: Session, step: Step) -> None:
+    if step.file.in_transaction:
+        apply_file(session, step)
+    else:
+        if not session.ledger_exists:
+            write_records(session, [])
+        guard = guard_pieces(session, step)
+        run_outside_transaction(session, step.file, guard, record_piece(session, step))
+    _note(session, step)
+
+
+def apply_file(session: Session, step: Step) -> None:
+    """Run one file and write its row in the ledger, both in one transaction.
+
+    Raises LockHeld or LedgerChanged before the file ran, and AlreadyRecorded or
+    MigrationFailed when it is rolled back. Whichever it is, the database is as it was.
+    """
+    pieces = file_pieces(step.file)
+    transaction = Transaction(
+        opening=pieces.opening,
+        # Nobody else writes the ledger now, and it is as it was when the run was planned.
+        lock=lock_piece(session, step),
+        settings=settings_piece(session),
+        guard=guard_pieces(session, step),
+        body=pieces.body,
+        # What the file leaves behind is checked and undone, so that our own row is written
+        # as we mean it.
+        constraints=pieces.constraints,
+        reset=pieces.reset,
+        record=record_piece(session, step),
+        commit=pieces.commit,
+    )
+
+    # One message where the server takes it: a killed runner leaves nothing behind.
+    transmit(session.connection, transaction.pieces())
+
+
+def lock_piece(session: Session, step: Step | None = None) -> Piece:
+    """Return what takes the runners' lock."""
+    lock = session.ledger.sql("lock")
+    if step and step.file.has_own_mode and session.ledger_exists:
+        timeout = literal(session.options.lock_timeout)
+        lock = session.ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) + lock
+    return own_piece("lock", lock)
+
+
+def settings_piece(session: Session) -> Piece:
+    """Return what a file runs under: the lock timeout, and a named schema first on the search path."""
+    settings = f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};"
+    if session.ledger.is_named:
+        settings += session.ledger.sql("path_first", local=True)
+    return own_piece("settings", settings)
+
+
+def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
+    """Return what sees that the ledger is as planned, and what makes it where there is none."""
+    ledger = session.ledger
+    if not session.ledger_exists:
+        return [
+            own_piece("guard", ledger.sql("missing")),
+            own_piece("ledger", ledger.definition()),
+        ]
+    newest: object = "NULL"
+    if session.recorded:
+        newest = session.recorded[-1].version
+
+    guard = ledger.sql("guard", newest=newest)
+    if step and step.row.state == "out-of-order":
+        guard += ledger.sql("guard_between", version=step.row.version)
+    return [own_piece("guard", guard)]
+
+
+def record_piece(session: Session, step: Step) -> Piece:
+    """Return what writes the step in the ledger. The file's own settings are undone by then."""
+    row = step.row
+    record = session.ledger.delete(row.version)
+    if row.migration and row.recorded is None:
+        # The checksum is of what ran, whatever the file holds by now.
+        record = session.ledger.insert(
+            row.migration, migrations.checksum(step.file.text)
+        )
+    return own_piece(
+        "record",
+        f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};{record}",
+    )
+
+
+def write_records(session: Session, records: Sequence[str]) -> None:
+    """Write statements of our own into the ledger, which is made where there is none.
+
+    Raises LockHeld or LedgerChanged before that.
+    """
+    transmit(
+        session.connection,
+        [
+            own_piece("begin", "BEGIN"),
+            lock_piece(session),
+            settings_piece(session),
+            *guard_pieces(session),
+            own_piece("record", ";".join(records)),
+            own_piece("commit", "COMMIT"),
+        ],
+    )
+    session.ledger_exists = True
+
+
+def _note(session: Session, step: Step) -> None:
+    """Keep in mind what the ledger has now: the guard of the next file asks for the newest version."""
+    session.ledger_exists = True
+    if step.row.recorded is None:
+        insort(session.recorded, LedgerRow(step.row.version, step.row.name, "", ""))
+    else:
+        session.recorded.pop()  # the newest is reverted first
+
+
+def _pause(session: Session, step: Step, failure: TryAgain, tries: int) -> None:
+    """Wait before a step is tried again. Raises the failure where it was tried often enough."""
+    retries = session.options.retries
+    if tries > retries:
+        raise failure
+    pause = min(
+        _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10)
+    ) * random.uniform(0.5, 1)
+    problem = f"{step.row.label}: no lock yet"
+    if tries == 1:  # what it was told once it need not be told again
+        problem = f"{failure}\nrolled back"
+    session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
+    session.sleep(pause)
+
+
+def _connection_lost(
+    step: Step, error: psycopg.Error, committed: list[Applied]
+) -> MigrationFailed:
+    failure = MigrationFailed(
+        f"the connection was lost while {step.row.label} ran: it may have been committed; "
+        f"`sqlmig status` tells\n{str(error).strip()}",
+        path=step.file.path,
+    )
+    failure.applied = committed
+    return failure
+
+
+def _interrupted(
+    session: Session, step: Step, error: KeyboardInterrupt
+) -> KeyboardInterrupt:
+    """Return the interrupt with words for what became of the step."""
+    if str(error):
+        return error
+    verb = "applied" if step.row.recorded is None else "reverted"
+    rollback(session.connection)
+    try:
+        session.reread()
+    except (SqlmigError, psycopg.Error):
+        return type(error)(
+            f"interrupted while {step.row.label} ran; `sqlmig status` tells whether it was {verb}"
+        )
+
+    is_recorded = any(row.version == step.row.version for row in session.recorded)
+    is_done = is_recorded == (verb == "applied")
+    negation = "" if is_done else "not "
+    return type(error)(f"interrupted; {step.row.label} was {negation}{verb}")

@@ -1,0 +1,152 @@
+"""Many ledgers: the schemas that names and patterns mean, and a session for each."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlmig.connection import connect, fetch
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import Ledger, literal, read_several
+from sqlmig.session import Session, connector
+from sqlmig.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sqlmig.connection import Connection
+    from sqlmig.migrations import Migration
+    from sqlmig.plan import LedgerRow
+    from sqlmig.session import Options, Say, Watch
+    from sqlmig.sqlfile import SqlFile
+
+# Ledgers in a question: one question for all is slower, and takes more locks than a server has room for.
+_BATCH = 250
+
+
+@dataclass
+class Schemas:
+    """The schemas that are meant: a session for each whose ledger can be read, and why others cannot."""
+
+    sessions: list[Session]
+    unreadable: dict[str, SqlmigError]
+
+    @property
+    def count(self) -> int:
+        """How many schemas are meant."""
+        return len(self.sessions) + len(self.unreadable)
+
+
+def is_pattern(name: str) -> bool:
+    """Say whether a name stands for all that fit it."""
+    return "*" in name or "?" in name
+
+
+@contextmanager
+def open_schemas(
+    url: str,
+    names: Sequence[str],
+    migrations: Sequence[Migration],
+    say: Say,
+    *,
+    options: Options,
+    watch: Watch,
+) -> Iterator[Schemas]:
+    """Connect, read the ledgers, and yield a session for each, all on one connection. Nothing is written."""
+    with connect(url, say) as connection:
+        ledgers = find_ledgers(connection, names, say)
+        files: dict[Path, SqlFile] = {}  # a file is scanned once for all of them
+        schemas = Schemas([], {})
+        for ledger, found in read_ledgers(connection, ledgers):
+            if isinstance(found, SqlmigError):
+                schemas.unreadable[ledger.schema] = found
+                continue
+
+            prefixed = _with_prefix(ledger.schema, say)
+            session = Session(
+                connection=connection,
+                connect=connector(url, prefixed, connection),
+                say=prefixed,
+                ledger=ledger,
+                migrations=migrations,
+                recorded=found or [],
+                ledger_exists=found is not None,
+                options=options,
+                watch=watch,
+                files=files,
+                observes_only_its_schema=True,
+            )
+            schemas.sessions.append(session)
+
+        yield schemas
+
+
+def _with_prefix(schema: str, say: Say) -> Say:
+    def say_of_schema(message: str) -> None:
+        say(f"{schema}: {message}")
+
+    return say_of_schema
+
+
+def find_ledgers(
+    connection: Connection, names: Sequence[str], say: Say
+) -> list[Ledger]:
+    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one."""
+    fitting = fetch(
+        connection,
+        Ledger("public", is_named=False).sql(
+            "schemas", pattern=literal(_pattern(names))
+        ),
+    )
+    named = [name for name in names if not is_pattern(name)]
+    chosen: dict[str, None] = {}
+    without = 0
+    for schema, has_ledger in fitting:
+        if has_ledger:
+            chosen[schema] = None
+        elif schema not in named:
+            without += 1
+    if without:
+        say(f"{counted(without, 'schema')} without a ledger, left alone")
+
+    chosen.update(dict.fromkeys(named))
+    if not chosen:
+        raise SqlmigError("no schema that fits has a ledger; name those to begin with")
+    return [Ledger(schema, is_named=True) for schema in chosen]
+
+
+def _pattern(names: Sequence[str]) -> str:
+    """Return a regular expression for names in which * and ? stand for any characters and for one."""
+    patterns = [
+        re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") for name in names
+    ]
+    return f"^({'|'.join(patterns)})$"
+
+
+def read_ledgers(
+    connection: Connection, ledgers: Sequence[Ledger]
+) -> Iterator[tuple[Ledger, list[LedgerRow] | SqlmigError | None]]:
+    """Yield each ledger with its rows, with None where there is none, or with why it cannot be read."""
+    for start in range(0, len(ledgers), _BATCH):
+        yield from _read_batch(connection, ledgers[start : start + _BATCH])
+
+
+def _read_batch(
+    connection: Connection, ledgers: Sequence[Ledger]
+) -> Iterator[tuple[Ledger, list[LedgerRow] | SqlmigError | None]]:
+    problem = None
+    try:
+        found = read_several(connection, ledgers)
+    except SqlmigError as error:
+        found = None
+        problem = error
+    if found is not None:
+        yield from zip(ledgers, found, strict=True)
+    elif len(ledgers) == 1:
+        yield ledgers[0], problem
+    else:  # one of them is missing or cannot be read: which?
+        for ledger in ledgers:
+            yield from _read_batch(connection, [ledger])

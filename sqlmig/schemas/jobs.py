@@ -1,0 +1,148 @@
+"""Working on many schemas, a few at a time. One schema's failure stops no other."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import psycopg
+
+from sqlmig.connection import rollback
+from sqlmig.errors import SqlmigError
+from sqlmig.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from concurrent.futures import Future
+
+    from sqlmig.connection import Connection
+    from sqlmig.session import Session
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Outcome(Generic[Result]):
+    """What work in one schema gave, and what stopped it, if anything did."""
+
+    session: Session
+    results: list[Result] = field(default_factory=list)
+    problem: Exception | None = None
+
+
+def work_on_each(
+    sessions: Sequence[Session], work: Callable[[Session], Iterable[Result]], jobs: int
+) -> Generator[Outcome[Result]]:
+    """Do work in so many schemas at a time, and yield an outcome for each, as they end.
+
+    Ctrl-C cancels what is at work on the server, and raises KeyboardInterrupt with
+    words for what is done.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        connections = _Connections(sessions[0], stack)
+        connections.open(min(jobs, len(sessions)))
+        futures = [
+            pool.submit(_work_on, session, work, connections) for session in sessions
+        ]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException as error:
+            words = _cancel(connections, pool, futures)
+            if isinstance(error, KeyboardInterrupt):
+                raise type(error)(words) from None
+            raise
+
+
+class _Connections:
+    """The connections that the jobs hand on to one another."""
+
+    def __init__(self, session: Session, stack: ExitStack) -> None:
+        self.interrupted = threading.Event()
+        self.opened: list[Connection] = []
+        self._session = session
+        self._stack = stack
+        self._idle: SimpleQueue[Connection] = SimpleQueue()
+
+    def open(self, count: int) -> None:
+        """Open connections: the first must be had, for others there may be no room."""
+        self._idle.put(self._connect())
+        for _ in range(1, count):
+            with suppress(SqlmigError):
+                self._idle.put(self._connect())
+
+    def take(self) -> Connection:
+        """Wait for a connection, and return it. One that the server has closed is opened anew."""
+        connection = self._idle.get()
+        if connection.closed:
+            try:
+                return self._connect()
+            except BaseException:
+                self._idle.put(connection)
+                raise
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Let the next job have a connection."""
+        rollback(connection)
+        self._idle.put(connection)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, in a job. Raises SqlmigError when the run was interrupted."""
+        if self.interrupted.wait(seconds):
+            raise SqlmigError("interrupted")
+
+    def _connect(self) -> Connection:
+        connection = self._stack.enter_context(self._session.connect("sqlmig"))
+        self.opened.append(connection)
+        return connection
+
+
+def _work_on(
+    session: Session,
+    work: Callable[[Session], Iterable[Result]],
+    connections: _Connections,
+) -> Outcome[Result]:
+    """Do work in one schema, over a connection that is taken for it."""
+    outcome: Outcome[Result] = Outcome(session)
+    session.sleep = connections.sleep
+    try:
+        session.connection = connections.take()
+    except (SqlmigError, psycopg.Error) as error:
+        outcome.problem = error
+        return outcome
+
+    session.connection.say = session.say
+    try:
+        for result in work(session):
+            outcome.results.append(result)
+            session.sleep(0)
+    except (SqlmigError, psycopg.Error) as error:
+        outcome.problem = error
+    finally:
+        connections.give_back(session.connection)
+    return outcome
+
+
+def _cancel(
+    connections: _Connections,
+    pool: ThreadPoolExecutor,
+    futures: Sequence[Future[Outcome[Result]]],
+) -> str:
+    """Cancel what is at work, wait for it, and return words for what is done."""
+    connections.interrupted.set()
+    pool.shutdown(wait=False, cancel_futures=True)
+    for connection in connections.opened:
+        with suppress(psycopg.Error):  # it is lost
+            connection.cancel()
+    pool.shutdown()
+
+    done = 0
+    for future in futures:
+        if not future.cancelled() and future.result().problem is None:
+            done += 1
+    return f"interrupted; {done} of {counted(len(futures), 'schema')} done, the rest is for the next run"

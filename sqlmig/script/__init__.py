@@ -1,0 +1,207 @@
+"""One SQL script that does what ``up`` or ``down`` would. It is made without a connection, and can be pasted twice."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import dollar_quote, literal, read_statements
+from sqlmig.lexer import BLANK_KINDS, tokens
+from sqlmig.migrations import checksum
+from sqlmig.places import place
+from sqlmig.sqlfile import load
+from sqlmig.transaction import file_pieces, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlmig.ledger import Ledger
+    from sqlmig.migrations import Migration
+    from sqlmig.session import Say
+    from sqlmig.sqlfile import SqlFile
+
+_TEMPLATES = read_statements(Path(__file__).parent / "script.sql")
+_LARGEST = 980_000  # bytes that the Supabase SQL editor takes
+_NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
+_CREATES_TABLE = re.compile(
+    rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE
+)
+_SECURES_TABLE = re.compile(
+    rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE
+)
+
+
+def make_script(
+    ledger: Ledger,
+    migrations: Sequence[Migration],
+    chosen: Sequence[Migration],
+    say: Say,
+    *,
+    down: bool,
+) -> str:
+    """Return the script for the chosen of the migrations, and say what the editor would stumble over.
+
+    Raises SqlmigError for a file that cannot be part of a script.
+    """
+    files = [_file_of(migration, down=down) for migration in chosen]
+    for migration, file in zip(chosen, files, strict=True):
+        _refuse(migration, file, is_alone=len(chosen) == 1)
+
+    steps = []
+    for migration, file in zip(chosen, files, strict=True):
+        steps.append(_step(ledger, migration, file, down=down))
+    if down:
+        steps.reverse()
+
+    head = _head(ledger, migrations, chosen, files[0], down=down)
+    names = [
+        f"({migration.version}::bigint, {literal(migration.name)})"
+        for migration in chosen
+    ]
+    tail = ledger.fill(_TEMPLATES["tail"], names=", ".join(names))
+    whole = "\n".join([head.lstrip(), *steps, tail]) + "\n"
+    _warn(whole, say)
+    return whole
+
+
+def _file_of(migration: Migration, *, down: bool) -> SqlFile:
+    path = migration.down_file if down else migration.up_file
+    if path is None:
+        raise SqlmigError(f"there is no down file for {migration.label}")
+    return load(path)
+
+
+def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
+    """Raise SqlmigError for what cannot stand in a script."""
+    if file.irreversible is not None:
+        raise SqlmigError(f"{file.path}: irreversible: {file.irreversible}")
+    if not file.in_transaction:
+        raise SqlmigError(
+            f"{file.path}: runs outside a transaction, which no script can do. Print what is before it with --to, "
+            f"run its statements one by one, then `sqlmig stamp {migration.version}`, "
+            "and print what is behind it with --from"
+        )
+    if file.has_own_mode and not is_alone:
+        raise SqlmigError(
+            f"{file.path}: begins a transaction of its own kind, which others cannot be in; print it alone, "
+            f"with --from {migration.version} --to {migration.version}, and what is around it apart"
+        )
+
+    for start in file.statement_starts:
+        if selects_into(file.text, start):
+            where = place(file.path, file.text, start)
+            raise SqlmigError(
+                f"{where}: no script can do SELECT … INTO; write CREATE TABLE … AS SELECT"
+            )
+
+
+def selects_into(text: bytes, start: int) -> bool:
+    """Say whether the statement that begins at a byte is a SELECT … INTO, also in parentheses or behind WITH."""
+    words = []
+    for kind, begin, end in tokens(text, start):
+        if text[begin:end] == b";":
+            break
+        if kind == "word":
+            words.append(text[begin:end].lower())
+        elif kind not in BLANK_KINDS:
+            words.append(b"")
+
+    if not words or words[0] not in (b"", b"select", b"with"):
+        return False
+    for before, word in pairwise(words):
+        if word == b"into" and before not in (b"insert", b"merge", b"as"):
+            return True
+    return False
+
+
+def _head(
+    ledger: Ledger,
+    migrations: Iterable[Migration],
+    chosen: Sequence[Migration],
+    first_file: SqlFile,
+    *,
+    down: bool,
+) -> str:
+    """Return what stands before the steps: the lock, the ledger, and whether it agrees with the files."""
+    first = chosen[0].version
+    last = chosen[-1].version
+    begin = "BEGIN"
+    if first_file.has_own_mode:
+        begin = (
+            joined(file_pieces(first_file).opening).decode().strip().removesuffix(";")
+        )
+
+    rows = []
+    for migration in migrations:
+        rows.append(
+            f"({migration.version}::bigint, {literal(migration.label)}, {literal(migration.checksum)})"
+        )
+    files = ",\n            ".join(rows)
+    order = _TEMPLATES["order_down" if down else "order_up"]
+    return ledger.fill(
+        _TEMPLATES["head"],
+        does="reverts" if down else "applies",
+        first=first,
+        last=last,
+        begin=begin,
+        ledger=ledger.definition(),
+        files=files,
+        order=ledger.fill(order, first=first, last=last),
+        quote=dollar_quote("sqlmig", ledger.table + files),
+    )
+
+
+def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) -> str:
+    """Return a file and its row in the ledger, which run unless the ledger says that it is done."""
+    pieces = file_pieces(file)
+    text = bytes(pieces.body.text).decode().strip("\n")
+    settings = ""
+    if ledger.is_named:
+        settings = _without_results(ledger.sql("path_first", local=True)) + "\n"
+    record = (
+        ledger.insert(migration, checksum(file.text))
+        + " ON CONFLICT (version) DO NOTHING"
+    )
+    if down:
+        record = ledger.delete(migration.version)
+    return ledger.fill(
+        _TEMPLATES["step"],
+        label=" ".join(migration.label.split()),
+        version=migration.version,
+        text=text or "SELECT",
+        settings=settings,
+        outer=dollar_quote("sqlmig", text + ledger.table),
+        inner=dollar_quote("file", text),
+        condition="EXISTS" if down else "NOT EXISTS",
+        after=_without_results(joined([pieces.constraints, pieces.reset]).decode()),
+        record=record,
+    )
+
+
+def _without_results(sql: str) -> str:
+    """Return statements of our own without results, which psql would print."""
+    quote = dollar_quote("sqlmig", sql)
+
+    def perform(select: re.Match[str]) -> str:
+        return f"DO {quote} BEGIN PERFORM {select[1]}; END {quote};"
+
+    return re.sub(r"^SELECT (.+);$", perform, sql, flags=re.MULTILINE)
+
+
+def _warn(whole: str, say: Say) -> None:
+    size = len(whole.encode())
+    if size > _LARGEST:
+        say(
+            f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to"
+        )
+    open_tables = set(_CREATES_TABLE.findall(whole)) - set(
+        _SECURES_TABLE.findall(whole)
+    )
+    if open_tables:
+        say(
+            f"warning: on Supabase anyone could reach {', '.join(sorted(open_tables))}; "
+            "add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
+        )

@@ -1,0 +1,228 @@
+"""An SQL file: its directives, its own BEGIN and COMMIT, and what in it must not reach the server. Pure."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.errors import SqlmigError
+from sqlmig.lexer import (
+    BLANK_KINDS,
+    ScanError,
+    first_token,
+    read_statement,
+    statements,
+    tokens,
+)
+from sqlmig.migrations import read
+from sqlmig.places import excerpt, place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
+_COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
+_SAYS_CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
+# Statements that PostgreSQL refuses to run in a transaction when they say CONCURRENTLY.
+_CONCURRENT = re.compile(
+    rb"(?:create (?:unique )?index|drop index) concurrently\b|reindex\b|repack\b"
+)
+_BEGIN = re.compile(rb"(?:begin|start transaction)(?: work| transaction)?\b")
+# What opens a transaction. It must come before any query, also before one of ours.
+_OPENING = re.compile(
+    _BEGIN.pattern
+    + rb"|set (?:local |session )?transaction(?:_(?:isolation|read_only|deferrable))?\b"
+)
+_COMMIT = re.compile(rb"(?:commit|end)(?: work| transaction)?(?: and no chain)?")
+_CONTROL_WORDS = frozenset(
+    (
+        b"begin",
+        b"start",
+        b"commit",
+        b"end",
+        b"rollback",
+        b"abort",
+        b"savepoint",
+        b"release",
+        b"prepare",
+    )
+)
+
+
+class SqlFile(NamedTuple):
+    """The text of a file, its statements, and how it wants to be run.
+
+    Places are byte offsets. The text is UTF-8 without a byte order mark.
+    """
+
+    path: Path
+    text: bytes
+    statement_starts: array[int]  # a statement goes on to the start of the next one
+    opening_end: int = (
+        0  # behind what opens its transaction: its BEGIN, and SET TRANSACTION
+    )
+    commit_start: int = 0  # of its own COMMIT; 0 where it has none
+    has_own_mode: bool = (
+        False  # its opening asks for more than BEGIN: an isolation level, say
+    )
+    in_transaction: bool = True  # False: it runs statement by statement
+    irreversible: str | None = (
+        None  # a down file's reason why it cannot undo its up file
+    )
+
+
+class _Control(NamedTuple):
+    """A statement that begins or ends a transaction: where it stands, and its words."""
+
+    start: int
+    words: bytes
+
+
+def load(path: Path, text: bytes | None = None) -> SqlFile:
+    """Scan a file, which is read unless its text is given. Raises SqlmigError for what must not be sent."""
+    if text is None:
+        text = read(path)
+    try:
+        return scan(text, path)
+    except ScanError as error:
+        where = place(path, text, error.offset)
+        raise SqlmigError(
+            f"{where}: {error.problem}\n{excerpt(text, error.offset)}"
+        ) from None
+
+
+def scan(text: bytes, path: Path = Path()) -> SqlFile:
+    """Find the statements of a text. Raises ScanError for what must not be sent."""
+    directives = _read_directives(text)
+    starts = array("q")
+    opening: list[bytes] = []
+    control: list[_Control] = []
+    for start, words in statements(text, first_token(text)):
+        if words:
+            joined = b" ".join(words)
+            _refuse_copy(joined, start)
+            if _is_transaction_control(words):
+                control.append(_Control(start, joined))
+            if len(opening) == len(starts) and _OPENING.match(joined):
+                opening.append(joined)
+        starts.append(start)
+
+    irreversible = directives.get(b"irreversible")
+    if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
+        return SqlFile(
+            path, text, starts, in_transaction=False, irreversible=irreversible
+        )
+    return SqlFile(
+        path,
+        text,
+        starts,
+        opening_end=_opening_end(text, starts, len(opening)),
+        commit_start=_own_commit(starts, control),
+        has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
+        irreversible=irreversible,
+    )
+
+
+def _read_directives(text: bytes) -> dict[bytes, str]:
+    """Return the directives before the first statement, each with the words that follow it."""
+    found: dict[bytes, str] = {}
+    for kind, start, end in tokens(text):
+        if kind not in BLANK_KINDS:
+            break
+        match = _DIRECTIVE.match(text, start, end)
+        if kind != "line" or match is None or not _is_alone_on_its_line(text, start):
+            continue
+
+        directive = match[1].rstrip()
+        # Between the name and its words stand blanks, a comma or a colon.
+        name, _, words = (
+            re.sub(rb"[\s,:]+", b" ", directive, count=1).rstrip().partition(b" ")
+        )
+        known = name == b"irreversible" or (
+            name == b"no-transaction" and not words.strip()
+        )
+        if not known:
+            raise ScanError(
+                f"unknown directive “{directive.decode()}”; there are "
+                "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”",
+                start,
+            )
+        found[name] = words.decode().strip()
+    return found
+
+
+def _is_alone_on_its_line(text: bytes, start: int) -> bool:
+    line_start = max(text.rfind(b"\n", 0, start), text.rfind(b"\r", 0, start)) + 1
+    return not text[line_start:start].strip()
+
+
+def _refuse_copy(words: bytes, start: int) -> None:
+    copy = _COPY.match(words)
+    if copy:
+        direction = copy[1].decode().upper()
+        raise ScanError(
+            f"COPY {direction} needs a client to read or send the data; write INSERT statements instead",
+            start,
+        )
+
+
+def _is_transaction_control(words: Sequence[bytes]) -> bool:
+    if (
+        words[0] == b"prepare"
+    ):  # PREPARE makes a statement, PREPARE TRANSACTION ends a transaction
+        return words[1:] == [b"transaction"]
+    return words[0] in _CONTROL_WORDS
+
+
+def _is_one_concurrent_statement(text: bytes, starts: Sequence[int]) -> bool:
+    """Say whether the only statement of a text cannot run in a transaction, as it says CONCURRENTLY."""
+    if len(starts) != 1 or not _SAYS_CONCURRENTLY.search(text, starts[0]):
+        return False
+    words, _ = read_statement(text, starts[0])
+    if words[:2] == [b"alter", b"table"]:
+        return b"detach" in words and words[-1] == b"concurrently"
+    return bool(_CONCURRENT.match(b" ".join(words)))
+
+
+def _opening_end(text: bytes, starts: Sequence[int], opening_statements: int) -> int:
+    """Return the byte behind the statements that open the transaction; 0 where there are none."""
+    if opening_statements == 0:
+        return 0
+    if opening_statements == len(starts):
+        return len(text)
+    return starts[opening_statements]
+
+
+def _own_commit(starts: Sequence[int], control: Sequence[_Control]) -> int:
+    """Return where the COMMIT of one BEGIN … COMMIT around everything stands; 0 where there is none.
+
+    Raises ScanError for any other transaction control.
+    """
+    if not control:
+        return 0
+    first = control[0]
+    if first.start != starts[0] or not _BEGIN.match(first.words):
+        raise _stray(control[0], starts)
+
+    # It begins with BEGIN. Nothing else may stand between that and a COMMIT at the end.
+    *between, last = control[1:] or control
+    if last is first or last.start != starts[-1] or not _COMMIT.fullmatch(last.words):
+        raise _stray(control[min(1, len(control) - 1)], starts)
+    if between:
+        raise _stray(between[0], starts)
+    return last.start
+
+
+def _stray(control: _Control, starts: Sequence[int]) -> ScanError:
+    """Return the error for a statement that must not begin or end a transaction where it stands."""
+    name = control.words.decode().upper()
+    problem = "would end or split the transaction that the file runs in"
+    if control.start == starts[0] and name.startswith(("BEGIN", "START")):
+        problem = "has no COMMIT as the last statement"
+    return ScanError(
+        f"{name} {problem}; take it out, or put “-- sqlmig: no-transaction” "
+        "on a line before the first statement",
+        control.start,
+    )

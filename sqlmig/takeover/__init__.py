@@ -1,0 +1,62 @@
+"""Bringing the ledger in line by hand: stamp and repair. They run no file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.plan import check_version, rows_to_stamp
+from sqlmig.runner import write_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlmig.session import Session
+
+
+class Correction(NamedTuple):
+    """A change of the ledger: what it is in words, and the statement that makes it."""
+
+    words: str
+    statement: str
+
+
+def to_stamp(session: Session, version: int) -> list[Correction]:
+    """Return what records everything up to a version as applied. Raises as plan.rows_to_stamp."""
+    corrections = []
+    for migration in rows_to_stamp(session.rows(), version):
+        statement = session.ledger.insert(migration, migration.checksum)
+        corrections.append(Correction(f"recorded {migration.label}", statement))
+    return corrections
+
+
+def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
+    """Return what records changed files anew and takes missing ones out: of these versions, or of all."""
+    rows = session.rows()
+    for version in versions:
+        check_version(rows, version)
+
+    corrections = []
+    for row in rows:
+        if versions and row.version not in versions:
+            continue
+        if row.state == "changed" and row.migration:
+            words = f"record {row.label} anew; nothing of it is run"
+            corrections.append(Correction(words, session.ledger.update(row.migration)))
+        elif row.state == "missing":
+            words = f"take {row.label} out of the ledger; what it made stays"
+            corrections.append(Correction(words, session.ledger.delete(row.version)))
+    return corrections
+
+
+def correct(
+    session: Session, corrections_of: Callable[[Session], list[Correction]]
+) -> list[str]:
+    """Make the corrections that the ledger needs when no other runner is at work; return their words."""
+
+    def attempt() -> list[str]:
+        corrections = corrections_of(session)
+        if corrections:
+            write_records(session, [correction.statement for correction in corrections])
+        return [correction.words for correction in corrections]
+
+    return session.when_alone(attempt)

@@ -1,0 +1,110 @@
+"""Sending the pieces of a transaction, and what it means where the server says no."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlmig.connection import ServerError, rollback, send
+from sqlmig.errors import MigrationFailed
+from sqlmig.failure import explain
+from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
+from sqlmig.transaction import joined, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+
+    from sqlmig.connection import Connection
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+# How the lock and the guard say no (see ledger.sql): a text that is no integer.
+_INVALID_TEXT = "22P02"
+_UNIQUE_VIOLATION = "23505"
+_LOCK_TIMEOUT = "55P03"
+_DEADLOCK = "40P01"
+_SERIALIZATION_FAILURE = "40001"
+# A file must not change how the rest of it is read.
+_FIXED_SETTINGS = (("standard_conforming_strings", "on"), ("client_encoding", "UTF8"))
+
+
+class TryAgain(MigrationFailed):
+    """The file met another transaction, and was rolled back. It may go through in a moment."""
+
+
+def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Send pieces, in as few messages as the server takes.
+
+    Raises LockHeld and LedgerChanged before a file ran, AlreadyRecorded and
+    MigrationFailed when it is rolled back, and ServerError where no file is concerned.
+    """
+    file = _first_file(pieces)
+    for number, message in enumerate(messages(pieces, connection.largest_message)):
+        if number and file:
+            refuse_changed_settings(connection, file)
+        try:
+            send(connection, joined(message))
+        except ServerError as error:
+            raise _meaning(error, message, file) from None
+        for piece in message:
+            file = piece.file or file
+
+
+def _first_file(pieces: Sequence[Piece]) -> SqlFile | None:
+    for piece in pieces:
+        if piece.file:
+            return piece.file
+    return None
+
+
+def refuse_changed_settings(connection: Connection, file: SqlFile) -> None:
+    """Refuse a file that has changed how its own next statements would be read."""
+    for name, needed in _FIXED_SETTINGS:
+        if connection.info.parameter_status(name) == needed:
+            continue
+
+        rollback(connection)
+        if not file.in_transaction:
+            kind = "a no-transaction file"
+        elif connection.one_statement_a_message:
+            kind = "on Citus a file"
+        else:
+            kind = f"a file of more than {connection.largest_message:,} bytes"
+        raise MigrationFailed(
+            f"{file.path}: {kind} must not change {name}", path=file.path
+        )
+
+
+def _meaning(
+    error: ServerError, message: Sequence[Piece], file: SqlFile | None
+) -> Exception:
+    """Return the exception that an error of the server's stands for."""
+    sqlstate = error.error.sqlstate
+    found = explain(error.error.diag, len(error.results_before), message, file)
+    if found.role == "lock" and sqlstate == _INVALID_TEXT:
+        return LockHeld()
+    if found.role == "guard" and sqlstate == _INVALID_TEXT:
+        return LedgerChanged()
+    if found.role == "record" and sqlstate == _UNIQUE_VIOLATION:
+        return AlreadyRecorded(found.words)
+    if found.file is None:
+        return ServerError(error.error, error.results_before, found.words)
+
+    failure = TryAgain if _may_pass(error.error) else MigrationFailed
+    line, column = found.place or (None, None)
+    return failure(
+        found.words, path=found.file.path, line=line, column=column, sqlstate=sqlstate
+    )
+
+
+def _may_pass(error: psycopg.Error) -> bool:
+    """Say whether the same file may go through in a moment."""
+    if error.sqlstate in (_LOCK_TIMEOUT, _DEADLOCK, _SERIALIZATION_FAILURE):
+        return True
+    # Two that write one row of a catalog: of a function that many tenants' files make, say.
+    if "tuple concurrently" in str(error):
+        return True
+    return (
+        error.sqlstate == _UNIQUE_VIOLATION and error.diag.schema_name == "pg_catalog"
+    )

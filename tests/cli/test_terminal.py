@@ -1,0 +1,144 @@
+"""On a terminal: colours, and a line that says what takes so long. In a pipe: neither."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support.project import RUN
+from tests.support.terminal import on_a_terminal
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+GREEN, YELLOW, RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
+# An index that takes two seconds and more to build.
+SLOW = """
+    CREATE TABLE t (id int);
+    INSERT INTO t SELECT generate_series(1, 500);
+    CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.006); RETURN n; END$$;
+"""
+
+
+@pytest.fixture
+def states(project: Project) -> Project:
+    """Return a database with an applied, a changed and a pending migration."""
+    project.write(up_1_a="SELECT 1;", up_2_b="SELECT 2;", down_1_a="")
+    project.run("up")
+    project.write(up_2_b="SELECT 3;", up_3_c="SELECT 4;")
+    return project
+
+
+def test_states_have_colours(states: Project) -> None:
+    shown = on_a_terminal(states, "status")
+    assert f"{GREEN}applied\x1b[0m" in shown
+    assert f"{RED}changed\x1b[0m" in shown
+    assert f"{YELLOW}pending\x1b[0m" in shown
+    assert f"{RED}error\x1b[0m: nothing was applied" in on_a_terminal(
+        states, "up", code=1
+    )
+
+
+def test_there_is_no_colour_in_a_pipe_nor_with_no_color(states: Project) -> None:
+    assert "\x1b" not in states.run("status").out
+    assert "\x1b" not in on_a_terminal(states, "status", NO_COLOR="1")
+    assert f"{GREEN}applied" in on_a_terminal(
+        states, "status", NO_COLOR=""
+    )  # https://no-color.org
+    plain = re.sub(r"\x1b\[\d*m", "", on_a_terminal(states, "status")).splitlines()
+    assert [line.rstrip() for line in plain] == states.run("status").out.splitlines()
+
+
+def test_a_long_migration_says_for_how_long(project: Project) -> None:
+    project.write(up_1_long="SELECT pg_sleep(2.5);", up_2_short="SELECT 1;")
+    project.write(down_1_long="SELECT pg_sleep(1.5);", down_2_short="SELECT 1;")
+    shown = on_a_terminal(project, "up", NO_COLOR="1")
+    assert "\r\x1b[K1_long at work for 0:00:01" in shown
+    assert "\r\x1b[K1_long at work for 0:00:02" in shown
+    assert re.search(r"\r\x1b\[Kapplied 1_long \(2\.\d s\)\r\n", shown)
+    assert "2_short at work" not in shown
+    assert "1_long at work for 0:00:01" in on_a_terminal(
+        project, "down", "--all", "--dry-run"
+    )
+
+
+def test_a_message_meanwhile_stands_on_a_line_of_its_own(project: Project) -> None:
+    project.write(
+        up_1_long="DO $$BEGIN PERFORM pg_sleep(1.5); RAISE NOTICE 'half-way'; PERFORM pg_sleep(1); END$$;"
+    )
+    shown = on_a_terminal(project, "up")
+    assert "\r\x1b[KNOTICE: half-way\r\n" in shown
+
+
+@pytest.mark.parametrize("how", ["INDEX", "INDEX CONCURRENTLY"])
+def test_an_index_says_how_far_it_is(project: Project, how: str) -> None:
+    project.query(SLOW)
+    project.write(up_1_index=f"CREATE {how} ON t (slow(id));")
+    shown = on_a_terminal(project, "up", "--retries", "0")
+    assert re.search(
+        rf"1_index at work for 0:00:0\d: \d+ % of create {how.lower()} on t, [a-z ]+",
+        shown,
+    )
+    assert project.states() == {1: "applied"}
+
+
+def test_the_line_fits_the_terminal(project: Project) -> None:
+    label = "1_" + 40 * "\u5e83"
+    project.file(f"{label}.up.sql", "SELECT pg_sleep(1.5);")
+    shown = on_a_terminal(project, "up")
+    (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
+    assert (
+        line == label[:-2]
+    )  # one more wide character would take the last of the 80 columns
+    assert "applied" in shown
+
+
+def test_a_terminal_that_does_not_know_its_width_is_no_obstacle(
+    project: Project,
+) -> None:
+    project.write(up_1_long="SELECT pg_sleep(1.5);")
+    assert "1_long at work for 0:00:01\r" in on_a_terminal(project, "up", columns=0)
+    assert project.states() == {1: "applied"}
+
+
+def test_without_a_second_connection_there_is_still_the_time(project: Project) -> None:
+    role, database = f"lonely_{RUN}", conninfo_to_dict(project.url)["dbname"]
+    project.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1")
+    try:
+        project.query(
+            f"GRANT CREATE ON SCHEMA public TO {role}; GRANT CREATE ON DATABASE {database} TO {role}"
+        )
+        project.write(up_1_index=f"{SLOW}; CREATE INDEX ON t (slow(id));")
+        lonely = replace(
+            project, url=make_conninfo(project.url, user=role, password="x")
+        )
+        assert "1_index at work for 0:00:02\r" in on_a_terminal(lonely, "up")
+    finally:
+        project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_pipe_gets_whole_lines_only(project: Project) -> None:
+    project.write(up_1_long="SELECT pg_sleep(1.5);")
+    output = project.run("up")
+    assert re.fullmatch(r"applied 1_long \(1\.\d s\)\n", output.out)
+    assert output.err == ""
+
+
+def test_a_log_is_told_what_takes_long(project: Project) -> None:
+    project.write(up_1_long="SELECT pg_sleep(10.6);")
+    output = project.run("up")
+    assert output.err == "1_long at work for 0:00:10\n"
+    assert re.fullmatch(r"applied 1_long \(10\.\d s\)\n", output.out)
+
+
+@pytest.mark.parametrize("seconds", [1.02, 1.05, 1.1])
+def test_what_ends_while_progress_is_asked_for_is_done(
+    project: Project, seconds: float
+) -> None:
+    project.write(up_1_long=f"SELECT pg_sleep({seconds});", up_2_next="SELECT 1;")
+    on_a_terminal(project, "up")
+    assert project.states() == {1: "applied", 2: "applied"}

@@ -1,0 +1,228 @@
+"""Where an error is, in words that a person can act on; and what no output ever holds."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from sqlmig.cli import command
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+def test_an_error_is_shown_with_line_column_caret_detail_and_hint(
+    project: Project,
+) -> None:
+    project.file("1_x.up.sql", "CREATE TABLE t (id int);\nSELECT idd\n  FROM t;\n")
+    error = project.run("up", code=1).err
+    assert (
+        '1_x.up.sql:2:8: ERROR: column "idd" does not exist\n  2 | SELECT idd\n    |        ^\n'
+        in error
+    )
+    assert 'HINT: Perhaps you meant to reference the column "t.id".' in error
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "line", "caret"),
+    [
+        ("SELECT 'é漢', x;", "1:14", "SELECT 'é漢', x;", "              ^"),
+        ("\tSELECT\tx;", "1:9", "\tSELECT\tx;", "\t      \t^"),
+        ("SELECT 1;\r\nSELECT x;\r\n", "2:8", "SELECT x;", "       ^"),
+        ("\ufeffSELECT x;", "1:8", "SELECT x;", "       ^"),
+        ("BEGIN;\nSELECT x;\nCOMMIT;", "2:8", "SELECT x;", "       ^"),
+        ("SELECT 1 1;", "1:10", "SELECT 1 1;", "         ^"),
+    ],
+)
+def test_a_place_is_right_whatever_the_line_holds(
+    project: Project, text: str, place: str, line: str, caret: str
+) -> None:
+    project.file("1_x.up.sql", text)
+    error = project.run("up", code=1).err
+    assert f"1_x.up.sql:{place}: ERROR" in error
+    number = place.partition(":")[0]
+    assert f"  {number} | {line}\n    | {caret}\n" in error
+
+
+def test_a_very_long_line_is_cut_around_the_place(project: Project) -> None:
+    project.file("1_x.up.sql", f"SELECT {'1, ' * 5000} x, {'1, ' * 5000} 1;")
+    error = project.run("up", code=1).err
+    assert max(map(len, error.splitlines()[1:])) < 200
+    shown, caret = error.splitlines()[1:3]
+    assert shown[caret.index("^")] == "x"
+
+
+def test_an_error_without_a_position_names_the_statements_line(
+    project: Project,
+) -> None:
+    project.file(
+        "1_x.up.sql",
+        "CREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1);\n\nINSERT INTO t VALUES (1);\n",
+    )
+    error = project.run("up", code=1).err
+    assert (
+        "1_x.up.sql:4:1: ERROR: duplicate key value violates unique constraint" in error
+    )
+    assert "DETAIL: Key (id)=(1) already exists." in error
+
+
+def test_the_same_within_a_transaction_of_its_own(project: Project) -> None:
+    project.file(
+        "1_x.up.sql",
+        "BEGIN;\nCREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1), (1);\nCOMMIT;",
+    )
+    assert "1_x.up.sql:3:1: ERROR: duplicate key" in project.run("up", code=1).err
+
+
+def test_no_url_is_a_usage_error_that_says_how_to_give_one(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    assert command(["--dir", str(project.directory), "status"]) == 2
+    error = capsys.readouterr().err
+    assert "give --database-url URL, set DATABASE_URL, or use embedded:PATH" in error
+
+
+def test_libpqs_own_variables_are_taken_where_there_is_no_url(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    for key, value in conninfo_to_dict(project.url).items():
+        monkeypatch.setenv(
+            {"dbname": "PGDATABASE"}.get(key, f"PG{key.upper()}"), str(value)
+        )
+    assert command(["--dir", str(project.directory), "up"]) == 0
+    assert project.states() == {1: "applied"}
+
+
+def test_no_server_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"postgresql://someone:s3cret@127.0.0.1:{unused.getsockname()[1]}/x"
+        error = replace(project, url=url).run("up", code=1).err
+    assert "cannot connect: " in error
+    assert "Connection refused" in error
+    assert "s3cret" not in error
+
+
+def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    error = replace(project, url=f"{project.url}&dbname=nowhere").run("up", code=1).err
+    assert 'database "nowhere" does not exist' in error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3cret@host:port/db",
+        "postgresql://u:s3/cret@localhost/db",
+        "postgresql://u:s3@cret@localhost/db",
+        "postgresql://u:s3%zzcret@localhost/db",
+        "postgresql+psycopg://u:s3cret@localhost/db",
+        "postgres://u:5432/s3?host=cret@h/db",
+        "u+s3cret:5432/db",
+        "u+s3cret://localhost/db",
+        "host=localhost password='s3cret",
+        "s3cret",
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
+    project: Project, url: str, command: str
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    output = replace(project, url=url).run(command, code=2)
+    assert "the database URL cannot be read" in output.err
+    assert "s3" not in output.err + output.out
+    assert "cret" not in output.err + output.out
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql+psycopg2://u:s3cret@localhost/db",
+            "“postgresql+psycopg2:” is another library's; begin it with postgres",
+        ),
+        (
+            "jdbc:postgresql://localhost/db?user=u&password=s3cret",
+            "“jdbc:” is another library's; begin it with postgres",
+        ),
+        (
+            "postgresql://u:s3cret@localhost/db?pgbouncer=true",
+            "“pgbouncer” is another library's; take it out\n",
+        ),
+        (
+            "postgresql://u:s3cret@h/db?schema=app",
+            "“schema” is another library's; take it out; --schema names a schema",
+        ),
+    ],
+)
+def test_what_other_libraries_write_in_a_url_is_named(
+    project: Project, url: str, said: str
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    error = replace(project, url=url).run("status", code=2).err
+    assert said in error
+    assert "s3cret" not in error
+
+
+def test_arguments_that_are_no_text_are_usage_errors(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    assert "cannot be shown" in project.run("--schema", "\udcff", "up", code=2).err
+    secret = (
+        replace(project, url="postgresql://u:s3\udcffcret@localhost/db")
+        .run("status", code=2)
+        .err
+    )
+    assert "the database URL cannot be read" in secret
+    assert "cret" not in secret
+
+
+def test_a_full_disk_is_a_clear_error(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = project.start("script", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+def test_an_error_after_a_rule_that_adds_results_is_no_traceback(
+    project: Project,
+) -> None:
+    rule = "CREATE TABLE r (x int PRIMARY KEY); CREATE RULE rr AS ON INSERT TO r DO ALSO (SELECT 1; SELECT 2; SELECT 3);"
+    project.file(
+        "1_x.up.sql",
+        f"{rule}\nINSERT INTO r VALUES (1);\nINSERT INTO r VALUES (2);\nINSERT INTO r VALUES (1);",
+    )
+    assert "duplicate key" in project.run("up", code=1).err
+
+
+def test_help_and_version_go_to_standard_output(project: Project) -> None:
+    assert project.run("--version").out.startswith("sqlmig ")
+    assert "Usage: sqlmig" in project.run("--help").out
+    for name in ("up", "down", "status", "new"):
+        assert f"Usage: sqlmig {name}" in project.run(name, "--help").out
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_a_closed_output_is_no_obstacle(project: Project, closed: str) -> None:
+    project.file("1_x.up.sql", "CREATE TABLE t ();")
+    line = f'"{sys.executable}" -m sqlmig -d "$0" --dir "$1" up {closed}'
+    ran = subprocess.run(
+        ["sh", "-c", line, project.url, str(project.directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert project.states() == {1: "applied"}

@@ -1,0 +1,154 @@
+"""A migration never stalls the application: it queues for a lock for a moment only, and tries again."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.waits import tables
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+@pytest.fixture
+def busy_table(either: Project) -> Project:
+    """Return a project with a table, and a pending migration that needs it alone."""
+    either.file("1_t.up.sql", "CREATE TABLE t (id int);")
+    either.run("up")
+    either.file(
+        "2_alter.up.sql", "CREATE TABLE done ();\nALTER TABLE t ADD COLUMN more int;"
+    )
+    return either
+
+
+def test_a_lock_that_cannot_be_had_in_time_leaves_nothing_and_is_tried_again(
+    busy_table: Project,
+) -> None:
+    with psycopg.connect(busy_table.url) as reader:
+        reader.execute("SELECT * FROM t")
+        error = busy_table.run(
+            "up", "--lock-timeout", "50ms", "--retries", "2", code=1
+        ).err
+        assert (
+            error.count(
+                "2_alter.up.sql:2:1: ERROR: canceling statement due to lock timeout"
+            )
+            == 2
+        )  # at first, and at last
+        assert "rolled back; trying again in 0." in error
+        assert "2_alter: no lock yet; trying again in 0." in error
+        assert re.findall(r"\((.*) of 2\)", error) == ["1", "2"]
+    assert busy_table.tables() == {"t"}
+    assert busy_table.states() == {1: "applied", 2: "pending"}
+
+
+def test_it_is_applied_when_the_lock_is_free_at_last(busy_table: Project) -> None:
+    with psycopg.connect(busy_table.url) as reader:
+        reader.execute("SELECT * FROM t")
+        runner = busy_table.fork("up", "--lock-timeout", "50ms")
+        runner.said("(2 of 10)")
+    assert "applied 2_alter" in runner.ended()
+    assert busy_table.states() == {1: "applied", 2: "applied"}
+
+
+def test_a_deadlock_is_tried_again(project: Project) -> None:
+    project.file("1_t.up.sql", "CREATE TABLE a (); CREATE TABLE b ();")
+    project.run("up")
+    project.file("2_x.up.sql", "LOCK TABLE a; SELECT pg_sleep(1); LOCK TABLE b;")
+    with psycopg.connect(project.url) as other:
+        other.execute("SET deadlock_timeout = '30s'; BEGIN; LOCK TABLE b")
+        runner = project.fork("up", "--lock-timeout", "60s")
+        other.execute("SELECT pg_sleep(0.5)")
+        waiting = threading.Thread(target=other.execute, args=("LOCK TABLE a",))
+        waiting.start()
+        said = runner.said("deadlock detected")
+        assert "trying again" in said
+        waiting.join()
+    assert "applied 2_x" in runner.ended()
+
+
+def test_no_reader_waits_longer_than_the_lock_timeout_and_a_second(
+    project: Project,
+) -> None:
+    project.file("1_t.up.sql", "CREATE TABLE t (id int);")
+    project.run("up")
+    project.file("2_alter.up.sql", "ALTER TABLE t ADD COLUMN more int;")
+    with (
+        psycopg.connect(project.url) as holder,
+        psycopg.connect(project.url, autocommit=True) as reader,
+    ):
+        holder.execute("SELECT * FROM t")
+        reader.execute(
+            "SET statement_timeout = '1300ms'"
+        )  # the reader's own measure: it raises when it waits longer
+        runner = project.fork("up", "--lock-timeout", "300ms", "--retries", "3")
+        while runner.process.is_alive() and "(3 of 3)" not in runner.text():
+            reader.execute("SELECT * FROM t")
+        runner.process.join()
+    assert "lock timeout" in runner.text()
+
+
+def test_the_lock_timeout_is_the_files_alone(project: Project) -> None:
+    project.file(
+        "1_t.up.sql",
+        "CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS v;",
+    )
+    project.file(
+        "2_t.up.sql",
+        "SET lock_timeout = '7s'; INSERT INTO seen SELECT current_setting('lock_timeout')",
+    )
+    project.file(
+        "3_t.up.sql", "INSERT INTO seen SELECT current_setting('lock_timeout')"
+    )
+    project.file(
+        "4_t.up.sql",
+        "-- sqlmig: no-transaction\nINSERT INTO seen SELECT current_setting('lock_timeout')",
+    )
+    project.run("up")
+    assert project.query("SELECT v FROM seen") == [("5s",), ("7s",), ("5s",), ("0",)]
+    project.run("up", "--lock-timeout", "1min")
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_the_ledgers_row_is_not_waited_for_longer_either(
+    project: Project, command: str
+) -> None:
+    tables(project, 2)
+    project.run("up", "--to", "1")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE schema_migrations IN SHARE MODE")
+        runner = project.fork(command, "--lock-timeout", "50ms")
+        runner.said("trying again in")
+    runner.ended()
+    assert project.tables() == ({"t1", "t2"} if command == "up" else set())
+
+
+@pytest.mark.parametrize("value", ["soon", "-1s", "5 years", "1s; DROP TABLE t"])
+def test_a_lock_timeout_that_is_none_is_a_usage_error(
+    project: Project, value: str
+) -> None:
+    tables(project, 1)
+    assert "--lock-timeout" in project.run("up", "--lock-timeout", value, code=2).err
+    assert project.tables() == set()
+
+
+def test_the_lock_timeout_does_not_break_a_concurrent_index(project: Project) -> None:
+    project.file("1_t.up.sql", "CREATE TABLE t (id int);")
+    project.run("up")
+    project.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t (id);")
+    with psycopg.connect(project.url) as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+        runner = project.fork("up", "--lock-timeout", "10ms")
+        with psycopg.connect(project.url, autocommit=True) as other:
+            waiting = "SELECT pg_sleep(0.3) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'ShareUpdateExclusiveLock'"
+            while not other.execute(waiting).fetchall():
+                pass
+    assert "applied 2_i" in runner.ended()
+    assert project.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"
+    ) == [(True,)]

@@ -1,0 +1,188 @@
+"""What a directory may hold, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+def refused(project: Project, *words: str) -> None:
+    """Expect `up` to refuse everything with these words, and the database to stay empty."""
+    output = project.run("up", code=1)
+    for word in words:
+        assert word in output.err
+    assert output.out == ""
+    assert (
+        project.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        == []
+    )
+
+
+@pytest.fixture
+def first(project: Project) -> Project:
+    """Return a project whose first migration is good, so that a refusal shows that nothing runs."""
+    project.file("1_good.up.sql", "CREATE TABLE good ();")
+    return project
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2_x.sql",
+        "x.up.sql",
+        "2.up.sql",
+        "2-x.up.sql",
+        "2_x.UP.sql",
+        "2_x.up.SQL",
+        "-2_x.up.sql",
+    ],
+)
+def test_a_sql_file_whose_name_does_not_fit_is_refused(
+    first: Project, name: str
+) -> None:
+    first.file(name, "SELECT 1")
+    refused(first, name, "the name must be VERSION_NAME.up.sql")
+
+
+@pytest.mark.parametrize(
+    "name", [b"2_\xff.up.sql", b"2_a\nSELECT 1; --.up.sql", b"2_\x1b[31m.up.sql"]
+)
+def test_a_name_that_cannot_be_shown_is_refused(first: Project, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(first.directory) + b"/" + name)).write_text("SELECT 1")
+    for command in ("up", "status", "script", "check"):
+        assert (
+            "the file name has bytes or characters that cannot be shown"
+            in first.run(command, code=1).err
+        )
+    refused(first, "cannot be shown")
+
+
+def test_a_version_beyond_64_bits_is_refused(first: Project) -> None:
+    first.file("9223372036854775808_x.up.sql", "SELECT 1")
+    refused(first, "9223372036854775808_x.up.sql", "VERSION a 64-bit number")
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "2_x.up.sql.bak", ".2_x.up.sql", "notes", ".sql"]
+)
+def test_other_files_and_dot_files_are_ignored(first: Project, name: str) -> None:
+    first.file(name, b"\xff")
+    (first.directory / "folder.sql").mkdir()
+    first.run("up")
+    assert first.states() == {1: "applied"}
+
+
+def test_two_files_of_one_version_and_direction_are_refused(first: Project) -> None:
+    first.file("01_other.up.sql", "SELECT 1")
+    refused(first, "version 1 has another up file", "01_other.up.sql", "1_good.up.sql")
+
+
+def test_a_down_file_without_an_up_file_is_refused(first: Project) -> None:
+    first.file("2_x.down.sql", "SELECT 1")
+    refused(first, "2_x.down.sql", "version 2 has a down file but no up file")
+
+
+def test_bytes_that_are_not_utf_8_are_refused_with_their_place(first: Project) -> None:
+    first.file("2_x.up.sql", b"SELECT 1;\nSELECT '\xe9';")
+    refused(first, "2_x.up.sql:2:9: not UTF-8")
+
+
+def test_a_nul_byte_is_refused_with_its_place(first: Project) -> None:
+    first.file("2_x.up.sql", "SELECT 1;\nSELECT '\0';")
+    refused(first, "2_x.up.sql:2:9: a NUL byte")
+
+
+def test_a_byte_order_mark_is_neither_sent_nor_counted(project: Project) -> None:
+    project.file("1_x.up.sql", "\ufeffCREATE TABLE x ();")
+    project.run("up")
+    project.file("1_x.up.sql", "CREATE TABLE x ();")
+    assert project.states() == {1: "applied"}
+
+
+def test_line_endings_are_no_drift(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1;\r\nSELECT 2;\r\n")
+    project.run("up")
+    project.file("1_x.up.sql", "SELECT 1;\nSELECT 2;\n")
+    assert project.states() == {1: "applied"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SELECT 1;\n\\i other.sql\n", "2_x.up.sql:2:1: a psql meta-command"),
+        ("\\copy t from 'f'", "2_x.up.sql:1:1: a psql meta-command"),
+        ("SELECT 1 \\gset", "2_x.up.sql:1:10: a psql meta-command"),
+        (
+            "SELECT 1;\n  COPY t (a) FROM STDIN;\n1\n\\.\n",
+            "2_x.up.sql:2:3: COPY FROM STDIN",
+        ),
+        ("copy/**/t\nfrom -- x\nstdin with csv;", "2_x.up.sql:1:1: COPY FROM STDIN"),
+        ("COPY t TO STDOUT", "2_x.up.sql:1:1: COPY TO STDOUT"),
+        ("SELECT 'x", "2_x.up.sql:1:8: a string that begins here has no end"),
+        ("SELECT E'x\\'", "2_x.up.sql:1:9: a string that begins here has no end"),
+        (
+            'SELECT "x',
+            "2_x.up.sql:1:8: a quoted identifier that begins here has no end",
+        ),
+        (
+            "SELECT $a$ $b$",
+            "2_x.up.sql:1:8: a dollar-quoted string that begins here has no end",
+        ),
+        ("SELECT 1 /* /* */", "2_x.up.sql:1:10: a comment that begins here has no end"),
+        (
+            "-- sqlmig: no-transactions\nSELECT 1",
+            "2_x.up.sql:1:1: unknown directive “no-transactions”",
+        ),
+    ],
+)
+def test_what_must_not_be_sent_is_refused_with_its_place(
+    first: Project, text: str, words: str
+) -> None:
+    first.file("2_x.up.sql", text)
+    refused(first, words)
+
+
+def test_a_down_file_is_read_before_anything_is_reverted(project: Project) -> None:
+    project.write(
+        up_1_a="CREATE TABLE a ()",
+        down_1_a="COMMIT",
+        up_2_b="CREATE TABLE b ()",
+        down_2_b="DROP TABLE b",
+    )
+    project.run("up")
+    assert "1_a.down.sql:1:1: COMMIT" in project.run("down", "--all", code=1).err
+    assert project.tables() == {"a", "b"}
+
+
+def test_an_empty_directory_is_an_error(project: Project) -> None:
+    for command in ("up", "down", "status"):
+        assert (
+            "no migrations there; write the first with `sqlmig new NAME`"
+            in project.run(command, code=1).err
+        )
+
+
+def test_a_missing_directory_is_an_error(project: Project) -> None:
+    project.directory.rmdir()
+    for command in ("up", "down", "status"):
+        assert (
+            "No such file or directory; give the directory of the SQL files with --dir"
+            in project.run(command, code=1).err
+        )
+
+
+def test_a_directory_that_is_a_file_is_an_error(project: Project) -> None:
+    project.directory.rmdir()
+    project.directory.write_text("")
+    assert "Not a directory" in project.run("up", code=1).err
+
+
+def test_a_link_to_nowhere_is_an_error(first: Project) -> None:
+    (first.directory / "2_x.up.sql").symlink_to("nowhere")
+    refused(first, "2_x.up.sql: not a regular file")

@@ -1,0 +1,262 @@
+"""A no-transaction file runs statement by statement; when one fails, it is said what stays and how to go on."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.project import until
+from tests.support.waits import BUILDING
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+DIRECTIVE = "-- sqlmig: no-transaction\n"
+
+
+def test_a_failed_statement_is_named_with_what_ran_and_what_did_not(
+    either: Project,
+) -> None:
+    either.file(
+        "1_x.up.sql",
+        f"{DIRECTIVE}CREATE TABLE a ();\n\nSELECT 1 / 0;\nCREATE TABLE b ();\nCREATE TABLE c ();",
+    )
+    error = either.run("up", code=1).err
+    assert "1_x.up.sql:4:1: ERROR: division by zero" in error
+    assert "1 of 4 statements ran and stay, this one failed, 2 did not run" in error
+    assert either.tables() == {"a"}
+    assert either.states() == {1: "pending"}
+
+
+def test_the_next_run_is_possible(either: Project) -> None:
+    either.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\nSELECT 1 / 0;")
+    either.run("up", code=1)
+    either.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE IF NOT EXISTS a ();\nSELECT 1;")
+    either.run("up")
+    assert either.states() == {1: "applied"}
+
+
+def test_an_index_left_invalid_is_named_with_the_drop_that_removes_it(
+    either: Project,
+) -> None:
+    either.file("1_t.up.sql", "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (1);")
+    either.run("up")
+    either.file("2_i.up.sql", 'CREATE UNIQUE INDEX CONCURRENTLY "my index" ON t (id);')
+    error = either.run("up", code=1).err
+    drop = 'DROP INDEX CONCURRENTLY "my index";'
+    assert (
+        f'the index "my index" is INVALID; remove it before you try again: {drop}'
+        in error
+    )
+    either.query("DELETE FROM t")
+    assert 'relation "my index" already exists' in either.run("up", code=1).err
+    either.query(drop)
+    either.run("up")
+    assert either.states() == {1: "applied", 2: "applied"}
+
+
+def test_if_not_exists_does_not_pass_an_invalid_index_off_as_done(
+    project: Project,
+) -> None:
+    project.file(
+        "1_t.up.sql", "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (1);"
+    )
+    project.run("up")
+    project.file(
+        "2_i.up.sql", "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (id);"
+    )
+    project.run("up", code=1)
+    error = project.run("up", code=1).err
+    assert "all of it ran, but is not recorded" in error
+    assert "DROP INDEX CONCURRENTLY i;" in error
+    assert project.states() == {1: "applied", 2: "pending"}
+
+
+def test_a_transaction_of_its_own_that_stays_open_is_rolled_back_and_said(
+    either: Project,
+) -> None:
+    either.file("1_x.up.sql", f"{DIRECTIVE}BEGIN;\nCREATE TABLE a ();")
+    assert (
+        "it leaves a transaction open, which was rolled back"
+        in either.run("up", code=1).err
+    )
+    assert either.tables() == set()
+
+
+def test_settings_last_through_the_file_and_no_longer(project: Project) -> None:
+    project.file(
+        "1_x.up.sql",
+        f"{DIRECTIVE}SET search_path = pg_catalog; SET ROLE pg_monitor; SET LOCAL work_mem = '1MB';",
+    )
+    project.file(
+        "2_x.up.sql",
+        "CREATE TABLE a AS SELECT current_user::text AS v, current_setting('search_path');",
+    )
+    project.run("up")
+    assert project.query("SELECT * FROM a") == [("postgres", '"$user", public')]
+
+
+def test_the_named_schema_is_first_on_the_search_path_here_too(
+    project: Project,
+) -> None:
+    project.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();")
+    project.run("--schema", "tenant", "up")
+    assert project.query("SELECT schemaname FROM pg_tables WHERE tablename = 'a'") == [
+        ("tenant",)
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["VACUUM", "VACUUM FULL", "ANALYZE", "REINDEX DATABASE {}", "REINDEX SYSTEM {}"],
+)
+def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(
+    project: Project, statement: str
+) -> None:
+    name = project.query("SELECT quote_ident(current_database())")[0][0]
+    for direction in ("up", "down"):
+        project.file(f"1_x.{direction}.sql", f"{DIRECTIVE}{statement.format(name)};")
+    project.run("up")
+    project.run("down")
+    project.file("0_x.up.sql", "SELECT 1")
+    project.run("up")
+    assert project.states() == {0: "applied", 1: "applied"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "tables"),
+    [
+        (
+            "BEGIN;\nCREATE TABLE a ();\nSELECT 1/0;\nCOMMIT;",
+            "0 of 4 statements ran and stay, 2 were rolled back",
+            set(),
+        ),
+        (
+            "BEGIN;\nCREATE TABLE a ();\nCOMMIT;\nBEGIN;\nCREATE TABLE b ();\nSELECT 1/0;\nCOMMIT;",
+            "3 of 7 statements ran and stay, 2 were rolled back, this one failed, 1 did not run",
+            {"a"},
+        ),
+    ],
+)
+def test_what_a_transaction_of_its_own_did_is_rolled_back_and_said(
+    either: Project, text: str, words: str, tables: set[str]
+) -> None:
+    either.file("1_x.up.sql", DIRECTIVE + text)
+    assert words in either.run("up", code=1).err
+    assert either.tables() == tables
+
+
+def test_a_file_without_a_statement_is_applied_and_recorded(either: Project) -> None:
+    either.file("1_x.up.sql", DIRECTIVE)
+    either.run("up")
+    assert either.states() == {1: "applied"}
+
+
+def test_a_lock_timeout_of_the_role_leaves_no_invalid_index(project: Project) -> None:
+    project.file("1_t.up.sql", "CREATE TABLE t (id int)")
+    project.run("up")
+    project.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t (id)")
+    impatient = replace(project, url=f"{project.url}&options=-c%20lock_timeout%3D10ms")
+    with psycopg.connect(project.url) as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+        runner = impatient.fork("up")
+        until(lambda: project.query(BUILDING))
+        writer.execute("SELECT pg_sleep(0.2)")
+    runner.ended()
+    assert project.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"
+    ) == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
+    project: Project, sent: signal.Signals, code: int
+) -> None:
+    project.file(
+        "1_x.up.sql",
+        f"{DIRECTIVE}CREATE TABLE a ();\nSELECT pg_sleep(60);\nCREATE TABLE b ();",
+    )
+    runner = project.fork("up")
+    until(
+        lambda: project.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        )
+    )
+    runner.send(sent)
+    assert (
+        "1 of 3 statements ran and stay, this one failed, 1 did not run"
+        in runner.ended(code)
+    )
+    assert project.tables() == {"a"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET work_mem = '1MB'",
+        "set session role x",
+        "LISTEN news",
+        "PREPARE p AS SELECT 1",
+        "CREATE TEMP TABLE x ()",
+    ],
+)
+def test_through_a_pooler_a_setting_is_refused_before_anything_runs(
+    pooled: Project, statement: str
+) -> None:
+    pooled.file("0_x.up.sql", "CREATE TABLE b ();")
+    pooled.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\n{statement};")
+    error = pooled.run("up", code=1).err
+    assert (
+        "1_x.up.sql:3:1: a pooler would hand this setting to other clients; connect to the server itself"
+        in error
+    )
+    assert pooled.tables() == set()
+
+
+def test_through_a_pooler_a_named_schema_is_refused_before_anything_runs(
+    pooled: Project,
+) -> None:
+    pooled.write(
+        up_1_t="CREATE TABLE t (n int);", up_2_i="CREATE INDEX CONCURRENTLY i ON t (n)"
+    )
+    assert (
+        "2_i.up.sql: --schema cannot be kept"
+        in pooled.run("--schema", "tenant", "up", code=1).err
+    )
+    assert pooled.query("SELECT to_regnamespace('tenant')") == [(None,)]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_runner_that_ends_while_an_index_is_built_leaves_nobody_stuck(
+    project: Project, either: Project, sent: signal.Signals
+) -> None:
+    either.file("1_t.up.sql", "CREATE TABLE t (id int)")
+    either.run("up")
+    either.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (id)")
+    with psycopg.connect(project.url, autocommit=True) as old:
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        runner = either.fork("up")
+        until(lambda: project.query(BUILDING))
+        runner.send(sent)
+        runner.process.join()
+        if (
+            sent == signal.SIGKILL
+        ):  # its statement runs on: the next waits for that, and says so
+            following = either.fork("up")
+            following.said("(sqlmig: no-transaction, at work since")
+        else:
+            assert "DROP INDEX CONCURRENTLY i;" in runner.text()
+            project.query("DROP INDEX i")
+    if sent == signal.SIGKILL:
+        assert "applied 2_i" in following.ended()
+    else:
+        either.run("up")
+    assert either.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"
+    ) == [(True,)]

@@ -1,0 +1,330 @@
+"""Any number of runners may start at once: each migration is applied once, the others wait, say whom for, and end well."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.project import LOCK, until
+from tests.support.waits import BUILDING, GO, WAITS, at_the_wait, tables
+
+if TYPE_CHECKING:
+    from tests.support.project import Forked, Project
+
+
+@pytest.mark.parametrize("count", [2, 16, 50])
+def test_each_migration_is_applied_exactly_once(either: Project, count: int) -> None:
+    tables(either, 12)
+    runners = [either.fork("up") for _ in range(count)]
+    said = "".join(runner.ended() for runner in runners)
+    applied = re.findall(r"^applied (\d+)_t", said, re.MULTILINE)
+    assert sorted(applied) == [f"{n:04}" for n in range(1, 13)]
+    assert either.tables() == {f"t{n}" for n in range(1, 13)}
+    assert set(either.states().values()) == {"applied"}
+
+
+def test_a_runner_that_waits_says_whom_for(project: Project, either: Project) -> None:
+    tables(either, 1, body="SELECT pg_sleep(1.5);")
+    first = either.fork("up")
+    running = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    until(lambda: project.query(running))
+    pids = project.query(running)
+    second = either.fork("up").ended()
+    assert re.search(
+        rf"waiting for process {pids[0][0]} \(sqlmig, at work since \d\d:\d\d:\d\d\)",
+        second,
+    )
+    assert second.endswith("nothing to do\n")
+    assert "applied 0001_t" in first.ended()
+
+
+def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invalid(
+    project: Project, either: Project
+) -> None:
+    either.file("1_t.up.sql", "CREATE TABLE t (id int)")
+    either.run("up")
+    either.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t (id)")
+    either.file("3_a.up.sql", "CREATE TABLE after ()")
+    with psycopg.connect(project.url, autocommit=True) as old:
+        old.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+        )  # the index waits for its snapshot
+        runners = [either.fork("up") for _ in range(6)]
+        until(lambda: project.query(BUILDING))
+        if (
+            either is project
+        ):  # else the pooler has no connection left for those that wait
+            until(
+                lambda: sum("waiting for" in runner.text() for runner in runners) == 5
+            )
+    said = "".join(runner.ended() for runner in runners)
+    assert said.count("applied 2_i") == said.count("applied 3_a") == 1
+    assert either.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"
+    ) == [(True,)]
+
+
+def test_a_prepared_transaction_is_waited_for_with_a_word(project: Project) -> None:
+    if project.query("SHOW max_prepared_transactions") == [("0",)]:
+        pytest.skip("this server has no prepared transactions")
+    tables(project, 1)
+    project.run("up")
+    ((name,),) = project.query("SELECT current_database()")
+    with psycopg.connect(project.url, autocommit=True) as other:
+        other.execute(f"BEGIN; {LOCK}; PREPARE TRANSACTION '{name}'")
+        runner = project.fork("down")
+        try:
+            runner.said("waiting for a prepared transaction (pg_prepared_xacts)")
+        finally:
+            other.execute(f"ROLLBACK PREPARED '{name}'")
+    assert "reverted 0001_t" in runner.ended()
+
+
+def test_a_ledger_that_somebody_locks_for_good_is_an_error_and_no_hang(
+    project: Project,
+) -> None:
+    tables(project, 1)
+    project.run("up")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE schema_migrations")
+        assert (
+            "cannot read the ledger public.schema_migrations: canceling statement due to lock timeout"
+            in project.run("status", code=1).err
+        )
+
+
+def test_up_beside_down_is_safe(either: Project) -> None:
+    tables(either, 8)
+    for _ in range(6):
+        runners = [
+            either.fork(*words)
+            for words in (("up",), ("down", "--all"), ("up",), ("down",))
+        ]
+        for runner in runners:
+            runner.ended()
+        recorded = {
+            f"t{version}"
+            for (version,) in either.query("SELECT version FROM schema_migrations")
+        }
+        assert recorded == either.tables()
+        assert recorded == {f"t{n}" for n in range(1, len(recorded) + 1)}
+
+
+def waits_while(project: Project, change: str, *words: str) -> Forked:
+    """Return a runner that has one of two migrations left and waits while another changes the ledger."""
+    tables(project, 2)
+    project.run("up", "--to", "1")
+    with psycopg.connect(project.url) as other:
+        other.execute(LOCK)
+        runner = project.fork(*(words or ("up",)))
+        runner.said("waiting for process")
+        other.execute(change)
+    return runner
+
+
+CHECKSUM = hashlib.sha256(b"CREATE TABLE t2 (id int);").hexdigest()
+RECORDED = f"INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 't', '{CHECKSUM}')"
+
+
+def test_what_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
+    runner = waits_while(project, RECORDED)
+    assert runner.ended().endswith("nothing to do\n")
+
+
+def test_what_another_runner_reverted_meanwhile_is_done_again(project: Project) -> None:
+    runner = waits_while(
+        project, "DELETE FROM schema_migrations WHERE version = 1; DROP TABLE t1"
+    )
+    assert re.findall("applied 000(.)_t", runner.ended()) == ["1", "2"]
+    assert project.tables() == {"t1", "t2"}
+
+
+def test_the_new_plan_refuses_what_the_first_would_have_refused(
+    project: Project,
+) -> None:
+    said = waits_while(project, RECORDED.replace("(2, 't'", "(9, 'theirs'")).ended(
+        code=1
+    )
+    assert "9_theirs: applied, but its file is gone" in said
+    assert project.tables() == {"t1"}
+
+
+@pytest.mark.parametrize("directive", ["", "-- sqlmig: no-transaction\n"])
+@pytest.mark.parametrize("newest", [0, 3])  # in order, and out of order
+def test_what_is_recorded_by_hand_between_two_files_is_left_out(
+    project: Project, newest: int, directive: str
+) -> None:
+    project.write(**{f"up_{newest}_x": "SELECT 1"})
+    project.run("up")
+    project.write(up_1_a=WAITS, up_2_t=f"{directive}CREATE TABLE t2 (id int);")
+    runner = project.fork("up", "--allow-out-of-order")
+    at_the_wait(project, project.query("SELECT current_database()")[0][0])
+    project.query(
+        RECORDED.replace(
+            CHECKSUM,
+            hashlib.sha256((project.directory / "2_t.up.sql").read_bytes()).hexdigest(),
+        )
+    )
+    with psycopg.connect(project.url, application_name=GO):
+        assert re.findall(r"applied (\w+)", runner.ended()) == ["1_a"]
+    assert project.tables() == set()
+
+
+def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(
+    project: Project,
+) -> None:
+    tables(project, 2)
+    project.run("up", "--to", "1")
+    with psycopg.connect(project.url) as other:
+        other.execute(RECORDED)
+        runner = project.fork("up", "--lock-timeout", "60s")
+        until(
+            lambda: project.query(
+                "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+            )
+        )
+    assert runner.ended().endswith("nothing to do\n")
+    assert project.tables() == {"t1"}
+
+
+def test_down_plans_again_too(project: Project) -> None:
+    runner = waits_while(project, f"CREATE TABLE t2 (); {RECORDED}", "down", "--all")
+    assert re.findall("reverted 000(.)_t", runner.ended()) == ["2", "1"]
+    assert project.tables() == set()
+
+
+def test_a_rehearsal_and_a_stamp_wait_with_a_word_and_plan_again(
+    project: Project,
+) -> None:
+    assert (
+        "would apply 0001_t"
+        in waits_while(
+            project, "DELETE FROM schema_migrations; DROP TABLE t1", "up", "--dry-run"
+        ).ended()
+    )
+    project.query("DROP TABLE schema_migrations")
+    assert (
+        waits_while(project, RECORDED, "stamp", "2").ended().endswith("nothing to do\n")
+    )
+
+
+def test_a_plan_that_begins_serializable_sees_what_others_did_before_it_had_the_lock(
+    project: Project,
+) -> None:
+    project.file(
+        "3_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT"
+    )
+    runner = waits_while(project, f"CREATE TABLE t2 (); {RECORDED}")
+    assert re.findall(r"applied (\w+)", runner.ended()) == ["3_x"]
+
+
+@pytest.mark.parametrize(
+    "first", ["CREATE TABLE t1 (id int)", "CREATE INDEX CONCURRENTLY i ON there (id)"]
+)
+def test_first_runners_that_race_make_one_ledger_and_end_well(
+    project: Project, either: Project, first: str
+) -> None:
+    project.query("CREATE TABLE there (id int)")
+    either.file("1_x.up.sql", first)
+    either.file("2_x.up.sql", "CREATE TABLE t2 ()")
+    runners = [either.fork("up") for _ in range(8)]
+    said = "".join(runner.ended() for runner in runners)
+    assert said.count("applied 1_x") == said.count("applied 2_x") == 1
+    assert either.states() == {1: "applied", 2: "applied"}
+
+
+def test_rehearsals_beside_first_runners_leave_nothing(either: Project) -> None:
+    tables(either, 2, body="SELECT pg_sleep(0.01);")
+    for runner in [either.fork("up", "--dry-run") for _ in range(6)]:
+        assert "would apply 0002_t" in runner.ended()
+    assert either.query(
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    ) == [(0,)]
+    runners = [either.fork("up", *words) for words in [(), ("--dry-run",)] * 4]
+    assert "".join(runner.ended() for runner in runners).count("\napplied") + 1 >= 2
+    assert either.states() == {1: "applied", 2: "applied"}
+    assert either.tables() == {"t1", "t2"}
+
+
+def test_status_answers_while_a_first_runner_is_at_work(project: Project) -> None:
+    project.file(
+        "1_t.up.sql", "DO $$ BEGIN RAISE NOTICE 'here'; PERFORM pg_sleep(30); END $$"
+    )
+    runners = [project.fork("up"), project.fork("up")]
+    until(lambda: any("waiting for" in runner.text() for runner in runners))
+    assert project.states() == {1: "pending"}
+    for runner in runners:
+        runner.process.terminate()
+        runner.process.join()
+
+
+def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
+    tables(project, 1)
+    with psycopg.connect(project.url) as other:
+        other.execute(LOCK)
+        assert "applied 0001_t" in project.run("--schema", "other", "up").out
+
+
+OWN_ROW = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')"
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--dry-run"]])
+def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(
+    project: Project, command: list[str]
+) -> None:
+    project.file("1_x.up.sql", OWN_ROW)
+    error = project.run(*command, code=1).err
+    assert "1_x.up.sql: when it was to be recorded: ERROR: duplicate key" in error
+    assert project.states() == {1: "pending"}
+
+
+def test_a_file_without_a_transaction_that_writes_its_own_row_is_an_error_too(
+    project: Project,
+) -> None:
+    project.file("1_x.up.sql", f"-- sqlmig: no-transaction\n{OWN_ROW}")
+    error = project.run("up", code=1).err
+    assert "1_x.up.sql: all of it ran, but may not be recorded: " in error
+    assert project.states() == {1: "changed"}
+
+
+def test_a_serializable_file_beside_a_writer_of_the_ledger_is_tried_again_with_a_word(
+    project: Project,
+) -> None:
+    tables(project, 1)
+    project.run("up")
+    project.file(
+        "2_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT"
+    )
+    with psycopg.connect(project.url) as other:
+        other.execute("UPDATE schema_migrations SET name = name")
+        runner = project.fork("up", "--lock-timeout", "50ms")
+        runner.said("2_x: no lock yet; trying again in")
+    assert "applied 2_x" in runner.ended()
+
+
+def test_a_serializable_file_is_rehearsed_before_there_is_a_ledger(
+    project: Project,
+) -> None:
+    project.file(
+        "1_x.up.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE x (); COMMIT"
+    )
+    assert "would apply 1_x" in project.run("up", "--dry-run").out
+    project.run("up")
+
+
+def test_where_every_transaction_is_serializable_runners_still_take_turns(
+    project: Project,
+) -> None:
+    ((name,),) = project.query("SELECT current_database()")
+    project.query(
+        f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'"
+    )
+    tables(project, 6, body="SELECT pg_sleep(0.01);")
+    said = "".join(runner.ended() for runner in [project.fork("up") for _ in range(6)])
+    assert sorted(re.findall(r"^applied (\d+)_t", said, re.MULTILINE)) == [
+        f"{n:04}" for n in range(1, 7)
+    ]

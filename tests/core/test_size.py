@@ -1,0 +1,70 @@
+"""Neither many files nor a large one break a promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+def test_ten_thousand_files(project: Project) -> None:
+    for n in range(10_000):
+        project.file(f"{n:05}_x.up.sql", f"SELECT {n};")
+    output = project.run("up")
+    assert output.out.count("\n") == 10_000
+    assert project.run("up").out == "nothing to do\n"
+    assert set(project.states().values()) == {"applied"}
+
+
+def test_an_error_in_a_long_file_is_shown_where_it_is(project: Project) -> None:
+    lines = [
+        f"INSERT INTO t VALUES ({n}, 'a row that is long enough for several messages');\n"
+        for n in range(40_000)
+    ]
+    project.file(
+        "1_x.up.sql",
+        "CREATE TABLE t (i int CHECK (i <> 30000), v text);\n" + "".join(lines),
+    )
+    assert (
+        "1_x.up.sql:30002:1: ERROR: new row for relation"
+        in project.run("up", code=1).err
+    )
+    values = "".join(
+        f"({n}, 'a row that is long enough for several messages'),\n"
+        for n in range(40_000)
+    )
+    project.file(
+        "1_x.up.sql", "CREATE TABLE t (i int, v text);\nINSERT INTO t VALUES\n" + values
+    )
+    assert "1_x.up.sql:40002:" in project.run("up", code=1).err
+    assert project.tables() == set()
+
+
+@pytest.mark.parametrize(
+    "setting", ["standard_conforming_strings = off", "client_encoding = 'LATIN1'"]
+)
+def test_a_long_file_must_not_change_how_the_rest_of_it_is_read(
+    project: Project, setting: str
+) -> None:
+    project.file(
+        "1_x.up.sql", f"CREATE TABLE t ();\nSET {setting};\n" + "SELECT 1;\n" * 300_000
+    )
+    assert f"must not change {setting.split()[0]}" in project.run("up", code=1).err
+    assert project.tables() == set()
+    assert project.states() == {1: "pending"}
+
+
+def test_a_file_of_fifty_megabytes(project: Project) -> None:
+    row = "INSERT INTO t VALUES ('" + "it''s; COMMIT; " * 3500 + "');\n"
+    count = 50_000_000 // len(row) + 1
+    project.file("1_x.up.sql", "CREATE TABLE t (v text);\n" + row * count)
+    project.run("up")
+    assert project.query("SELECT count(*), min(length(v)) FROM t") == [
+        (count, 3500 * 14)
+    ]
+    project.file("2_x.up.sql", "\n" + row * count + "SELECT nothing;\n")
+    assert f"2_x.up.sql:{count + 2}:8: ERROR" in project.run("up", code=1).err
+    assert project.query("SELECT count(*) FROM t") == [(count,)]

@@ -1,0 +1,71 @@
+"""--wait: for a server that is not there yet, as when containers start together, and for no other reason."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support.proxy import Proxy
+
+if TYPE_CHECKING:
+    from pytest_postgresql.executors import NoopExecutor
+
+    from tests.support.project import Project
+
+
+@pytest.fixture
+def port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def at(project: Project, port: int) -> Project:
+    """Return the project with its database expected on a port."""
+    parts = conninfo_to_dict(project.url) | {
+        "host": "127.0.0.1",
+        "port": port,
+        "sslmode": "disable",
+    }
+    return replace(project, url=make_conninfo(**parts))  # type: ignore[arg-type]
+
+
+def test_a_server_that_comes_later_is_waited_for(
+    project: Project, server: NoopExecutor, port: int
+) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    runner = at(project, port).fork("up", "--wait", "2 min")
+    time.sleep(0.7)
+    assert runner.process.is_alive()
+    proxy = Proxy(server, port)
+    assert "applied 1_a" in runner.ended()
+    proxy.listener.close()
+
+
+def test_without_it_nobody_waits_and_with_it_not_for_ever(
+    project: Project, port: int
+) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    assert "cannot connect" in at(project, port).run("up", code=1).err
+    assert "cannot connect" in at(project, port).run("up", "--wait", "0.5s", code=1).err
+
+
+def test_a_server_that_says_no_is_not_asked_again(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    nowhere = replace(
+        project, url=make_conninfo(project.url, dbname="no_such_database")
+    )
+    assert "does not exist" in nowhere.run("up", "--wait", "24h", code=1).err
+
+
+@pytest.mark.parametrize("time", ["soon", "10", "-1s", "1 day"])
+def test_what_is_no_time_is_a_usage_error(project: Project, time: str) -> None:
+    assert (
+        "a number with s, min or h" in project.run("status", "--wait", time, code=2).err
+    )

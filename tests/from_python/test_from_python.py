@@ -1,0 +1,305 @@
+"""sqlmig called from Python: up, down and status, the typed errors, and nothing printed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+import sqlmig
+import sqlmig.testing
+from tests.support.project import LOCK, until
+from tests.support.waits import GO, WAITS, at_the_wait, tables
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+@pytest.fixture
+def three(project: Project) -> Project:
+    """Return a project with three migrations."""
+    tables(project, 3)
+    return project
+
+
+def test_up_down_and_status_say_what_they_did(three: Project) -> None:
+    applied = sqlmig.up(three.url, three.directory)
+    assert [(one.version, one.name) for one in applied] == [
+        (1, "t"),
+        (2, "t"),
+        (3, "t"),
+    ]
+    assert all(one.seconds > 0 for one in applied)
+    rows = sqlmig.status(three.url, str(three.directory))
+    assert [(row.version, row.name, row.state) for row in rows] == [
+        (n, "t", "applied") for n in (1, 2, 3)
+    ]
+    assert all(row.applied_at and row.applied_at.endswith("Z") for row in rows)
+    assert sqlmig.up(three.url, three.directory) == []
+    assert [one.version for one in sqlmig.down(three.url, three.directory)] == [3]
+    assert [one.version for one in sqlmig.down(three.url, three.directory, to=1)] == [2]
+    assert [
+        one.version for one in sqlmig.down(three.url, three.directory, all=True)
+    ] == [1]
+    assert [row.state for row in sqlmig.status(three.url, three.directory)] == [
+        "pending"
+    ] * 3
+    assert sqlmig.status(three.url, three.directory)[0].applied_at is None
+
+
+def test_the_keywords_are_the_options(three: Project) -> None:
+    assert len(sqlmig.up(three.url, three.directory, to=2, schema="tenant")) == 2
+    assert (
+        len(
+            sqlmig.up(
+                three.url,
+                three.directory,
+                steps=1,
+                schema="tenant",
+                lock_timeout="2s",
+                retries=0,
+            )
+        )
+        == 1
+    )
+    assert three.query(
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'tenant' AND tablename ~ '^t'"
+    ) == [(3,)]
+    three.file("0000_early.up.sql", "CREATE TABLE early ();")
+    with pytest.raises(sqlmig.LedgerDisagrees) as disagrees:
+        sqlmig.up(three.url, three.directory, schema="tenant")
+    assert [(row.version, row.state) for row in disagrees.value.rows] == [
+        (0, "out-of-order")
+    ]
+    assert (
+        len(
+            sqlmig.up(
+                three.url, three.directory, schema="tenant", allow_out_of_order=True
+            )
+        )
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda url, directory: sqlmig.up(url, directory, to=1, steps=1),
+        lambda url, directory: sqlmig.up(url, directory, to=99),
+        lambda url, directory: sqlmig.up(url, directory, lock_timeout="5"),
+        lambda url, directory: sqlmig.down(url, directory, to=1, all=True),
+        lambda _, directory: sqlmig.up("mysql://x/y", directory),
+    ],
+)
+def test_a_wrong_call_is_a_usage_error(three: Project, call: object) -> None:
+    with pytest.raises(sqlmig.UsageError):
+        call(three.url, three.directory)  # type: ignore[operator]
+    assert three.tables() == set()
+
+
+def test_a_failure_says_where_and_what_was_committed_before(three: Project) -> None:
+    three.file("0002_t.up.sql", "CREATE TABLE t2 (id int);\n  SELECT é;\n")
+    with pytest.raises(sqlmig.MigrationFailed) as failed:
+        sqlmig.up(three.url, three.directory)
+    failure = failed.value
+    assert failure.path == three.directory / "0002_t.up.sql"
+    assert (failure.line, failure.column, failure.sqlstate) == (2, 10, "42703")
+    assert [(one.version, one.name) for one in failure.applied] == [(1, "t")]
+    assert "0002_t.up.sql:2:10: ERROR: column" in str(failure)
+    assert isinstance(failure, sqlmig.SqlmigError)
+    assert three.states() == {1: "applied", 2: "pending", 3: "pending"}
+
+
+def test_a_no_transaction_file_that_fails_says_the_same(three: Project) -> None:
+    three.file(
+        "0002_t.up.sql", "-- sqlmig: no-transaction\nCREATE TABLE kept ();\nSELECT 1/0;"
+    )
+    with pytest.raises(sqlmig.MigrationFailed) as failed:
+        sqlmig.up(three.url, three.directory)
+    failure = failed.value
+    assert failure.path == three.directory / "0002_t.up.sql"
+    assert (failure.line, failure.sqlstate) == (3, "22012")
+    assert [one.version for one in failure.applied] == [1]
+    assert "1 of 2 statements ran and stay" in str(failure)
+
+
+def test_a_lock_that_is_never_had_is_a_failure_with_its_sqlstate(
+    three: Project,
+) -> None:
+    sqlmig.up(three.url, three.directory, to=1)
+    three.file("0002_t.up.sql", "DROP TABLE t1;")
+    with psycopg.connect(three.url) as reader:
+        reader.execute("SELECT * FROM t1")
+        with pytest.raises(sqlmig.MigrationFailed) as failed:
+            sqlmig.up(three.url, three.directory, lock_timeout="20ms", retries=1)
+    assert failed.value.sqlstate == "55P03"
+    assert failed.value.applied == []
+
+
+def test_a_server_that_is_not_there_is_an_error_without_the_password(
+    three: Project,
+) -> None:
+    with pytest.raises(sqlmig.SqlmigError, match="cannot connect") as error:
+        sqlmig.up("postgresql://me:s3cret@127.0.0.1:1/x", three.directory)
+    assert "s3cret" not in str(error.value)
+
+
+def test_nothing_is_printed_and_messages_are_logged(
+    three: Project, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    three.file("0001_t.up.sql", "DO $$BEGIN RAISE NOTICE 'hello'; END$$;")
+    with caplog.at_level(logging.INFO, logger="sqlmig"):
+        sqlmig.up(three.url, three.directory)
+        sqlmig.status(three.url, three.directory)
+    assert capfd.readouterr() == ("", "")
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("sqlmig", "NOTICE: hello")
+    ]
+
+
+def test_from_a_thread_and_in_an_event_loop(three: Project) -> None:
+    found: list[int] = []
+    thread = threading.Thread(
+        target=lambda: found.extend(
+            one.version for one in sqlmig.up(three.url, three.directory, to=2)
+        )
+    )
+    thread.start()
+    thread.join()
+    assert found == [1, 2]
+
+    async def start_up() -> list[int]:
+        return [
+            one.version
+            for one in await asyncio.to_thread(sqlmig.up, three.url, three.directory)
+        ]
+
+    assert asyncio.run(start_up()) == [3]
+
+
+def test_beside_a_runner_of_the_command_line(three: Project) -> None:
+    three.file("0001_t.up.sql", f"{WAITS}CREATE TABLE t1 (id int);")
+    runner = three.fork("up")
+    at_the_wait(three, three.query("SELECT current_database()")[0][0])
+    found: list[int] = []
+    thread = threading.Thread(
+        target=lambda: found.extend(
+            one.version for one in sqlmig.up(three.url, three.directory)
+        )
+    )
+    thread.start()
+    with psycopg.connect(three.url, application_name=GO):
+        runner.ended()
+    thread.join()
+    assert found == [] or found[0] > 1
+    assert set(three.states().values()) == {"applied"}
+
+
+START_UP = """
+import sys
+import sqlmig
+
+def lifespan(url, directory):
+    return [one.version for one in sqlmig.up(url, directory, wait=5)]
+
+print(*lifespan(*sys.argv[1:]))
+"""
+
+
+def test_two_processes_of_an_application_start_at_once(three: Project) -> None:
+    line = [sys.executable, "-c", START_UP, three.url, str(three.directory)]
+    with psycopg.connect(three.url) as holder:
+        holder.execute(LOCK)
+        processes = [
+            subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sqlmig'"
+        until(lambda: three.query(waiting)[0][0] == 2, "both processes")
+    versions: list[str] = []
+    for process in processes:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        versions += out.split()
+    assert sorted(versions) == ["1", "2", "3"]
+
+
+def test_an_import_loads_no_driver_and_no_click() -> None:
+    program = "import sys, sqlmig, sqlmig.errors; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"psycopg", "click", "logging", "sqlmig.api", "sqlmig.ledger"} & set(
+        loaded
+    )
+    assert set(dir(sqlmig)) >= {"MigrationFailed", "SqlmigError"}
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = sqlmig.nonsense
+
+
+def test_everything_that_it_promises_is_there() -> None:
+    for name in sqlmig.__all__:
+        assert getattr(sqlmig, name).__doc__
+
+
+def test_a_project_of_three_lines_gives_each_test_a_migrated_database(
+    three: Project, tmp_path: Path
+) -> None:
+    tests = tmp_path / "app" / "tests"
+    tests.mkdir(parents=True)
+    with psycopg.connect(three.url) as connection:
+        info = connection.info
+        noproc = f"host={info.host!r}, port={info.port}, user={info.user!r}, password={info.password or None!r}, dbname='app_{info.backend_pid}_'"
+    (tests / "conftest.py").write_text(
+        textwrap.dedent(f"""
+        from functools import partial
+        from pytest_postgresql import factories
+        import sqlmig.testing
+
+        server = factories.postgresql_noproc({noproc}, load=[partial(sqlmig.testing.load, directory={str(three.directory)!r})])
+        database = factories.postgresql("server")
+        """)
+    )
+    (tests / "test_app.py").write_text(
+        textwrap.dedent("""
+        import pytest
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_each_has_its_own(database, number):
+            assert database.execute("SELECT count(*) FROM t3").fetchone() == (0,)
+            database.execute("INSERT INTO t3 VALUES (%s)", [number])
+            database.commit()
+            assert database.execute("SELECT count(*) FROM schema_migrations").fetchone() == (3,)
+        """)
+    )
+    line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(tests),
+        str(tests),
+    ]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tests)
+    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_a_loader_ignores_what_it_does_not_know(three: Project) -> None:
+    connection = psycopg.conninfo.conninfo_to_dict(three.url)
+    sqlmig.testing.load(
+        directory=three.directory, schema="app", newer_keyword=object(), **connection
+    )
+    assert replace(three).query("SELECT to_regclass('app.t3') IS NOT NULL") == [(True,)]
