@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.errors import SqlmigError, UsageError
@@ -168,7 +169,8 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
     """Yield the URL to connect to. It is empty where libpq's own variables name the database.
 
     For embedded:PATH a server runs meanwhile; make: its data directory is made when it is
-    missing. wait: seconds to keep trying a server that does not answer yet.
+    missing. For embedded: alone the server is made for this, and removed after it. wait:
+    seconds to keep trying a server that does not answer yet.
     """
     if not url and not any(os.environ.get(name) for name in _DATABASE_VARIABLES):
         raise UsageError(
@@ -187,5 +189,19 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
         )
     from sqlmig.embedded import server  # it cannot be imported on Windows
 
+    if is_throwaway(url):
+        with (
+            TemporaryDirectory(
+                prefix="sqlmig-server-", ignore_cleanup_errors=True
+            ) as made,
+            server(Path(made) / "data", {"fsync": "off"}) as real_url,
+        ):
+            yield real_url
+        return
     with server(Path(url.removeprefix(_EMBEDDED)), make=make) as real_url:
         yield real_url
+
+
+def is_throwaway(url: str) -> bool:
+    """Say whether a URL stands for a server that is made for one command."""
+    return url == _EMBEDDED

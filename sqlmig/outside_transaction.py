@@ -19,7 +19,7 @@ from sqlmig.transaction import cut, file_piece, own_piece
 from sqlmig.transmission import refuse_changed_settings, transmit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlmig.connection import Connection
     from sqlmig.indexes import Invalid
@@ -144,10 +144,15 @@ def with_more_words(error: BaseException, words: str) -> BaseException:
     return SqlmigError(words)
 
 
-def send_each_statement(worker: Connection, file: SqlFile) -> None:
+def send_each_statement(
+    worker: Connection,
+    file: SqlFile,
+    before_each: Callable[[Piece], None] = lambda _: None,
+) -> None:
     """Send a file statement by statement.
 
-    Raises MigrationFailed, or KeyboardInterrupt, with words for what stays.
+    before_each is called with each statement before it is sent. Raises MigrationFailed,
+    or KeyboardInterrupt, with words for what stays.
     """
     count = len(file.statement_starts)
     statements: list[Piece] = []
@@ -160,6 +165,7 @@ def send_each_statement(worker: Connection, file: SqlFile) -> None:
         try:
             if done:
                 refuse_changed_settings(worker, file)
+            before_each(statement)
             transmit(worker, [statement])
         except (SqlmigError, psycopg.OperationalError, KeyboardInterrupt) as error:
             raise _stopped(

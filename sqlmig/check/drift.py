@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
     from sqlmig.check.catalog import Key
+    from sqlmig.check.scratch import Scratch
     from sqlmig.connection import Connection
     from sqlmig.session import Session
     from sqlmig.sqlfile import SqlFile
@@ -65,13 +66,19 @@ def _read_expected(
         ) as scratch,
         session.watch(session, "the scratch database"),
     ):
-        scratch.tick = session.connection.tick
-        send(scratch, session.ledger.definition().encode())
-
-        before = _read_with_schemas(scratch)
+        scratch.connection.tick = session.connection.tick
+        send(scratch.connection, session.ledger.definition().encode())
+        before = _read_with_schemas(scratch.connection)
         for file in files:
-            run_file(scratch, file)
-        return before, _read_with_schemas(scratch)
+            _run_on_scratch(scratch, file)
+        return before, _read_with_schemas(scratch.connection)
+
+
+def _run_on_scratch(scratch: Scratch, file: SqlFile) -> None:
+    try:
+        run_file(scratch, file)
+    except SqlmigError as error:
+        raise SqlmigError(f"on the scratch database: {error}") from None
 
 
 def _drop_what_is_elsewhere(

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 import psycopg
 
-from sqlmig.check.catalog import Differences, catalogs, compare, read_catalog
+from sqlmig.check.catalog import (
+    Catalog,
+    Differences,
+    Entry,
+    Key,
+    catalogs,
+    compare,
+    read_catalog,
+)
 from sqlmig.check.scratch import STATEMENTS, run_file
+from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.connection import rollback
 from sqlmig.errors import SqlmigError
 from sqlmig.sqlfile import load
@@ -18,7 +27,7 @@ from sqlmig.transmission import transmit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlmig.connection import Connection
+    from sqlmig.check.scratch import Scratch
     from sqlmig.migrations import Migration
     from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import Piece
@@ -41,38 +50,36 @@ class Finding:
 
 
 def prove(
-    connection: Connection, migrations: Sequence[Migration], start: int = 0
+    scratch: Scratch, migrations: Sequence[Migration], start: int = 0
 ) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found. Those before the start are only run."""
-    _clear(connection)
+    _clear(scratch)
     for migration in migrations:
         if migration.version < start:
-            _run(connection, load(migration.up_file))
+            _run(scratch, load(migration.up_file))
             continue
 
         finding = Finding(migration.version, migration.label)
         try:
-            _try_version(connection, migration, finding)
+            _try_version(scratch, migration, finding)
         except SqlmigError as error:
             finding.result = "failed"
             finding.notes.append(str(error))
         yield finding
 
 
-def _try_version(
-    connection: Connection, migration: Migration, finding: Finding
-) -> None:
+def _try_version(scratch: Scratch, migration: Migration, finding: Finding) -> None:
     up = load(migration.up_file)
     if migration.down_file is None:
         finding.result = "no-down"
-        _run(connection, up)
+        _run(scratch, up)
         return
     down = load(migration.down_file)
     if down.irreversible is not None:
         finding.result = "irreversible"
         if down.irreversible:
             finding.notes.append(down.irreversible)
-        _run(connection, up)
+        _run(scratch, up)
         return
 
     down_name = migration.down_file.name.removesuffix(".down.sql").partition("_")[2]
@@ -80,9 +87,9 @@ def _try_version(
         finding.notes.append("the down file has another name")
     if up.statement_starts and not down.statement_starts:
         finding.notes.append("the down file is empty")
-    differences = _try_in_one_transaction(connection, up, down)
+    differences = _try_in_one_transaction(scratch, up, down)
     if differences is None:
-        _try_one_by_one(connection, up, down, finding)
+        _try_one_by_one(scratch, up, down, finding)
     else:
         finding.differences = differences
         finding.notes += differences.notes
@@ -91,7 +98,7 @@ def _try_version(
 
 
 def _try_in_one_transaction(
-    connection: Connection, up: SqlFile, down: SqlFile
+    scratch: Scratch, up: SqlFile, down: SqlFile
 ) -> Differences | None:
     """Try both files in one transaction, at whose end the up file has run once.
 
@@ -105,27 +112,32 @@ def _try_in_one_transaction(
     applied = own_piece("other", "SAVEPOINT applied")
     back_to_applied = own_piece("other", "ROLLBACK TO applied")
     try:
-        connection.execute("BEGIN")
-        before = _count(connection)
-        transmit(
-            connection, [own_piece("other", "SAVEPOINT before"), *ups, applied, *downs]
-        )
-        if _count(connection) == before:
+        scratch.connection.execute("BEGIN")
+        writes_before = scratch.guard.writes()
+        before = _count(scratch)
+        for pieces in (
+            [own_piece("other", "SAVEPOINT before"), *ups],
+            [applied, *downs],
+        ):
+            transmit(scratch.connection, pieces)
+            if scratch.guard.reaches_beyond(writes_before):
+                return None  # one by one it is told which file does
+        if _count(scratch) == before:
             # Nothing differs. The down file has left what the up file needs to run again.
             differences = Differences()
             again = [*ups, back_to_applied]
         else:
-            after = read_catalog(connection)
-            transmit(connection, [own_piece("other", "ROLLBACK TO before")])
-            differences = compare(read_catalog(connection), after)
+            after = _read(scratch)
+            transmit(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
+            differences = compare(_read(scratch), after)
             again = ups
             if not differences:  # whether the up file runs again is still to be seen
                 again = [*ups, applied, *downs, *ups, back_to_applied]
-        transmit(connection, [*again, own_piece("commit", "COMMIT")])
+        transmit(scratch.connection, [*again, own_piece("commit", "COMMIT")])
     except (SqlmigError, psycopg.Error):
         return None
     finally:
-        rollback(connection)
+        rollback(scratch.connection)
     return differences
 
 
@@ -135,41 +147,56 @@ def _body_of(file: SqlFile) -> list[Piece]:
 
 
 def _try_one_by_one(
-    connection: Connection, up: SqlFile, down: SqlFile, finding: Finding
+    scratch: Scratch, up: SqlFile, down: SqlFile, finding: Finding
 ) -> None:
     """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
-    _clear(connection)
-    before = read_catalog(connection)
-    _run(connection, up)
-    _run(connection, down)
-    finding.differences = compare(before, read_catalog(connection))
+    _clear(scratch)
+    before = _read(scratch)
+    _run(scratch, up)
+    _run(scratch, down)
+    finding.differences = compare(before, _read(scratch))
     finding.notes += finding.differences.notes
 
     try:
-        _run(connection, up)
+        _run(scratch, up)
     except SqlmigError as error:  # it stumbles over what its down file left
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 
 
-def _run(connection: Connection, file: SqlFile) -> None:
+def _run(scratch: Scratch, file: SqlFile) -> None:
     try:
-        run_file(connection, file)
+        run_file(scratch, file)
     finally:
         if not file.in_transaction:
-            _clear(connection)
+            _clear(scratch)
 
 
-def _count(connection: Connection) -> list[tuple[object, ...]]:
-    return connection.execute(f"EXECUTE {_COUNT}".encode()).fetchall()
+def _read(scratch: Scratch) -> Catalog:
+    """Return the catalog; where the server was made for this, with what its databases share."""
+    catalog = read_catalog(scratch.connection)
+    if scratch.owns_server:
+        name = scratch.connection.info.dbname
+        for shared, state in shared_objects(scratch.connection, name).items():
+            catalog[Key(shared.kind, shared.name)] = Entry({"state": state}, None)
+    return catalog
 
 
-def _clear(connection: Connection) -> None:
+def _count(scratch: Scratch) -> list[tuple[object, ...]]:
+    return scratch.connection.execute(f"EXECUTE {_COUNT}".encode()).fetchall()
+
+
+def _clear(scratch: Scratch) -> None:
     """Let nothing of a file stay in the session, and prepare there what counts the catalogs."""
-    rollback(connection)
-    connection.execute("DISCARD ALL")
+    rollback(scratch.connection)
+    scratch.connection.execute("DISCARD ALL")
     selects = []
-    for name in catalogs(connection):
+    names = catalogs(scratch.connection)
+    if scratch.owns_server:
+        names += SHARED_CATALOGS
+    for name in names:
         title = "count_rows_of_view" if name == "pg_user_mappings" else "count_rows"
         selects.append(STATEMENTS[title].format(name=name))
-    connection.pgconn.prepare(_COUNT.encode(), " UNION ALL ".join(selects).encode())
+    scratch.connection.pgconn.prepare(
+        _COUNT.encode(), " UNION ALL ".join(selects).encode()
+    )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from sqlmig.check.server_wide import ServerGuard
 from sqlmig.connection import connect, fetch, rollback, send
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import literal, read_statements
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from sqlmig.sqlfile import SqlFile
 
 STATEMENTS = read_statements(Path(__file__).parent / "scratch.sql")
+_PREFIX = "sqlmig_scratch_"
+# The application_name of the connection that makes a scratch database begins so.
+_OWNER = "sqlmig: "
+_READ_ONLY = "25006"
 # Whatever is set for the connection that makes and drops it: it waits for the files to run.
 _PATIENT = (
     "SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning; "
@@ -35,33 +41,85 @@ _PATIENT = (
 )
 
 
+@dataclass
+class Scratch:
+    """A scratch database: a connection to it, and what guards the rest of the server."""
+
+    connection: Connection
+    guard: ServerGuard
+    owns_server: bool
+
+
 @contextmanager
 def scratch_database(
-    url: str, ledger: Ledger, say: Say, *, with_privileges: bool = False
-) -> Iterator[Connection]:
-    """Yield a connection to a new database with the settings of the URL's, and drop it at the end.
+    url: str,
+    ledger: Ledger,
+    say: Say,
+    *,
+    with_privileges: bool = False,
+    owns_server: bool = False,
+) -> Iterator[Scratch]:
+    """Yield a new database with the settings of the URL's, and drop it at the end.
 
     with_privileges: it also does what the URL's database does to every new object.
-    Raises SqlmigError where it cannot be made.
+    owns_server: the server was made for this, so files may change all of it. Raises
+    SqlmigError where it cannot be made.
     """
-    name = f"sqlmig_scratch_{os.getpid()}_{secrets.token_hex(4)}"
-    with connect(url, say) as outside:
+    name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
+    with connect(url, say, f"{_OWNER}{name}") as outside:
         send(outside, _PATIENT.encode())
+        _remove_left_over(outside, say)
         try:
-            outside.execute(f"CREATE DATABASE {name}".encode())
+            _create(outside, name)
             within = _give_settings(
                 outside, name, ledger, with_privileges=with_privileges
             )
             inside_url = make_conninfo("", **parameters(url) | {"dbname": name})
             with connect(inside_url, lambda _: None) as inside:
                 send(inside, ";".join(within).encode())
-                yield inside
+                guard = ServerGuard(inside, outside, owns_server=owns_server)
+                yield Scratch(inside, guard, owns_server)
+        except BaseException:
+            # The first error is the one to tell.
+            with suppress(psycopg.Error):
+                _drop(outside, name)
+            raise
+        _drop(outside, name)
+
+
+def _create(outside: Connection, name: str) -> None:
+    """Create the database; from template0 where template1 cannot be copied."""
+    try:
+        try:
+            outside.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.errors.InsufficientPrivilege:
+            raise
+        except psycopg.Error as error:
+            if error.sqlstate == _READ_ONLY:
+                raise
+            outside.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+    except psycopg.errors.InsufficientPrivilege:
+        raise SqlmigError(
+            "a scratch database is needed: give the role CREATEDB, or name another role"
+        ) from None
+    except psycopg.Error as error:
+        if error.sqlstate == _READ_ONLY:
             raise SqlmigError(
-                "a scratch database is needed: give the role CREATEDB, or name another role"
+                "this server is a standby, which takes no scratch database; connect to the primary"
             ) from None
-        finally:
+        raise SqlmigError(
+            f"cannot make a scratch database: {error.diag.message_primary}"
+        ) from None
+
+
+def _remove_left_over(outside: Connection, say: Say) -> None:
+    """Drop the scratch databases that killed runs have left: nobody is connected to one, or for one."""
+    for (name,) in fetch(
+        outside, STATEMENTS["left_over"].format(prefix=_PREFIX, owner=_OWNER)
+    ):
+        with suppress(psycopg.Error):  # another run may be quicker
             _drop(outside, name)
+            say(f"dropped {name}, which a killed run had left")
 
 
 def _give_settings(
@@ -94,24 +152,28 @@ def _drop(outside: Connection, name: str) -> None:
         raise
 
 
-def run_file(connection: Connection, file: SqlFile) -> None:
-    """Run a file as ``up`` would, but for the ledger. Nothing of it stays in the session."""
+def run_file(scratch: Scratch, file: SqlFile) -> None:
+    """Run a file as ``up`` would, but for the ledger. Nothing of it stays in the session.
+
+    Raises BeyondDatabase, before it is committed, where it changes more than the scratch
+    database.
+    """
+    connection = scratch.connection
+    guard = scratch.guard
     if file.in_transaction:
         pieces = file_pieces(file)
-        transmit(
-            connection,
-            [
-                *pieces.opening,
-                pieces.body,
-                pieces.constraints,
-                pieces.reset,
-                pieces.commit,
-            ],
-        )
+        try:
+            transmit(connection, pieces.opening)
+            writes_before = guard.writes()
+            transmit(connection, [pieces.body, pieces.constraints, pieces.reset])
+            guard.refuse_if_beyond(file, writes_before)
+            transmit(connection, [pieces.commit])
+        finally:
+            rollback(connection)
         return
 
     try:
-        send_each_statement(connection, file)
+        send_each_statement(connection, file, guard.before_statement)
     finally:
         rollback(connection)
         connection.execute("DISCARD ALL")

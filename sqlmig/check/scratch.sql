@@ -69,6 +69,20 @@ FROM pg_namespace
 CROSS JOIN aclexplode(nspacl)
 WHERE nspname IN ('public', {schema_name})
 
+-- %% left_over
+-- Scratch databases of ours that nobody uses, and that nobody is about to use: whoever makes one is called after it.
+SELECT datname::text
+FROM pg_database
+WHERE starts_with(datname, '{prefix}')
+    AND pg_has_role(datdba, 'USAGE')
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_stat_activity
+        WHERE pg_stat_activity.datname = pg_database.datname
+            OR application_name = left('{owner}' || pg_database.datname, 63)
+    )
+ORDER BY 1
+
 -- %% own_public
 -- Before PostgreSQL 16 a role that inherits nothing may not use what it has as the database's owner.
 DO $$

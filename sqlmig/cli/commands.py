@@ -12,7 +12,7 @@ import click
 
 import sqlmig
 from sqlmig import migrations, plan
-from sqlmig.api import database
+from sqlmig.api import database, is_throwaway
 from sqlmig.cli import output
 from sqlmig.cli.options import (
     AS_JSON,
@@ -373,9 +373,11 @@ def check(settings: Settings, start: int | None) -> int:
     plan.check_version(found, start)
     with (
         database(settings.url, settings.wait, make=True) as url,
-        scratch_database(url, ledger, output.say) as connection,
+        scratch_database(
+            url, ledger, output.say, owns_server=is_throwaway(settings.url)
+        ) as scratch,
     ):
-        trials = prove(connection, found, start or 0)
+        trials = prove(scratch, found, start or 0)
         bar = nullcontext(trials)
         if output.is_on_terminal():
             bar = click.progressbar(

@@ -1,0 +1,221 @@
+"""What a file changes beyond its database: a scratch database is no scratch server, so it is found and refused.
+
+Roles, memberships, settings, databases, tablespaces, subscriptions, parameters, and
+comments and labels on them belong to the whole server.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlmig.connection import ServerError, fetch, rollback, send
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import literal, read_statements
+from sqlmig.lexer import first_token, read_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlmig.connection import Connection
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+STATEMENTS = read_statements(Path(__file__).parent / "server_wide.sql")
+_REMEDY = "which the whole server would see; check it on a server of its own: sqlmig -d embedded: check"
+SHARED_CATALOGS = [
+    "pg_authid",
+    "pg_auth_members",
+    "pg_database",
+    "pg_parameter_acl",
+    "pg_shdescription",
+    "pg_shseclabel",
+    "pg_subscription",
+    "pg_tablespace",
+]
+# Catalogs that also have rows about the scratch database alone.
+_ALSO_OF_ONE_DATABASE = {
+    "pg_database",
+    "pg_db_role_setting",
+    "pg_shdescription",
+    "pg_shseclabel",
+}
+# What to call a change whose object cannot be seen, as a password.
+_CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
+_VERBS = {
+    "membership": ("grants", "revokes", "changes"),
+    "setting": ("makes", "removes", "changes"),
+    "comment": ("makes", "removes", "changes"),
+}
+_USUAL_VERBS = ("creates", "drops", "changes")
+# Statements that reach beyond the database by their words. Of those that can run in a
+# transaction more is known by trying.
+_REACHES_BEYOND = re.compile(
+    rb"""
+    (?:create|alter|drop)\ (?:role|user(?!\ mapping\b)|group|database|tablespace|subscription)\b
+    |alter\ system\b
+    |(?:comment|security\ label)\b.*\ on\ (?:role|database|tablespace|subscription)\b
+    |(?:grant|revoke)\b.*\ on\ (?:database|tablespace|parameter)\b
+    |(?:grant|revoke)\b(?!.*\ on\b)
+    """,
+    re.VERBOSE,
+)
+_ENDS_TRANSACTION = (b"commit", b"end")
+# Of these nothing is tried: they belong to the session, or would end the trial.
+_NOT_TRIED = frozenset(
+    (
+        b"prepare",
+        b"begin",
+        b"start",
+        b"commit",
+        b"end",
+        b"rollback",
+        b"abort",
+        b"savepoint",
+        b"release",
+    )
+)
+
+
+class BeyondDatabase(SqlmigError):
+    """A file changes something that other databases of the server share. It was rolled back."""
+
+
+class SharedObject(NamedTuple):
+    """An object that the databases of a server share."""
+
+    kind: str
+    name: str
+
+
+class ServerGuard:
+    """Sees that no file on the scratch database changes the rest of the server."""
+
+    def __init__(
+        self, connection: Connection, outside: Connection, *, owns_server: bool
+    ) -> None:
+        """Guard what runs over a connection to the scratch database.
+
+        outside: a connection to another database of the server, which sees what is
+        committed. owns_server: the server is made for this, and everything is allowed.
+        """
+        self._connection = connection
+        self._outside = outside
+        self._owns_server = owns_server
+        self._writes_at_begin: dict[str, int] | None = None
+
+    def writes(self) -> dict[str, int]:
+        """Return how many rows the open transaction wrote in each shared catalog."""
+        if self._owns_server:
+            return {}
+        return dict(fetch(self._connection, STATEMENTS["changes"]))
+
+    def reaches_beyond(self, writes_before: Mapping[str, int]) -> bool:
+        """Say whether the open transaction changed more than the scratch database, since it had written so much."""
+        return bool(self._what_changed(writes_before))
+
+    def refuse_if_beyond(self, file: SqlFile, writes_before: Mapping[str, int]) -> None:
+        """Roll back and raise BeyondDatabase where the open transaction changed more than the scratch database."""
+        words = self._what_changed(writes_before)
+        if words:
+            rollback(self._connection)
+            raise BeyondDatabase(f"{file.path}: it {words}, {_REMEDY}")
+
+    def before_statement(self, statement: Piece) -> None:
+        """Look at a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
+        file = statement.file
+        if self._owns_server or file is None:
+            return
+        text = bytes(statement.text)
+        words, _ = read_statement(text, first_token(text))
+        if not words:
+            return
+        if not self._connection.is_idle:
+            self._within_own_transaction(file, words)
+            return
+
+        self._writes_at_begin = None
+        joined = b" ".join(words)
+        if _REACHES_BEYOND.match(joined):
+            raise BeyondDatabase(
+                f"{file.path}: {joined.decode().upper()} changes something {_REMEDY}"
+            )
+        if words[0] not in _NOT_TRIED:
+            self._try(file, text)
+
+    def _within_own_transaction(self, file: SqlFile, words: list[bytes]) -> None:
+        """Look at the file's own transaction before it is committed."""
+        if self._writes_at_begin is None:
+            self._writes_at_begin = self.writes()
+        elif words[0] in _ENDS_TRANSACTION:
+            self.refuse_if_beyond(file, self._writes_at_begin)
+
+    def _try(self, file: SqlFile, text: bytes) -> None:
+        """Run a statement in a transaction that is rolled back. One that cannot run in one is left to its words."""
+        try:
+            self._connection.execute("BEGIN")
+            before = self.writes()
+            send(self._connection, text)
+            self.refuse_if_beyond(file, before)
+        except ServerError:
+            pass  # it fails as well when it is run, or must not run in a transaction
+        finally:
+            rollback(self._connection)
+
+    def _what_changed(self, writes_before: Mapping[str, int]) -> str:
+        """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
+        if self._owns_server:
+            return ""
+        written = {
+            name
+            for name, count in self.writes().items()
+            if count != writes_before.get(name, 0)
+        }
+        if not written:
+            return ""
+        words = self._uncommitted()
+        if words:
+            return words
+        hidden = written - _ALSO_OF_ONE_DATABASE
+        if not hidden:
+            return ""
+        return f"changes {_CATALOG_WORDS.get(min(hidden), 'something')}"
+
+    def _uncommitted(self) -> str:
+        """Return what is not committed yet, in words: that is ours. Others may commit meanwhile."""
+        scratch = self._connection.info.dbname
+        before = shared_objects(self._outside, scratch)
+        now = shared_objects(self._connection, scratch)
+        again = shared_objects(self._outside, scratch)
+        for shared in before.keys() | again.keys():
+            if before.get(shared) != again.get(shared):
+                before.pop(shared, None)
+                now.pop(shared, None)
+        return _first_difference(before, now)
+
+
+def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, Any]:
+    """Return what the databases of the server share, with its state, but for the scratch database's own."""
+    found = {}
+    for kind, name, state in fetch(
+        connection, STATEMENTS["objects"].format(scratch=literal(scratch))
+    ):
+        found[SharedObject(kind, name)] = state
+    return found
+
+
+def _first_difference(
+    before: Mapping[SharedObject, Any], after: Mapping[SharedObject, Any]
+) -> str:
+    """Return the first difference in words: ``creates role reader``."""
+    for shared in sorted(before.keys() | after.keys()):
+        create, drop, change = _VERBS.get(shared.kind, _USUAL_VERBS)
+        what = f"{shared.kind} {shared.name}"
+        if shared not in before:
+            return f"{create} {what}"
+        if shared not in after:
+            return f"{drop} {what}"
+        if before[shared] != after[shared]:
+            return f"{change} {what}"
+    return ""

@@ -1,0 +1,70 @@
+-- What a file changes beyond its database, in the catalogs that all databases of the server share.
+
+-- %% changes
+-- How many rows this transaction wrote in each shared catalog. The counts only grow, also when a savepoint is rolled
+-- back. pg_shdepend is left out: it has rows about objects within a database.
+SELECT
+    relname::text,
+    (
+        pg_stat_get_xact_tuples_inserted(oid)
+        + pg_stat_get_xact_tuples_updated(oid)
+        + pg_stat_get_xact_tuples_deleted(oid)
+    )::bigint
+FROM pg_class
+WHERE relisshared
+    AND relkind = 'r'
+    AND oid <> 'pg_shdepend'::regclass
+ORDER BY 1;
+
+-- %% objects
+-- What the server's databases share: the kind, the name, and the state as text. What belongs to the scratch database
+-- alone is left out.
+SELECT 'role', rolname::text, to_jsonb(r) - '{{oid,rolconfig}}'::text[]
+FROM pg_roles AS r
+UNION ALL
+SELECT
+    'membership',
+    format('of %s in %s', member::regrole, roleid::regrole),
+    to_jsonb(m) - '{{oid,roleid,member}}'::text[]
+FROM pg_auth_members AS m
+UNION ALL
+SELECT
+    'setting',
+    format(
+        'of %s in %s',
+        CASE setrole WHEN 0 THEN 'all roles' ELSE setrole::regrole::text END,
+        CASE setdatabase
+            WHEN 0 THEN 'all databases'
+            ELSE 'database ' || (SELECT quote_ident(datname) FROM pg_database WHERE oid = setdatabase)
+        END
+    ),
+    to_jsonb(setconfig)
+FROM pg_db_role_setting
+WHERE setdatabase IS DISTINCT FROM (SELECT oid FROM pg_database WHERE datname = {scratch})
+UNION ALL
+SELECT 'database', quote_ident(datname), to_jsonb(d) - '{{oid,datfrozenxid,datminmxid,datcollversion}}'::text[]
+FROM pg_database AS d
+WHERE datname <> {scratch}
+UNION ALL
+SELECT 'tablespace', quote_ident(spcname), to_jsonb(t) - 'oid'
+FROM pg_tablespace AS t
+UNION ALL
+SELECT 'subscription', quote_ident(subname), to_jsonb(subenabled)
+FROM pg_subscription
+UNION ALL
+SELECT 'parameter', parname, to_jsonb(paracl)
+FROM pg_parameter_acl
+UNION ALL
+SELECT
+    'comment',
+    'on ' || pg_describe_object(classoid, objoid, 0),
+    to_jsonb(description)
+FROM pg_shdescription
+WHERE classoid <> 'pg_database'::regclass
+    OR objoid <> (SELECT oid FROM pg_database WHERE datname = {scratch})
+UNION ALL
+SELECT
+    'security label',
+    'on ' || pg_describe_object(classoid, objoid, 0),
+    to_jsonb(label)
+FROM pg_shseclabel;

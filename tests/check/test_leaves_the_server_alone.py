@@ -1,0 +1,301 @@
+"""check and drift leave the server alone: what all its databases share is the same before and after."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.support.project import RUN, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.project import Project
+
+# All shared catalogs, but what is about databases that come and go beside this test.
+SHARED = """
+    SELECT 'role', rolname::text, to_jsonb(r) - 'oid' FROM pg_authid r WHERE rolname ~ %(ours)s
+    UNION ALL
+    SELECT 'membership', format('%%s %%s', roleid::regrole, member::regrole), to_jsonb(m) - 'oid' FROM pg_auth_members m
+    WHERE roleid::regrole::text ~ %(ours)s OR member::regrole::text ~ %(ours)s
+    UNION ALL
+    SELECT 'setting', format('%%s %%s', setrole::regrole, setdatabase), to_jsonb(setconfig) FROM pg_db_role_setting
+    WHERE setrole::regrole::text ~ %(ours)s OR setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    UNION ALL
+    SELECT 'database', datname::text, to_jsonb(d) - '{oid,datfrozenxid,datminmxid}'::text[] FROM pg_database d
+    WHERE datname = current_database() OR datname ~ %(ours)s
+    UNION ALL
+    SELECT 'tablespace', spcname::text, to_jsonb(spcacl) FROM pg_tablespace
+    UNION ALL
+    SELECT 'subscription', subname::text, to_jsonb(subenabled) FROM pg_subscription
+    UNION ALL
+    SELECT 'parameter', parname, to_jsonb(paracl) FROM pg_parameter_acl
+    UNION ALL
+    SELECT 'comment', objoid::text, to_jsonb(description) FROM pg_shdescription
+    UNION ALL
+    SELECT 'file setting', name, to_jsonb(setting) FROM pg_file_settings WHERE sourcefile ~ 'auto.conf'
+    ORDER BY 1, 2
+"""
+OURS = f"^wide_{RUN}_"
+OLD = f"wide_{RUN}_old"  # a role that is there
+NEW = f"wide_{RUN}_new"  # one that is not
+CLERK = f"wide_{RUN}_clerk"
+
+
+@pytest.fixture
+def server_roles(project: Project) -> Iterator[Project]:
+    """Yield the project on a server with two roles."""
+    project.query(f"CREATE ROLE {OLD} PASSWORD 'secret'; CREATE ROLE {CLERK}")
+    yield project
+    for name in (NEW, OLD, CLERK):
+        project.query(f"DROP ROLE IF EXISTS {name}")
+
+
+def shared(project: Project) -> list[tuple[Any, ...]]:
+    with psycopg.connect(project.url) as connection:
+        return connection.execute(SHARED, {"ours": OURS}).fetchall()
+
+
+def no_scratch_database_stays(project: Project) -> bool:
+    mine = f"sqlmig_scratch_{os.getpid()}_%"
+    return project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
+
+
+GUARDED = (
+    "DO $$ BEGIN IF to_regrole('{0}') IS NULL THEN CREATE ROLE {0}; END IF; END $$"
+)
+NO_TRANSACTION = "-- sqlmig: no-transaction\n"
+# Statements that reach beyond the database, and what is said of them. {here} is the real database.
+BEYOND = {
+    "drop role": (f"DROP ROLE {OLD}", f"it drops role {OLD}"),
+    "create role": (f"CREATE ROLE {NEW}", f"it creates role {NEW}"),
+    "create user": (f"CREATE USER {NEW}", f"it creates role {NEW}"),
+    "create role in DO": (
+        f"DO $$ BEGIN CREATE ROLE {NEW}; END $$",
+        f"it creates role {NEW}",
+    ),
+    "create role by EXECUTE": (
+        f"DO $$ BEGIN EXECUTE 'CREATE ' || 'ROLE {NEW}'; END $$",
+        f"it creates role {NEW}",
+    ),
+    "guarded, not there": (GUARDED.format(NEW), f"it creates role {NEW}"),
+    "password": (
+        f"ALTER ROLE {OLD} PASSWORD 'other'",
+        "which the whole server would see",
+    ),
+    "role setting": (
+        f"ALTER ROLE {OLD} SET work_mem = '1MB'",
+        f"it makes setting of {OLD} in all databases",
+    ),
+    "database setting": (
+        "ALTER DATABASE {here} SET work_mem = '1MB'",
+        "it makes setting of all roles in database",
+    ),
+    "grant on a database": (
+        f"GRANT CREATE ON DATABASE {{here}} TO {CLERK}",
+        "it changes database",
+    ),
+    "owner of a database": (
+        f"ALTER DATABASE {{here}} OWNER TO {CLERK}",
+        "it changes database",
+    ),
+    "comment on a database": (
+        "COMMENT ON DATABASE {here} IS 'x'",
+        "it makes comment on database",
+    ),
+    "comment on a role": (f"COMMENT ON ROLE {OLD} IS 'x'", "it makes comment on role"),
+    "membership": (
+        f"GRANT {OLD} TO {CLERK}",
+        f"it grants membership of {CLERK} in {OLD}",
+    ),
+    "rename a role": (
+        f"ALTER ROLE {OLD} RENAME TO {NEW}",
+        "which the whole server would see",
+    ),
+    "parameter": (
+        f"GRANT SET ON PARAMETER log_statement TO {CLERK}",
+        "it creates parameter log_statement",
+    ),
+    "subscription": (
+        f"CREATE SUBSCRIPTION wide_{RUN} CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)",
+        "it creates subscription",
+    ),
+}
+
+
+def texts(project: Project, statement: str) -> str:
+    here = project.query("SELECT quote_ident(current_database())")[0][0]
+    return statement.replace("{here}", here)
+
+
+@pytest.mark.parametrize("kind", BEYOND)
+@pytest.mark.parametrize(
+    "where", ["up", "down", "no-transaction", "own transaction", "before --from"]
+)
+def test_what_reaches_beyond_the_database_is_found_and_rolled_back(
+    server_roles: Project, kind: str, where: str
+) -> None:
+    project = server_roles
+    statement, said = BEYOND[kind]
+    statement = texts(project, statement)
+    files = {
+        "up_1_a": "CREATE TABLE a ();",
+        "down_1_a": "DROP TABLE a;",
+        "up_2_b": "SELECT 1;",
+        "down_2_b": "SELECT 1;",
+    }
+    if where == "down":
+        files["down_1_a"] = f"{statement}; DROP TABLE a;"
+    elif where == "no-transaction":
+        files["up_1_a"] = f"{NO_TRANSACTION}CREATE TABLE a ();\n{statement};"
+    elif where == "own transaction":
+        files["up_1_a"] = (
+            f"{NO_TRANSACTION}BEGIN;\nCREATE TABLE a ();\n{statement};\nCOMMIT;"
+        )
+    else:
+        files["up_1_a"] = f"CREATE TABLE a (); {statement};"
+    project.write(**files)
+    before = shared(project)
+    arguments = ["--from", "2"] if where == "before --from" else []
+    output = project.run("check", *arguments, code=1)
+    words = output.out + output.err
+    assert (
+        "which the whole server would see; check it on a server of its own: sqlmig -d embedded: check"
+        in words
+    )
+    if where in ("up", "down", "before --from"):
+        assert said in words
+    assert shared(project) == before
+    assert no_scratch_database_stays(project)
+    if where != "before --from":
+        assert "ok            2_b\n" in output.out  # it goes on
+
+
+WITHIN = {
+    "guarded, there": GUARDED.format(OLD),
+    "user mapping": "CREATE USER MAPPING FOR CURRENT_USER SERVER far",
+    "grant and owner": f"CREATE TABLE t (); GRANT SELECT ON t TO {CLERK}; ALTER TABLE t OWNER TO {CLERK}",
+    "its own settings": (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$"
+    ),
+    "default privileges": f"ALTER DEFAULT PRIVILEGES FOR ROLE {OLD} GRANT SELECT ON TABLES TO {CLERK}",
+}
+
+
+@pytest.mark.parametrize("kind", WITHIN)
+@pytest.mark.parametrize(
+    "head", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
+)
+def test_what_stays_within_the_database_passes(
+    server_roles: Project, kind: str, head: str
+) -> None:
+    project = server_roles
+    project.write(
+        up_1_a="CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;",
+        down_1_a="DROP SERVER far; DROP FOREIGN DATA WRAPPER w;",
+        up_2_b=f"{head}{WITHIN[kind]};",
+    )
+    before = shared(project)
+    out = project.run("check", code=1).out
+    assert out.splitlines()[-1] == "no-down       2_b"
+    assert "whole server" not in out
+    assert shared(project) == before
+
+
+def test_a_guarded_role_of_a_no_transaction_file_keeps_its_password(
+    server_roles: Project,
+) -> None:
+    project = server_roles
+    project.write(
+        up_1_a=f"{NO_TRANSACTION}{GUARDED.format(OLD)};",
+        down_1_a=f"{NO_TRANSACTION}DROP ROLE IF EXISTS {OLD};",
+    )
+    before = shared(project)
+    assert (
+        f"DROP ROLE IF EXISTS {OLD.upper()}" in project.run("check", code=1).out.upper()
+    )
+    assert shared(project) == before
+
+
+def test_on_a_server_of_its_own_all_of_it_is_allowed(project: Project) -> None:
+    project.write(
+        up_1_a="CREATE ROLE reader; ALTER ROLE reader SET work_mem = '1MB';",
+        down_1_a="DROP ROLE reader;",
+        up_2_b=f"{NO_TRANSACTION}CREATE ROLE writer;",
+        down_2_b=f"{NO_TRANSACTION}DROP ROLE writer;",
+    )
+    throwaway = replace(project, url="embedded:")
+    assert throwaway.run("check").out == "ok            1_a\nok            2_b\n"
+
+
+def test_on_a_server_of_its_own_a_role_that_stays_is_named(project: Project) -> None:
+    project.write(up_1_a="CREATE ROLE reader;", down_1_a="SELECT 1;")
+    throwaway = replace(project, url="embedded:")
+    assert "left: role reader" in throwaway.run("check", code=1).out
+
+
+def test_the_same_for_drift(server_roles: Project) -> None:
+    project = server_roles
+    project.write(up_1_a=f"ALTER ROLE {OLD} SET work_mem = '1MB';")
+    project.run("up")
+    before = shared(project)
+    project.query(f"ALTER ROLE {OLD} RESET work_mem")
+    changed = shared(project)
+    assert changed != before
+    error = project.run("drift", code=1).err
+    assert "on the scratch database: " in error
+    assert (
+        f"it makes setting of {OLD} in all databases, which the whole server would see"
+        in error
+    )
+    assert shared(project) == changed
+
+
+def test_a_template_that_cannot_be_copied_is_no_obstacle(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    with psycopg.connect(project.url, dbname="template1"):
+        assert project.run("check").out == "ok            1_a\n"
+
+
+def test_what_a_killed_check_left_is_dropped_by_the_next(project: Project) -> None:
+    project.write(up_1_a="SELECT pg_sleep(60);")
+    runner = project.fork("check")
+    asleep = "SELECT datname FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
+    pattern = f"sqlmig_scratch_{runner.process.pid}_%"
+    until(lambda: project.query(asleep, pattern), "the scratch database")
+    ((name,),) = project.query(asleep, pattern)
+    runner.send(signal.SIGKILL)
+    runner.process.join()
+    project.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+        name,
+    )
+    until(
+        lambda: (
+            not project.query("SELECT 1 FROM pg_stat_activity WHERE datname = %s", name)
+        )
+    )
+    project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    assert f"dropped {name}, which a killed run had left" in project.run("check").err
+    assert project.query("SELECT 1 FROM pg_database WHERE datname = %s", name) == []
+
+
+def test_another_check_at_work_is_not_dropped(project: Project) -> None:
+    project.write(up_1_a="SELECT pg_sleep(2);", down_1_a="SELECT 1;")
+    runner = project.fork("check")
+    until(
+        lambda: project.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s",
+            f"sqlmig_scratch_{runner.process.pid}_%",
+        )
+    )
+    second = replace(project, directory=project.directory.parent / "second")
+    second.directory.mkdir()
+    second.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    assert "dropped" not in second.run("check").err
+    runner.ended()
