@@ -61,6 +61,7 @@ def up(
     """
     if to is not None and steps is not None:
         raise UsageError("to and steps exclude each other; give one")
+    _refuse_negative(to=to, steps=steps, retries=retries)
     options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
     request = Up(to, steps, allow_out_of_order)
     return _run(url, directory, schema, request, options, wait, make=True)
@@ -80,15 +81,22 @@ def down(
 ) -> list[Applied]:
     """Revert the newest migration, or more, newest first, and return what was reverted. It does not ask.
 
-    to: revert all above this version (0 for all). Raises as up does.
+    to: revert all above this version. Raises as up does.
     """
     given = [to is not None, steps is not None, all]
     if sum(given) > 1:
         raise UsageError("to, steps and all exclude each other; give one")
     if not any(given):
         steps = 1
+    _refuse_negative(to=to, steps=steps, retries=retries)
     options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
     return _run(url, directory, schema, Down(to, steps), options, wait, make=False)
+
+
+def _refuse_negative(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 0:
+            raise UsageError(f"{name} must not be negative: {number}")
 
 
 def status(

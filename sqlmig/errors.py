@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 
 class SqlmigError(Exception):
-    """Something failed. All errors of this package are of this class."""
+    """Something failed. All errors of this package are of this class.
+
+    applied has the migrations that the same call committed before it failed.
+    """
 
     exit_code = 1
+    applied: Sequence[Applied] = ()
 
 
 class UsageError(SqlmigError):
@@ -38,7 +42,7 @@ class MigrationFailed(SqlmigError):
 
     path, line and column say where in the file (columns are counted in characters),
     as far as that is known; sqlstate is the server's code, or None where the server
-    did not answer. applied has the migrations that the same call committed before it.
+    did not answer.
     """
 
     def __init__(
@@ -56,4 +60,3 @@ class MigrationFailed(SqlmigError):
         self.line = line
         self.column = column
         self.sqlstate = sqlstate
-        self.applied: list[Applied] = []

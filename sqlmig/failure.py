@@ -52,7 +52,7 @@ _HINTS = (
         in_transaction=True,
         sqlstates="42704",
         message='role "(anon|authenticated|service_role)"',
-        advice="it is Supabase's: make it here, or ask pg_roles first",
+        advice="it is Supabase's: create the role, or look into pg_roles before you use it",
     ),
     _Hint(
         in_transaction=True,

@@ -1,8 +1,8 @@
--- The statements about the ledger, each under its title. Those that begin with SELECT CASE fail unless something is
--- so: the text that they give is no integer. A DO block would say that more plainly, and take twice as long.
+-- The statements about the ledger, each under its title. A statement that begins with SELECT CASE is a check: when it
+-- fails it casts a text to int, and the server raises an error. A DO block would be clearer, but takes twice as long.
 
 -- %% lock
--- The lock is had until the end of the transaction, or it is an error at once: nobody waits within a statement. So a
+-- The transaction holds the lock until it ends. If another holds it, the statement fails at once; it never waits. So a
 -- pooler cannot leak it, a killed runner cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({key}) THEN '1' ELSE 'another runner is at work' END::int;
 
@@ -48,7 +48,7 @@ SELECT version, down FROM {table} WHERE down IS NOT NULL AND version IN ({versio
 SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
 
 -- %% schema
--- IF NOT EXISTS would ask for the right to make one where there is one.
+-- CREATE SCHEMA IF NOT EXISTS needs the privilege to create one even when the schema exists.
 DO {quote}
 BEGIN
     IF to_regnamespace({schema_literal}) IS NULL THEN
@@ -171,7 +171,7 @@ ORDER BY 1;
 WITH foreign_table AS (
     SELECT string_agg(attname, ' ' ORDER BY attnum) AS columns
     FROM pg_attribute
-    WHERE attrelid = {literal}::regclass AND attnum > 0
+    WHERE attrelid = {literal}::regclass AND attnum > 0 AND NOT attisdropped
 ), newest AS (
     SELECT
         coalesce(max((row ->> 'version')::numeric) FILTER (WHERE row ->> 'version' ~ '^[0-9]+$'), 0) AS version,

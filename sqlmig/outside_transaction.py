@@ -70,7 +70,6 @@ def run_outside_transaction(
                 )
             _record(holder, file, record)
         except (SqlmigError, KeyboardInterrupt) as error:
-            rollback(holder)
             left = _left_behind(worker, old, named)
             raise with_more_words(error, "\n".join([str(error), *left])) from None
         finally:
@@ -93,7 +92,7 @@ def _prepare(worker: Connection, file: SqlFile, ledger: Ledger) -> None:
         worker.close()
         raise SqlmigError(
             f"{file.path}: no second connection within {_POOLER_PATIENCE} s; "
-            "a no-transaction file needs two of a pooler"
+            "a no-transaction file needs two at once; make the pooler's pool larger"
         )
     (result,) = worker.wait(generators.fetch_many(worker.pgconn))
     if result.get_value(0, 0) != b"%d" % worker.info.backend_pid:
@@ -211,7 +210,7 @@ def refuse_pooler(session: Session, files: Iterable[SqlFile]) -> None:
     for file in alone:
         if session.ledger.is_named:
             raise SqlmigError(
-                f"{file.path}: --schema cannot be kept for a no-transaction file by a pooler; {_USE_THE_SERVER}"
+                f"{file.path}: a pooler does not keep --schema for a no-transaction file; {_USE_THE_SERVER}"
             )
         for start in file.statement_starts:
             if _CHANGES_SESSION.match(file.text, start):

@@ -39,6 +39,16 @@ class Row(NamedTuple):
         """When it was applied; None where it is not."""
         return None if self.recorded is None else self.recorded.applied_at
 
+    @property
+    def recorded_name(self) -> str:
+        """The name under which it was applied; empty where it is not."""
+        return "" if self.recorded is None else self.recorded.name
+
+    @property
+    def has_another_name(self) -> bool:
+        """Whether the version was applied under another name: it was another migration."""
+        return self.recorded is not None and self.recorded.name != self.name
+
 
 class Up(NamedTuple):
     """A request to apply what is pending: up to a version, or so many migrations, or all."""
@@ -144,8 +154,8 @@ def _remedy(row: Row) -> str:
         )
     if row.state == "out-of-order":
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
-    if row.recorded and row.recorded.name != row.name:
-        return f"version {row.version} was applied as {row.recorded.name}: give that file its number back"
+    if row.has_another_name:
+        return f"version {row.version} was applied as {row.recorded_name}: give that file its number back"
     return "changed since it was applied: restore the file, and write the change as a new migration"
 
 

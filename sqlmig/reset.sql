@@ -1,4 +1,4 @@
--- What the script set must not outlive it. DISCARD ALL would do, but not within a transaction.
+-- Settings of a file must not reach the next file. DISCARD ALL would do, but not within a transaction.
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
 CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES;
 SELECT pg_catalog.pg_advisory_unlock_all();

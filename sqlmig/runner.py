@@ -65,12 +65,22 @@ def run(session: Session, request: Request) -> Iterator[Done]:
     """Do what is asked for, and yield each step when it is committed.
 
     Other runners may be at work: a step waits for them, and what is to be done is
-    planned anew when the ledger has changed. Raises MigrationFailed, whose ``applied``
-    has what was committed before.
+    planned anew when the ledger has changed. Raises MigrationFailed, and other
+    SqlmigErrors; their ``applied`` has what was committed before.
     """
     committed: list[Applied] = []
-    steps = deque(plan_steps(session, request))
-    refuse_pooler(session, [step.file for step in steps])
+    try:
+        yield from _run(session, request, committed)
+    except SqlmigError as error:
+        error.applied = committed
+        raise
+
+
+def _run(
+    session: Session, request: Request, committed: list[Applied]
+) -> Iterator[Done]:
+    """Do what run does, and keep what was committed."""
+    steps = _plan(session, request, 0)
     tries = 0
     while steps:
         step = steps[0]
@@ -80,16 +90,12 @@ def run(session: Session, request: Request) -> Iterator[Done]:
                 _apply_step(session, step)
         except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
             session.catch_up(problem)
-            steps = deque(plan_steps(session, request, len(committed)))
+            steps = _plan(session, request, len(committed))
         except TryAgain as failure:
             tries += 1
-            failure.applied = committed
             _pause(session, step, failure, tries)
-        except MigrationFailed as failure:
-            failure.applied = committed
-            raise
         except psycopg.OperationalError as error:
-            raise _connection_lost(step, error, committed) from None
+            raise _connection_lost(step, error) from None
         except KeyboardInterrupt as error:
             raise _interrupted(session, step, error) from None
         else:
@@ -98,6 +104,13 @@ def run(session: Session, request: Request) -> Iterator[Done]:
             done = Done(step, time.monotonic() - began)
             committed.append(done.summary)
             yield done
+
+
+def _plan(session: Session, request: Request, done: int) -> deque[Step]:
+    """Return the steps to do, which a pooler in between can take."""
+    steps = plan_steps(session, request, done)
+    refuse_pooler(session, [step.file for step in steps])
+    return deque(steps)
 
 
 def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
@@ -123,7 +136,7 @@ def _step_to_apply(session: Session, row: Row) -> Step:
 def _steps_to_revert(session: Session, rows: Sequence[Row]) -> list[Step]:
     files: dict[int, SqlFile] = {}
     for row in rows:
-        if row.migration and row.migration.down_file:
+        if row.migration and row.migration.down_file and not row.has_another_name:
             files[row.version] = _scanned(session, row.migration.down_file)
     files |= _copies_in_ledger(
         session, [row for row in rows if row.version not in files]
@@ -136,6 +149,12 @@ def _steps_to_revert(session: Session, rows: Sequence[Row]) -> list[Step]:
 def _refuse_what_has_no_way_back(
     rows: Sequence[Row], files: Mapping[int, SqlFile]
 ) -> None:
+    for row in rows:
+        if row.version not in files and row.has_another_name:
+            raise SqlmigError(
+                f"nothing was reverted: version {row.version} was applied as {row.recorded_name}, "
+                f"whose down file is not here; {row.label} is another migration"
+            )
     without = [row.label for row in rows if row.version not in files]
     if without:
         raise SqlmigError(
@@ -305,16 +324,12 @@ def _pause(session: Session, step: Step, failure: TryAgain, tries: int) -> None:
     session.sleep(pause)
 
 
-def _connection_lost(
-    step: Step, error: psycopg.Error, committed: list[Applied]
-) -> MigrationFailed:
-    failure = MigrationFailed(
+def _connection_lost(step: Step, error: psycopg.Error) -> MigrationFailed:
+    return MigrationFailed(
         f"the connection was lost while {step.row.label} ran: it may have been committed; "
         f"`sqlmig status` tells\n{str(error).strip()}",
         path=step.file.path,
     )
-    failure.applied = committed
-    return failure
 
 
 def _interrupted(

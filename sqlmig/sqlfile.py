@@ -11,6 +11,7 @@ from sqlmig.errors import SqlmigError
 from sqlmig.lexer import (
     BLANK_KINDS,
     ScanError,
+    Token,
     first_token,
     read_statement,
     statements,
@@ -85,7 +86,10 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
     if text is None:
         text = read(path)
     try:
-        return scan(text, path)
+        file = scan(text, path)
+        if file.irreversible is not None and path.name.endswith(".up.sql"):
+            raise ScanError("“irreversible” belongs in the down file", 0)
+        return file
     except ScanError as error:
         where = place(path, text, error.offset)
         raise SqlmigError(
@@ -140,6 +144,11 @@ def _read_directives(text: bytes) -> dict[bytes, str]:
         name, _, words = (
             re.sub(rb"[\s,:]+", b" ", directive, count=1).rstrip().partition(b" ")
         )
+        if name == b"irreversible" and not words.strip():
+            raise ScanError(
+                "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”",
+                start,
+            )
         known = name == b"irreversible" or (
             name == b"no-transaction" and not words.strip()
         )
@@ -180,10 +189,19 @@ def _is_one_concurrent_statement(text: bytes, starts: Sequence[int]) -> bool:
     """Say whether the only statement of a text cannot run in a transaction, as it says CONCURRENTLY."""
     if len(starts) != 1 or not _SAYS_CONCURRENTLY.search(text, starts[0]):
         return False
+    if not any(_is_concurrently(text, token) for token in tokens(text, starts[0])):
+        return False
     words, _ = read_statement(text, starts[0])
     if words[:2] == [b"alter", b"table"]:
         return b"detach" in words and words[-1] == b"concurrently"
     return bool(_CONCURRENT.match(b" ".join(words)))
+
+
+def _is_concurrently(text: bytes, token: Token) -> bool:
+    return (
+        token.kind == "word"
+        and text[token.start : token.end].lower() == b"concurrently"
+    )
 
 
 def _opening_end(text: bytes, starts: Sequence[int], opening_statements: int) -> int:

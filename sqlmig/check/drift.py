@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
@@ -44,9 +45,9 @@ def find_drift(session: Session, url: str) -> Differences:
     schemas = {expected[key].schema for key in made} - {None}
 
     # A new connection: the other one may have waited for too long.
-    with session.connect("sqlmig") as session.connection:
-        found = _read_with_schemas(session.connection, {"", *map(str, schemas)})
-        if session.reread():
+    with session.connect("sqlmig") as connection:
+        found = _read_with_schemas(connection, {"", *map(str, schemas)})
+        if replace(session, connection=connection).reread():
             raise SqlmigError("the ledger has changed meanwhile; run it again")
 
     for catalog in (expected, found):

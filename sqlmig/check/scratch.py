@@ -1,4 +1,4 @@
-"""The scratch database: made like the one that is checked, and dropped whatever happens."""
+"""The scratch database: a new one with the settings of the one that is checked, dropped whatever happens."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _create(outside: Connection, name: str) -> None:
             outside.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
     except psycopg.errors.InsufficientPrivilege:
         raise SqlmigError(
-            "a scratch database is needed: give the role CREATEDB, or name another role"
+            "a scratch database is needed: give the role CREATEDB, or connect as a role that has it"
         ) from None
     except psycopg.Error as error:
         if error.sqlstate == _READ_ONLY:

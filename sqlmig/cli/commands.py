@@ -18,9 +18,9 @@ from sqlmig.cli.options import (
     AS_JSON,
     DRY_RUN,
     LOCKS,
+    NOT_NEGATIVE,
     STEPS,
     TO,
-    VERSION,
     YES,
     Settings,
     all_of,
@@ -122,7 +122,7 @@ def _open_many(settings: Settings) -> Iterator[Schemas]:
 
 
 def _run(settings: Settings, request: Request) -> int:
-    """Do what is asked for, or rehearse it. What can do it is loaded where there is something to do."""
+    """Do what is asked for, or rehearse it. The modules that run files are imported only when there is work."""
     if settings.has_many_schemas:
         with _open_many(settings) as schemas:
             return _run_many(settings, schemas, request)
@@ -143,48 +143,71 @@ def _run_one(settings: Settings, session: Session, request: Request) -> int:
     code = print_rehearsal(rehearsal, request, settings, 1)
     if settings.is_dry_run or not rehearsal.by_schema:
         return code
-    if not _is_confirmed("Revert?"):
+    if not _is_confirmed(settings, "Revert?"):
         return 1
     return run_one(session, confirmed(request, rehearsal.shown)(session), settings)
 
 
 def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
-    todo = [session for session in schemas.sessions if session.has_work(request)]
+    todo = [session for session in schemas.sessions if _has_work(session, request)]
     if not todo and not schemas.unreadable:
         return _nothing_to_do(settings, schemas.count)
     from sqlmig.cli.running import run_many, verb_of
 
+    failed = say_unreadable(schemas)
     if _is_rehearsed(settings, request):
-        return _rehearse_many(settings, schemas, todo, request)
-    return run_many(schemas, todo, lambda _: request, verb_of(request), settings)
+        return _rehearse_many(settings, schemas, todo, request, failed)
+    return run_many(
+        schemas, todo, lambda _: request, verb_of(request), settings, failed
+    )
+
+
+def _has_work(session: Session, request: Request) -> bool:
+    try:
+        return session.has_work(request)
+    except UsageError as error:
+        raise UsageError(f"{session.ledger.schema}: {error}") from None
 
 
 def _rehearse_many(
-    settings: Settings, schemas: Schemas, todo: Sequence[Session], request: Request
+    settings: Settings,
+    schemas: Schemas,
+    todo: Sequence[Session],
+    request: Request,
+    failed: list[str],
 ) -> int:
     """Rehearse in many schemas and, where that is to be confirmed, ask and do it."""
     from sqlmig.cli.rehearsing import print_rehearsal, rehearse_many
     from sqlmig.cli.running import confirmed, run_many, verb_of
 
-    rehearsal = rehearse_many(schemas, todo, request, settings)
+    rehearsal = rehearse_many(todo, request, settings)
+    rehearsal.failed += failed
     code = print_rehearsal(rehearsal, request, settings, schemas.count)
     if settings.is_dry_run or not rehearsal.by_schema:
         return code
-    if not _is_confirmed(f"Revert{settings.in_schemas(len(rehearsal.by_schema))}?"):
+    if not _is_confirmed(
+        settings, f"Revert{settings.in_schemas(len(rehearsal.by_schema))}?"
+    ):
         return 1
 
     chosen = [
         session for session in todo if session.ledger.schema in rehearsal.by_schema
     ]
-    schemas.unreadable.clear()  # told already
     request_of = confirmed(request, rehearsal.shown)
-    reverted = run_many(schemas, chosen, request_of, verb_of(request), settings)
+    reverted = run_many(schemas, chosen, request_of, verb_of(request), settings, [])
     return max(code, reverted)
 
 
 def _is_rehearsed(settings: Settings, request: Request) -> bool:
     """Say whether a request is rehearsed: as that was asked for, or to show what a revert would lose."""
     return settings.is_dry_run or (isinstance(request, Down) and settings.asks)
+
+
+def say_unreadable(schemas: Schemas) -> list[str]:
+    """Say why ledgers cannot be read, and return their schemas."""
+    for schema, problem in schemas.unreadable.items():
+        output.say(f"{schema}: {output.error_words(problem)}")
+    return list(schemas.unreadable)
 
 
 def _nothing_to_do(settings: Settings, count: int) -> int:
@@ -194,10 +217,12 @@ def _nothing_to_do(settings: Settings, count: int) -> int:
     return 0
 
 
-def _is_confirmed(question: str) -> bool:
+def _is_confirmed(settings: Settings, question: str) -> bool:
     if click.confirm(question, err=True):
         return True
     output.say("nothing was reverted")
+    if settings.as_json:
+        click.echo("[]")
     return False
 
 
@@ -228,9 +253,9 @@ def up(
 )
 @option(
     "--to",
-    type=VERSION,
+    type=NOT_NEGATIVE,
     metavar="V",
-    help="Revert what is newer than V; 0 reverts all.",
+    help="Revert what is above V.",
 )
 @STEPS
 @option("--all", "is_all", is_flag=True, help="Revert all.")
@@ -268,8 +293,6 @@ def status(settings: Settings, *, exit_code: bool) -> int:
 
 
 def _status_of_many(settings: Settings, *, exit_code: bool) -> int:
-    from sqlmig.cli.running import say_unreadable
-
     with _open_many(settings) as schemas:
         rows_by_schema = {
             session.ledger.schema: session.rows() for session in schemas.sessions
@@ -354,7 +377,7 @@ def new(settings: Settings, name: str) -> None:
 @option(
     "--from",
     "start",
-    type=VERSION,
+    type=NOT_NEGATIVE,
     metavar="V",
     help="Do not test versions before V; just run them.",
 )
@@ -362,13 +385,12 @@ def new(settings: Settings, name: str) -> None:
 def check(settings: Settings, start: int | None) -> int:
     """Prove that each down file undoes its up file.
 
-    On a scratch database of the server, which it makes and drops: the role needs CREATEDB. With --schema, the files run
-    in a schema of that name there.
+    On a scratch database of the server, which it makes and drops: the role needs CREATEDB. It compares the schema, not
+    the rows. With --schema, the files run in a schema of that name there.
     """
     from sqlmig.check import prove, scratch_database
 
     ledger = settings.ledger
-    settings.makes_data_directory = True
     found = migrations.find(settings.directory)
     plan.check_version(found, start)
     with (
@@ -463,7 +485,9 @@ def drift(settings: Settings) -> int:
     "sqlmig script --from 9 --down",
     fails="a file cannot be in a script",
 )
-@option("--from", "start", type=VERSION, metavar="V", help="Begin at this version.")
+@option(
+    "--from", "start", type=NOT_NEGATIVE, metavar="V", help="Begin at this version."
+)
 @TO
 @option(
     "--down",
@@ -486,8 +510,8 @@ def script(
     plan.check_version(found, to)
     chosen = []
     for migration in found:
-        is_behind_start = start is None or migration.version >= start
-        if is_behind_start and (to is None or migration.version <= to):
+        is_in_range = start is None or migration.version >= start
+        if is_in_range and (to is None or migration.version <= to):
             chosen.append(migration)
     if not chosen:
         raise UsageError("--from is beyond --to")
@@ -497,23 +521,27 @@ def script(
 
 
 @_command("sqlmig stamp 7")
-@click.argument("version", type=VERSION, metavar="V")
+@click.argument("version", type=NOT_NEGATIVE, metavar="V")
 def stamp(settings: Settings, version: int) -> int:
     """Record everything up to V as applied without running it."""
-    from sqlmig.takeover import to_stamp
+    from sqlmig.takeover import check_versions, to_stamp
 
     if settings.has_pattern:
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
     corrections_of = partial(to_stamp, version=version)
     if settings.has_many_schemas:
         with _open_many(settings) as schemas:
-            return _correct_many(settings, schemas, schemas.sessions, corrections_of)
+            check_versions(schemas.sessions, [version])
+            failed = say_unreadable(schemas)
+            return _correct_many(
+                settings, schemas, schemas.sessions, corrections_of, failed
+            )
     with _open_one(settings) as session:
         return _correct_one(session, corrections_of)
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
-@click.argument("versions", nargs=-1, type=VERSION, metavar="[V]...")
+@click.argument("versions", nargs=-1, type=NOT_NEGATIVE, metavar="[V]...")
 @YES
 def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     """Bring the ledger in line with files edited, renumbered or removed on purpose.
@@ -521,13 +549,15 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
     touched; what a missing version made stays.
     """
-    from sqlmig.takeover import to_repair
+    from sqlmig.takeover import check_versions, to_repair
 
     corrections_of = partial(to_repair, versions=versions)
     if settings.has_many_schemas:
         with _open_many(settings) as schemas:
+            check_versions(schemas.sessions, versions)
             return _repair_many(settings, schemas, corrections_of)
     with _open_one(settings) as session:
+        check_versions([session], versions)
         corrections = corrections_of(session)
         if not corrections:
             click.echo("nothing to do")
@@ -546,17 +576,18 @@ def _repair_many(
     corrections_of: Callable[[Session], list[Correction]],
 ) -> int:
     todo = [session for session in schemas.sessions if corrections_of(session)]
-    if not todo and not schemas.unreadable:
+    failed = say_unreadable(schemas)
+    if not todo and not failed:
         click.echo("nothing to do")
         return 0
 
-    if settings.asks:
+    if todo and settings.asks:
         for session in todo:
             for correction in corrections_of(session):
                 click.echo(f"{session.ledger.schema}: would {correction.words}")
         if not _may_repair():
             return 1
-    return _correct_many(settings, schemas, todo, corrections_of)
+    return _correct_many(settings, schemas, todo, corrections_of, failed)
 
 
 def _may_repair() -> bool:
@@ -581,8 +612,10 @@ def _correct_many(
     schemas: Schemas,
     todo: Sequence[Session],
     corrections_of: Callable[[Session], list[Correction]],
+    failed: list[str],
 ) -> int:
-    from sqlmig.cli.running import on_each, say_failed, say_unreadable
+    """Make the corrections in each schema. failed: schemas where that is told already."""
+    from sqlmig.cli.running import on_each, say_failed
     from sqlmig.schemas.jobs import Outcome
     from sqlmig.takeover import correct
 
@@ -593,7 +626,7 @@ def _correct_many(
         for line in outcome.results:
             click.echo(f"{outcome.session.ledger.schema}: {line}")
 
-    failed = say_unreadable(schemas) + on_each(todo, work, tell, settings)
+    failed += on_each(todo, work, tell, settings)
     return say_failed(failed, schemas.count)
 
 

@@ -106,7 +106,7 @@ def _schema_name(name: str) -> str:
         raise click.BadParameter(f"{name!a} is no name of 1 to {_LONGEST_NAME} bytes")
     if "," in name:
         raise click.BadParameter(
-            f"{name!r} is no list; give --schema once for each (SQLMIG_SCHEMA: with blanks)"
+            f"{name!r} is no list; give --schema once for each (in SQLMIG_SCHEMA put spaces between the names)"
         )
     if not name.isprintable():
         raise click.BadParameter(
@@ -131,7 +131,7 @@ def _wait_time(value: str) -> float:
 
 option = partial(click.option, show_default=True, show_envvar=True)
 _kept = partial(option, expose_value=False, callback=_keep)
-VERSION = click.IntRange(0)
+NOT_NEGATIVE = click.IntRange(0)
 
 
 def all_of(*options: Decorator[Any]) -> Decorator[Any]:
@@ -196,9 +196,11 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
     )
 
 
-TO = option("--to", type=VERSION, metavar="V", help="The last version, V itself too.")
+TO = option(
+    "--to", type=NOT_NEGATIVE, metavar="V", help="The last version, V itself too."
+)
 STEPS = option(
-    "--steps", type=VERSION, metavar="N", help="At most this many migrations."
+    "--steps", type=NOT_NEGATIVE, metavar="N", help="At most this many migrations."
 )
 DRY_RUN = _kept(
     "--dry-run",
@@ -215,7 +217,11 @@ YES = _kept(
     help="Do not ask; without a terminal it never asks.",
 )
 AS_JSON = _kept(
-    "--json", "as_json", is_flag=True, default=None, help="Print a list of objects."
+    "--json",
+    "as_json",
+    is_flag=True,
+    default=None,
+    help="Print JSON: a list of objects.",
 )
 LOCKS = all_of(
     _kept(
@@ -235,7 +241,7 @@ LOCKS = all_of(
     ),
     _kept(
         "--retries",
-        type=VERSION,
+        type=NOT_NEGATIVE,
         show_default="10",
         callback=_keep_option,
         help="How often to try again after a lock timeout or deadlock.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sqlmig.cli import output
-from sqlmig.cli.running import on_each, say_failed, say_unreadable
+from sqlmig.cli.running import on_each, say_failed
 from sqlmig.plan import Up
 from sqlmig.rehearsal import rehearse
 from sqlmig.wording import counted
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sqlmig.cli.options import Settings
     from sqlmig.plan import Request
     from sqlmig.rehearsal import Loss, Rehearsed
-    from sqlmig.schemas import Schemas
     from sqlmig.schemas.jobs import Outcome
     from sqlmig.session import Session
 
@@ -57,7 +56,7 @@ def rehearse_one(session: Session, request: Request) -> Rehearsal:
 
 
 def rehearse_many(
-    schemas: Schemas, todo: Sequence[Session], request: Request, settings: Settings
+    todo: Sequence[Session], request: Request, settings: Settings
 ) -> Rehearsal:
     """Rehearse in many schemas."""
     rehearsal = Rehearsal()
@@ -69,7 +68,7 @@ def rehearse_many(
     def work(session: Session) -> list[Rehearsed]:
         return session.when_alone(lambda: rehearse(session, request))
 
-    rehearsal.failed = say_unreadable(schemas) + on_each(todo, work, keep, settings)
+    rehearsal.failed = on_each(todo, work, keep, settings)
     return rehearsal
 
 

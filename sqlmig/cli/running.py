@@ -61,10 +61,11 @@ def run_many(
     request_of: Callable[[Session], Request],
     verb: str,
     settings: Settings,
+    failed: list[str],
 ) -> int:
     """Do what is asked for in many schemas, a line a schema; return the exit code.
 
-    request_of: what is asked for in a schema.
+    request_of: what is asked for in a schema. failed: schemas where that is told already.
     """
     committed: list[tuple[str, Done]] = []
     worked: set[str] = set()
@@ -80,7 +81,6 @@ def run_many(
             worked.add(schema)
             _say_worked(outcome, verb, settings)
 
-    failed = say_unreadable(schemas)
     try:
         failed += on_each(todo, work, tell, settings)
     finally:
@@ -105,7 +105,7 @@ def _say_worked(outcome: Outcome[Done], verb: str, settings: Settings) -> None:
 
 
 def _warn_of_open_tables_of(session: Session) -> None:
-    """Do so over a connection of its own: the server may have closed the first one as idle."""
+    """Warn over a new connection: the server may have closed the first one while it was idle."""
     with suppress(SqlmigError, psycopg.Error), session.connect("sqlmig") as connection:
         _warn_of_open_tables(connection, session)
 
@@ -142,9 +142,11 @@ def _warn_of_empty_files(committed: Iterable[Done], verb: str) -> None:
 
 def _warn_of_open_tables(connection: Connection, session: Session) -> None:
     """Warn of tables that anybody can reach over Supabase's Data API."""
-    names = [
-        str(name) for (name,) in fetch(connection, session.ledger.sql("open_tables"))
-    ]
+    try:
+        rows = fetch(connection, session.ledger.sql("open_tables"))
+    except psycopg.Error:  # what was asked for is done
+        return
+    names = [str(name) for (name,) in rows]
     if names:
         output.say(
             f"warning: anyone can reach {', '.join(names)}, as the role anon may and row level security is off; "
@@ -160,20 +162,13 @@ def verb_of(request: Request) -> str:
 def confirmed(
     request: Request, shown: Mapping[str, set[int]]
 ) -> Callable[[Session], Request]:
-    """Return the request of a schema: to revert what was shown there, and nothing else."""
+    """Return a function that gives each schema its request: revert only what was shown there."""
 
     def request_of(session: Session) -> Request:
         versions = frozenset(shown.get(session.ledger.schema, ()))
         return Down(request.to, request.steps, versions)
 
     return request_of
-
-
-def say_unreadable(schemas: Schemas) -> list[str]:
-    """Say why ledgers cannot be read, and return their schemas."""
-    for schema, problem in schemas.unreadable.items():
-        output.say(f"{schema}: {output.error_words(problem)}")
-    return list(schemas.unreadable)
 
 
 def say_failed(failed: Sequence[str], count: int) -> int:

@@ -114,7 +114,9 @@ def find_ledgers(
 
     chosen.update(dict.fromkeys(named))
     if not chosen:
-        raise SqlmigError("no schema that fits has a ledger; name those to begin with")
+        raise SqlmigError(
+            "no schema that matches has a ledger; for the first run give the names without * or ?"
+        )
     return [Ledger(schema, is_named=True) for schema in chosen]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,11 +16,11 @@ from sqlmig.errors import SqlmigError
 from sqlmig.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from sqlmig.connection import Connection
-    from sqlmig.session import Session
+    from sqlmig.session import Connect, Session, Watch
 
 Result = TypeVar("Result")
 
@@ -69,7 +69,7 @@ class _Connections:
         self._idle: SimpleQueue[Connection] = SimpleQueue()
 
     def open(self, count: int) -> None:
-        """Open connections: the first must be had, for others there may be no room."""
+        """Open connections. The first must succeed; if the server has no room for the others, fewer are used."""
         self._idle.put(self._connect())
         for _ in range(1, count):
             with suppress(SqlmigError):
@@ -78,6 +78,9 @@ class _Connections:
     def take(self) -> Connection:
         """Wait for a connection, and return it. One that the server has closed is opened anew."""
         connection = self._idle.get()
+        if self.interrupted.is_set():
+            self._idle.put(connection)
+            raise SqlmigError("interrupted")
         if connection.closed:
             try:
                 return self._connect()
@@ -96,6 +99,28 @@ class _Connections:
         if self.interrupted.wait(seconds):
             raise SqlmigError("interrupted")
 
+    def tracked(self, connect: Connect) -> Connect:
+        """Return what opens a connection as another function does, so that Ctrl-C cancels its work, too."""
+
+        @contextmanager
+        def connect_as(name: str) -> Iterator[Connection]:
+            with connect(name) as connection:
+                self.opened.append(connection)
+                yield connection
+
+        return connect_as
+
+    def unless_interrupted(self, watch: Watch) -> Watch:
+        """Return what watches a file as another function does, and lets none begin after Ctrl-C."""
+
+        @contextmanager
+        def watch_step(session: Session, label: str) -> Iterator[None]:
+            self.sleep(0)
+            with watch(session, label):
+                yield
+
+        return watch_step
+
     def _connect(self) -> Connection:
         connection = self._stack.enter_context(self._session.connect("sqlmig"))
         self.opened.append(connection)
@@ -110,6 +135,8 @@ def _work_on(
     """Do work in one schema, over a connection that is taken for it."""
     outcome: Outcome[Result] = Outcome(session)
     session.sleep = connections.sleep
+    session.connect = connections.tracked(session.connect)
+    session.watch = connections.unless_interrupted(session.watch)
     try:
         session.connection = connections.take()
     except (SqlmigError, psycopg.Error) as error:
@@ -120,7 +147,6 @@ def _work_on(
     try:
         for result in work(session):
             outcome.results.append(result)
-            session.sleep(0)
     except (SqlmigError, psycopg.Error) as error:
         outcome.problem = error
     finally:
@@ -145,4 +171,4 @@ def _cancel(
     for future in futures:
         if not future.cancelled() and future.result().problem is None:
             done += 1
-    return f"interrupted; {done} of {counted(len(futures), 'schema')} done, the rest is for the next run"
+    return f"interrupted; {done} of {counted(len(futures), 'schema')} done; run it again for the rest"

@@ -30,22 +30,25 @@ def to_stamp(session: Session, version: int) -> list[Correction]:
 
 
 def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
-    """Return what records changed files anew and takes missing ones out: of these versions, or of all."""
-    rows = session.rows()
-    for version in versions:
-        check_version(rows, version)
-
+    """Return what records changed files again and takes missing ones out: of these versions, or of all."""
     corrections = []
-    for row in rows:
+    for row in session.rows():
         if versions and row.version not in versions:
             continue
         if row.state == "changed" and row.migration:
-            words = f"record {row.label} anew; nothing of it is run"
+            words = f"record {row.label} again; its SQL is not run"
             corrections.append(Correction(words, session.ledger.update(row.migration)))
         elif row.state == "missing":
             words = f"take {row.label} out of the ledger; what it made stays"
             corrections.append(Correction(words, session.ledger.delete(row.version)))
     return corrections
+
+
+def check_versions(sessions: Sequence[Session], versions: Sequence[int]) -> None:
+    """Raise UsageError for a version that no schema and no file has."""
+    known = [row for session in sessions for row in session.rows()]
+    for version in versions:
+        check_version(known, version)
 
 
 def correct(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
+import sqlmig
+from tests.support.project import until
 from tests.support.terminal import on_a_terminal
+from tests.support.waits import GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,3 +112,166 @@ def test_a_no_transaction_file_must_not_change_how_the_rest_of_it_is_read(
     assert "2 of 3 statements ran and stay" in error
     assert project.query("SELECT count(*) FROM t") == [(0,)]
     assert project.states() == {1: "pending"}
+
+
+def test_down_never_runs_another_migrations_down_file(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    project.run("up")
+    for file in project.directory.iterdir():
+        file.unlink()
+    project.write(up_1_b="CREATE TABLE b ();", down_1_b="SELECT 1/0;")
+    assert (
+        "reverted 1_b" in project.run("down").out
+    )  # by the ledger's copy of a's down file
+    assert project.tables() == set()
+
+
+def test_without_the_ledgers_copy_it_is_refused(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    project.run("up")
+    (project.directory / "1_a.up.sql").unlink()
+    project.write(up_1_b="CREATE TABLE b ();", down_1_b="DROP TABLE a;")
+    error = project.run("down", code=1).err
+    assert (
+        "nothing was reverted: version 1 was applied as a, whose down file is not here"
+        in error
+    )
+    assert project.tables() == {"a"}
+
+
+def test_ctrl_c_cancels_no_transaction_files_of_many_schemas_and_counts_what_is_done(
+    project: Project,
+) -> None:
+    project.write(
+        up_1_t="-- sqlmig: no-transaction\nSELECT pg_sleep(60);",
+        up_2_u="CREATE TABLE u ();",
+    )
+    runner = project.fork(
+        "up", "--schema", "a", "--schema", "b", "--schema", "c", "--jobs", "2"
+    )
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    until(lambda: project.query(asleep) == [(2,)], "both")
+    runner.send(signal.SIGINT)
+    assert (
+        "interrupted; 0 of 3 schemas done; run it again for the rest"
+        in runner.ended(130)
+    )
+    assert project.query(asleep) == [(0,)]
+    assert project.query("SELECT count(*) FROM pg_tables WHERE tablename = 'u'") == [
+        (0,)
+    ]
+
+
+def test_a_file_that_ended_before_ctrl_c_counts_as_done(project: Project) -> None:
+    project.write(up_1_t=f"{WAITS}CREATE TABLE t ();")
+    runner = project.fork("up", "--schema", "a", "--schema", "b", "--jobs", "1")
+    at_the_wait(project, project.query("SELECT current_database()")[0][0])
+    with psycopg.connect(project.url, application_name=GO):
+        runner.said("a: applied 1")
+    until(
+        lambda: (
+            project.query("SELECT to_regclass('b.t') IS NOT NULL") == [(True,)]
+            or not runner.process.is_alive()
+        )
+    )
+    runner.ended()
+    assert project.query(
+        "SELECT to_regclass('a.t') IS NOT NULL, to_regclass('b.t') IS NOT NULL"
+    ) == [(True, True)]
+
+
+def test_repair_of_a_version_that_one_schema_does_not_have_goes_on(
+    project: Project,
+) -> None:
+    project.write(up_1_t="CREATE TABLE t ();", up_2_u="CREATE TABLE u ();")
+    project.run("up", "--schema", "a", "--schema", "b")
+    (project.directory / "2_u.up.sql").unlink()
+    project.query("DELETE FROM a.schema_migrations WHERE version = 2")
+    assert (
+        "take 2_u out of the ledger"
+        in project.run("repair", "2", "--schema", "a", "--schema", "b").out
+    )
+    assert (
+        "there is no version 99"
+        in project.run("repair", "99", "--schema", "a", "--schema", "b", code=2).err
+    )
+    assert (
+        "there is no version 99"
+        in project.run("stamp", "99", "--schema", "a", "--schema", "b", code=2).err
+    )
+
+
+def test_a_ledger_that_cannot_be_read_is_told_before_anybody_is_asked(
+    project: Project,
+) -> None:
+    project.write(up_1_t="CREATE TABLE t ();")
+    project.run("up", "--schema", "a")
+    project.query(
+        "CREATE SCHEMA b; CREATE TABLE b.schema_migrations (version bigint, dirty boolean, gone int)"
+    )
+    project.query("ALTER TABLE b.schema_migrations DROP COLUMN gone")
+    shown = on_a_terminal(project, "repair", "--schema", "a", "--schema", "b", code=1)
+    assert "the ledger of golang-migrate" in shown
+    assert "Repair?" not in shown
+
+
+def test_json_of_a_down_that_is_not_confirmed_is_an_empty_list(
+    project: Project, tmp_path: Path
+) -> None:
+    project.write(up_1_t="CREATE TABLE t (n int);", down_1_t="DROP TABLE t;")
+    project.run("up")
+    file = tmp_path / "out.json"
+    with file.open("w") as out:
+        on_a_terminal(project, "down", "--json", answer="n", stdout=out, code=1)
+    assert json.loads(file.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"up_1_t": "SELECT 1", "down_1_t": "-- sqlmig: irreversible\n"},
+            "“irreversible” needs a reason",
+        ),
+        (
+            {"up_1_t": "-- sqlmig: irreversible: no\nSELECT 1"},
+            "“irreversible” belongs in the down file",
+        ),
+    ],
+)
+def test_irreversible_stands_in_a_down_file_with_a_reason(
+    project: Project, files: dict[str, str], said: str
+) -> None:
+    project.write(**files)
+    assert said in project.run("check", code=1).out
+
+
+def test_concurrently_in_a_comment_is_no_statement_outside_a_transaction(
+    project: Project,
+) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (n int PRIMARY KEY);",
+        up_2_r="REINDEX TABLE t; -- not concurrently",
+    )
+    assert project.run("up", "--dry-run").out.count("would apply") == 2
+
+
+def test_what_was_committed_is_told_also_of_other_errors(project: Project) -> None:
+    tables(project, 2)
+    project.file(
+        "0002_t.up.sql",
+        "-- sqlmig: no-transaction\nSET client_encoding = 'LATIN1'; SELECT 1;",
+    )
+    with pytest.raises(sqlmig.SqlmigError) as failed:
+        sqlmig.up(project.url, project.directory)
+    assert [one.version for one in failed.value.applied] == [1]
+
+
+@pytest.mark.parametrize("call", [{"steps": -1}, {"to": -1}])
+def test_negative_numbers_from_python_are_refused(
+    project: Project, call: dict[str, int]
+) -> None:
+    tables(project, 2)
+    for function in (sqlmig.up, sqlmig.down):
+        with pytest.raises(sqlmig.UsageError, match="must not be negative"):
+            function(project.url, project.directory, **call)  # type: ignore[arg-type]

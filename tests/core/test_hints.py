@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ),
         (
             "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
-            "HINT: it is Supabase's: make it here, or ask pg_roles",
+            "HINT: it is Supabase's: create the role, or look into pg_roles",
         ),
         (
             "-- sqlmig: no-transaction\nBEGIN; CREATE TABLE t (); VACUUM; COMMIT;",

@@ -226,7 +226,7 @@ def test_through_a_pooler_a_named_schema_is_refused_before_anything_runs(
         up_1_t="CREATE TABLE t (n int);", up_2_i="CREATE INDEX CONCURRENTLY i ON t (n)"
     )
     assert (
-        "2_i.up.sql: --schema cannot be kept"
+        "2_i.up.sql: a pooler does not keep --schema"
         in pooled.run("--schema", "tenant", "up", code=1).err
     )
     assert pooled.query("SELECT to_regnamespace('tenant')") == [(None,)]

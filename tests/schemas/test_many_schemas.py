@@ -107,7 +107,7 @@ def test_a_pattern_means_what_it_says(
         assert sorted(row["schema"] for row in shown) == sorted(fitting)
     else:
         assert (
-            "no schema that fits has a ledger"
+            "no schema that matches has a ledger"
             in project.run("status", "--schema", pattern, code=1).err
         )
 
@@ -396,7 +396,7 @@ def test_interrupted_it_says_how_many_are_done(
     )
     runner.send(sent)
     assert (
-        "interrupted; 4 of 20 schemas done, the rest is for the next run"
+        "interrupted; 4 of 20 schemas done; run it again for the rest"
         in runner.ended(code)
     )
     consistent(project, names)
@@ -424,7 +424,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(
         "UPDATE t_001.schema_migrations SET checksum = 'x'; UPDATE t_002.schema_migrations SET checksum = 'x'"
     )
     output = project.run("repair", *names, code=1)
-    assert output.out.count("anew") == 4
+    assert output.out.count("again") == 4
     assert "error: 1 of 3 schemas failed: t_foreign" in output.err
 
 

@@ -36,7 +36,7 @@ def test_up_names_it_as_the_last_resort(apart: Project) -> None:
 
 def test_all_that_disagrees_is_mended_and_no_table_is_touched(apart: Project) -> None:
     assert apart.run("repair").out.splitlines() == [
-        "record 1_a anew; nothing of it is run",
+        "record 1_a again; its SQL is not run",
         "take 2_b out of the ledger; what it made stays",
     ]
     assert apart.states() == {1: "applied", 3: "applied"}
@@ -111,7 +111,7 @@ def test_many_schemas_are_mended_each(project: Project) -> None:
     project.query("UPDATE s_2.schema_migrations SET checksum = 'x'")
     assert (
         project.run("repair", "--schema", "s_*").out
-        == "s_2: record 1_a anew; nothing of it is run\n"
+        == "s_2: record 1_a again; its SQL is not run\n"
     )
     assert project.run("status", "--schema", "s_*", "--exit-code").out.startswith(
         "3 schemas"
