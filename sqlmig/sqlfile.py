@@ -144,22 +144,25 @@ def _read_directives(text: bytes) -> dict[bytes, str]:
         name, _, words = (
             re.sub(rb"[\s,:]+", b" ", directive, count=1).rstrip().partition(b" ")
         )
-        if name == b"irreversible" and not words.strip():
+        _refuse_wrong_directive(name, words.strip(), start)
+        found[name] = words.decode().strip()
+    return found
+
+
+def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
+    if name == b"irreversible":
+        if not words:
             raise ScanError(
                 "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”",
                 start,
             )
-        known = name == b"irreversible" or (
-            name == b"no-transaction" and not words.strip()
+    elif name != b"no-transaction" or words:
+        directive = b" ".join([name, words]).strip().decode()
+        raise ScanError(
+            f"unknown directive “{directive}”; there are "
+            "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”",
+            start,
         )
-        if not known:
-            raise ScanError(
-                f"unknown directive “{directive.decode()}”; there are "
-                "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”",
-                start,
-            )
-        found[name] = words.decode().strip()
-    return found
 
 
 def _is_alone_on_its_line(text: bytes, start: int) -> bool:

@@ -9,17 +9,22 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlmig.check.privileges import difference_in_words
 from sqlmig.connection import fetch
 from sqlmig.ledger import literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlmig.connection import Connection
 
 
 _FILES = Path(__file__).parent / "catalog"
 _CATALOG_NAME = re.compile(r"\b(?:FROM|JOIN) (pg_\w+)")
+# The properties that are lists, of which the order is told here, and what they list.
+_ORDERS = {"columns": "columns", "order of parents": "parents"}
+# What obj_description, col_description and shobj_description read.
+_READ_BY_FUNCTIONS = ("pg_description", "pg_shdescription")
 _FIRST_VERSION = re.compile(r"\.since_(\d+)\.sql$")
 
 
@@ -37,10 +42,8 @@ def _query(major: int) -> str:
 
 def catalogs(connection: Connection) -> list[str]:
     """Return the names of the catalogs that are read."""
-    # obj_description and col_description read pg_description.
-    return sorted(
-        {"pg_description", *_CATALOG_NAME.findall(_query(_major(connection)))}
-    )
+    names = _CATALOG_NAME.findall(_query(_major(connection)))
+    return sorted({*_READ_BY_FUNCTIONS, *names})
 
 
 def _major(connection: Connection) -> int:
@@ -74,6 +77,13 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         """Return it in words."""
+        if self.property.endswith("grants"):
+            words = difference_in_words(self.was, self.now)
+            if words:
+                whose = " ".join(self.key)
+                part = self.property.removesuffix("grants").strip()
+                return ": ".join(filter(None, (whose, part, words)))
+
         was = json.dumps(self.was, ensure_ascii=False)
         now = json.dumps(self.now, ensure_ascii=False)
         return f"{self.key.kind} {self.key.name}: {self.property} was {was}, is {now}"
@@ -106,29 +116,58 @@ def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Cat
     return catalog
 
 
+def add_sequence_values(connection: Connection, catalog: Catalog) -> None:
+    """Give each sequence its value as a property: the catalogs do not tell it."""
+    keys = [key for key in catalog if key.kind == "sequence"]
+    selects = [
+        f"SELECT {literal(key.name)}, last_value, is_called FROM {key.name}"
+        for key in keys
+    ]
+    if not selects:
+        return
+
+    for name, value, is_used in fetch(connection, " UNION ALL ".join(selects)):
+        key = Key("sequence", name)
+        words = str(value) if is_used else f"{value}, not yet used"
+        properties = {**catalog[key].properties, "value": words}
+        catalog[key] = catalog[key]._replace(properties=properties)
+
+
 def compare(before: Catalog, after: Catalog) -> Differences:
     """Return how two readings differ."""
     found = Differences()
     found.left = [key for key in after if key not in before]
     found.lost = [key for key in before if key not in after]
     for key in sorted(before.keys() & after.keys()):
-        _compare_properties(key, before[key].properties, after[key].properties, found)
+        was = before[key].properties
+        now = after[key].properties
+        for difference in _changed_properties(key, was, now):
+            _add_difference(difference, found)
     return found
 
 
-def _compare_properties(
-    key: Key, before: Mapping[str, Any], after: Mapping[str, Any], found: Differences
-) -> None:
-    for name in sorted(before):
-        was = before[name]
-        now = after[name]
-        if was == now:
-            continue
-
-        if name != "columns":
-            found.changed.append(Difference(key, name, was, now))
-        elif sorted(was or ()) == sorted(now or ()):
-            # Which columns there are is told for themselves; here only their order counts.
+def _add_difference(difference: Difference, found: Differences) -> None:
+    """Put a property that is not as it was where it belongs: among the changes or the notes."""
+    key, name, was, now = difference
+    if name in _ORDERS:
+        # Which columns and parents there are is told for themselves; here only their order counts.
+        if sorted(was or ()) == sorted(now or ()):
             found.notes.append(
-                f"{key.kind} {key.name}: its columns stand in another order, which no SQL can prevent"
+                f"{key.kind} {key.name}: its {_ORDERS[name]} stand in another order, which no SQL can prevent"
             )
+    elif name == "local":
+        found.notes.append(f"{difference}, which counts only when a parent drops it")
+    elif isinstance(was, dict) and isinstance(now, dict):
+        found.changed += _changed_properties(key, was, now)
+    elif name != "not-null constraint":  # whether there is one tells "not null"
+        found.changed.append(difference)
+
+
+def _changed_properties(
+    key: Key, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[Difference]:
+    for name in sorted(before.keys() | after.keys()):
+        was = before.get(name)
+        now = after.get(name)
+        if was != now:
+            yield Difference(key, name, was, now)

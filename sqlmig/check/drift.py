@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
 from sqlmig.check.scratch import run_file, scratch_database
-from sqlmig.connection import rollback, send
+from sqlmig.connection import fetch, rollback, send
 from sqlmig.errors import SqlmigError
+from sqlmig.ledger import literal
 from sqlmig.sqlfile import load
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Sequence
 
     from sqlmig.check.catalog import Key
     from sqlmig.check.scratch import Scratch
     from sqlmig.connection import Connection
+    from sqlmig.ledger import Ledger
     from sqlmig.session import Session
     from sqlmig.sqlfile import SqlFile
 
-# What a file's default privileges are for, where it says so in words, and the kinds of objects that it means.
-_DEFAULT_PRIVILEGES = re.compile(
-    rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|types))?"
-)
-_KINDS = {
-    b"tables": ("table", "view", "materialized view", "foreign table"),
-    b"sequences": ("sequence",),
-    b"functions": ("function", "procedure", "aggregate"),
-    b"types": ("type", "enum", "domain", "composite type"),
-}
 
-
-def find_drift(session: Session, url: str) -> Differences:
+def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Differences:
     """Return how the database differs from what its applied files make, in the schemas where they make something.
 
-    The database itself is read in one transaction that writes nothing. Raises
-    SqlmigError where there is nothing to compare.
+    The database itself is read in one transaction that writes nothing. ignored: patterns
+    of names. Raises SqlmigError where there is nothing to compare.
     """
     files = _applied_files(session)
-    before, expected = _read_expected(session, url, files)
+    role, owner = _read_roles(session.connection, session.ledger)
+    catalogs = _read_expected(session, url, files)
+    before, expected = (no_drift.with_owner(each, role, owner) for each in catalogs)
     made = expected.keys() - before.keys()
     schemas = {expected[key].schema for key in made} - {None}
 
@@ -50,11 +43,28 @@ def find_drift(session: Session, url: str) -> Differences:
         if replace(session, connection=connection).reread():
             raise SqlmigError("the ledger has changed meanwhile; run it again")
 
+    reasons = no_drift.Reasons(files, expected, found)
     for catalog in (expected, found):
         _drop_what_is_elsewhere(catalog, made, schemas)
-    differences = compare(expected, found)
-    _excuse_default_privileges(differences, files)
+        no_drift.take_out_ignored(catalog, ignored)
+    notes = no_drift.take_out_partitions(expected, found)
+    differences = compare(
+        no_drift.with_plain_line_endings(expected),
+        no_drift.with_plain_line_endings(found),
+    )
+    differences.notes += notes
+    no_drift.excuse(differences, reasons)
     return differences
+
+
+def _read_roles(connection: Connection, ledger: Ledger) -> tuple[str, str]:
+    """Return who asks, and who owns the ledger and so what the files made. Both as SQL writes them."""
+    ((role, owner),) = fetch(
+        connection,
+        "SELECT quote_ident(current_user), relowner::regrole::text FROM pg_class "
+        f"WHERE oid = {literal(ledger.table)}::regclass",
+    )
+    return role, owner
 
 
 def _read_expected(
@@ -115,34 +125,3 @@ def _read_with_schemas(
         return read_catalog(connection, schemas)
     finally:
         rollback(connection)
-
-
-def _excuse_default_privileges(
-    differences: Differences, files: Sequence[SqlFile]
-) -> None:
-    """Make notes of grants that differ on kinds whose default privileges a file changes.
-
-    They were not the same for each object, and the catalog cannot tell which one an object met.
-    """
-    kinds = _kinds_with_changed_defaults(files)
-    kept = []
-    for difference in differences.changed:
-        if difference.property == "grants" and difference.key.kind in kinds:
-            differences.notes.append(
-                f"{difference}; a file changes default privileges, which may be why"
-            )
-        else:
-            kept.append(difference)
-    differences.changed = kept
-
-
-def _kinds_with_changed_defaults(files: Iterable[SqlFile]) -> set[str]:
-    words = set()
-    for file in files:
-        text = file.text.lower().replace(b"routines", b"functions")
-        words.update(_DEFAULT_PRIVILEGES.findall(text))
-    kinds: set[str] = set()
-    for word, meant in _KINDS.items():
-        if word in words or b"" in words:
-            kinds.update(meant)
-    return kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ from sqlmig.check.catalog import (
     Differences,
     Entry,
     Key,
+    add_sequence_values,
     catalogs,
     compare,
     read_catalog,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from sqlmig.transaction import Piece
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
+# A file with these words moves a sequence. To take the next value, as an INSERT does,
+# is no change: no down file gives it back.
+_MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
 # The prepared statement that counts the rows of the catalogs. As many as before, and none
 # of them new, is no difference; so the whole catalog need not be read for each version.
 _COUNT = "sqlmig_count"
@@ -107,6 +112,8 @@ def _try_in_one_transaction(
     for file in (up, down):
         if not file.in_transaction or file.has_own_mode:
             return None
+    if _MOVES_SEQUENCE.search(up.text):  # ROLLBACK does not move it back
+        return None
     ups = _body_of(up)
     downs = _body_of(down)
     applied = own_piece("other", "SAVEPOINT applied")
@@ -151,10 +158,12 @@ def _try_one_by_one(
 ) -> None:
     """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
     _clear(scratch)
-    before = _read(scratch)
+    moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
+    before = _read(scratch, with_values=moves_sequence)
     _run(scratch, up)
     _run(scratch, down)
-    finding.differences = compare(before, _read(scratch))
+    after = _read(scratch, with_values=moves_sequence)
+    finding.differences = compare(before, after)
     finding.notes += finding.differences.notes
 
     try:
@@ -172,9 +181,14 @@ def _run(scratch: Scratch, file: SqlFile) -> None:
             _clear(scratch)
 
 
-def _read(scratch: Scratch) -> Catalog:
-    """Return the catalog; where the server was made for this, with what its databases share."""
+def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
+    """Return the catalog; where the server was made for this, with what its databases share.
+
+    with_values: how far each sequence is belongs to it.
+    """
     catalog = read_catalog(scratch.connection)
+    if with_values:
+        add_sequence_values(scratch.connection, catalog)
     if scratch.owns_server:
         name = scratch.connection.info.dbname
         for shared, state in shared_objects(scratch.connection, name).items():

@@ -130,7 +130,12 @@ def _give_settings(
     if with_privileges:
         query += STATEMENTS["privileges"]
     rows: list[Any] = fetch(
-        outside, query.format(name=name, schema_name=literal(ledger.schema))
+        outside,
+        query.format(
+            name=name,
+            schema_name=literal(ledger.schema),
+            table=literal(ledger.table),
+        ),
     )
 
     from_outside = [statement for is_within, statement in rows if not is_within]

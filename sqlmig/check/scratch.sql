@@ -10,20 +10,20 @@ FROM pg_db_role_setting
 CROSS JOIN unnest(setconfig) AS given (setting)
 LEFT JOIN pg_settings ON lower(pg_settings.name) = lower(split_part(given.setting, '=', 1))
 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND setrole IN (0, session_user::regrole)
+    AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
     AND coalesce(context, 'user') = 'user'
     AND given.setting NOT LIKE 'default_transaction_read_only=%'
 
 -- %% privileges
 -- Those that do there what this database does to every new object. Not for check: what a file granted here would stand
--- there before the file runs.
+-- there before the file runs. The files' owner is the ledger's; whoever runs this stands in for it.
 UNION ALL
 SELECT
     true,
     concat_ws(
         '; ',
         CASE defaclnamespace
-            WHEN 0 THEN format('%s REVOKE ALL ON %s FROM PUBLIC, %s', altered, objects, defaclrole::regrole)
+            WHEN 0 THEN format('%s REVOKE ALL ON %s FROM PUBLIC, %s', altered, objects, role)
         END,
         (
             SELECT string_agg(
@@ -32,7 +32,11 @@ SELECT
                     altered,
                     privilege_type,
                     objects,
-                    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                    CASE grantee
+                        WHEN 0 THEN 'PUBLIC'
+                        WHEN defaclrole THEN role
+                        ELSE grantee::regrole::text
+                    END,
                     CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END
                 ),
                 '; '
@@ -51,11 +55,22 @@ JOIN (
         ('n', 'SCHEMAS'),
         ('L', 'LARGE OBJECTS')
 ) AS kinds (kind, objects) ON kind = defaclobjtype::text
+CROSS JOIN (
+    SELECT
+        (SELECT oid FROM pg_roles WHERE rolname = current_user) AS runner,
+        (SELECT relowner FROM pg_class WHERE oid = to_regclass({table})) AS owner
+) AS roles
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN defaclrole = owner THEN quote_ident(current_user) ELSE defaclrole::regrole::text END AS role
+) AS meant
 CROSS JOIN LATERAL format(
-    'ALTER DEFAULT PRIVILEGES FOR ROLE %s%s', defaclrole::regrole, ' IN SCHEMA ' || quote_ident(nspname)
+    'ALTER DEFAULT PRIVILEGES FOR ROLE %s%s', role, ' IN SCHEMA ' || quote_ident(nspname)
 ) AS altered
 WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
-    AND pg_has_role(defaclrole, 'USAGE')
+    AND (
+        defaclrole = owner
+        OR (defaclrole <> runner AND pg_has_role(defaclrole, 'USAGE'))
+    )
 UNION ALL
 SELECT
     true,

@@ -445,8 +445,15 @@ def _print_finding(finding: Finding) -> None:
 @_command(
     "sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed"
 )
+@option(
+    "--ignore",
+    envvar="SQLMIG_IGNORE",
+    metavar="PATTERN",
+    multiple=True,
+    help="Leave out what has such a name, and what belongs to it. * and ? stand for other characters.",
+)
 @AS_JSON
-def drift(settings: Settings) -> int:
+def drift(settings: Settings, *, ignore: tuple[str, ...]) -> int:
     """Name what somebody changed by hand: what is extra, missing or changed.
 
     Compares the database with what its applied files make on a scratch database of the server, which it makes and drops
@@ -463,7 +470,7 @@ def drift(settings: Settings) -> int:
             url, ledger, found, output.say, options=settings.options, watch=watch
         ) as session,
     ):
-        differences = find_drift(session, url)
+        differences = find_drift(session, url, ignore)
 
     lines = [("extra", " ".join(key)) for key in differences.left]
     lines += [("missing", " ".join(key)) for key in differences.lost]

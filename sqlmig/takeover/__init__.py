@@ -10,6 +10,7 @@ from sqlmig.runner import write_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlmig.plan import Row
     from sqlmig.session import Session
 
 
@@ -46,7 +47,9 @@ def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
 
 def check_versions(sessions: Sequence[Session], versions: Sequence[int]) -> None:
     """Raise UsageError for a version that no schema and no file has."""
-    known = [row for session in sessions for row in session.rows()]
+    known: list[Row] = []
+    for session in sessions:
+        known += session.rows()
     for version in versions:
         check_version(known, version)
 

@@ -26,7 +26,7 @@ OUTSIDE = (
 OTHERWISE = {
     "operator": "extra  operator public.##(integer,integer)",
     "owned sequence": 'changed  sequence settings of public.s: owned by was null, is "public.t.3"',
-    "default privileges": "changed  table public.t: grants was",  # what the files would make now
+    "default privileges": "changed  table public.t: PUBLIC may no longer SELECT",  # what the files would make now
     "lost extension": "missing  function public.g()",
 }
 
@@ -129,7 +129,9 @@ def test_what_the_database_does_to_new_objects_is_no_drift(project: Project) -> 
     project.run("up")
     assert drift(project) == NOTHING
     project.query("REVOKE INSERT ON public.t FROM PUBLIC")
-    assert 'changed  table "public"."t": grants was' in drift(project, code=1)
+    assert 'changed  table "public"."t": PUBLIC may no longer INSERT' in drift(
+        project, code=1
+    )
 
 
 def test_a_named_schema_is_compared_alone(project: Project) -> None:
@@ -164,7 +166,9 @@ def test_a_role_that_owns_its_objects_and_may_create_databases_can_ask(
         apart.run("up")
         assert drift(apart) == NOTHING
         apart.query("GRANT UPDATE (a) ON t TO pg_monitor")
-        assert "changed  column public.t.a: grants was null" in drift(apart, code=1)
+        assert "changed  column public.t.a: pg_monitor may now UPDATE" in drift(
+            apart, code=1
+        )
     finally:
         project.query(
             f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"
@@ -228,7 +232,7 @@ def test_where_a_file_changes_default_privileges_a_grant_is_a_note(
     project.run("up")
     why = "; a file changes default privileges, which may be why"
     shown = drift(project)
-    assert shown.startswith("note  table public.a: grants was")
+    assert shown.startswith("note  table public.a: PUBLIC may no")
     assert shown.endswith(f"{why}\n{NOTHING}")
     project.query("GRANT INSERT ON c TO PUBLIC; COMMENT ON TABLE a IS 'x'")
     assert drift(project, code=1).count(why) == 2
@@ -260,9 +264,9 @@ def test_a_grant_by_hand_is_a_note_only_where_a_file_changes_the_defaults_of_its
     project.run("up")
     project.query("GRANT ALL ON a TO PUBLIC")
     words = (
-        "note  table public.a: grants was"
+        "note  table public.a: PUBLIC may now"
         if hides
-        else "changed  table public.a: grants was"
+        else "changed  table public.a: PUBLIC may now"
     )
     assert words in drift(project, code=int(not hides))
 
@@ -359,7 +363,7 @@ def test_a_not_null_that_no_row_was_held_to_is_a_change(project: Project) -> Non
         (True,)
     ]:
         by_hand = "ALTER TABLE t ALTER a DROP NOT NULL, ADD CONSTRAINT t_a_not_null NOT NULL a NOT VALID"
-        words = 'column public.t.a: not null but was null, is "not valid"'
+        words = "column public.t.a: not-null validated was true, is false"
     project.query(by_hand)
     assert words in drift(project, code=1)
 

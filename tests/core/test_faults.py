@@ -6,13 +6,12 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 import sqlmig
 from tests.support.project import until
 from tests.support.terminal import on_a_terminal
-from tests.support.waits import GO, WAITS, at_the_wait, tables
+from tests.support.waits import tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,21 +162,20 @@ def test_ctrl_c_cancels_no_transaction_files_of_many_schemas_and_counts_what_is_
 
 
 def test_a_file_that_ended_before_ctrl_c_counts_as_done(project: Project) -> None:
-    project.write(up_1_t=f"{WAITS}CREATE TABLE t ();")
-    runner = project.fork("up", "--schema", "a", "--schema", "b", "--jobs", "1")
-    at_the_wait(project, project.query("SELECT current_database()")[0][0])
-    with psycopg.connect(project.url, application_name=GO):
-        runner.said("a: applied 1")
-    until(
-        lambda: (
-            project.query("SELECT to_regclass('b.t') IS NOT NULL") == [(True,)]
-            or not runner.process.is_alive()
-        )
+    project.write(
+        up_1_t="CREATE TABLE t (); SELECT CASE current_schema WHEN 'b' THEN pg_sleep(60) END;"
     )
-    runner.ended()
+    runner = project.fork("up", "--schema", "a", "--schema", "b", "--jobs", "1")
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    until(lambda: project.query(asleep) == [(1,)], "the second schema")
+    runner.send(signal.SIGINT)
+    assert (
+        "interrupted; 1 of 2 schemas done; run it again for the rest"
+        in runner.ended(130)
+    )
     assert project.query(
         "SELECT to_regclass('a.t') IS NOT NULL, to_regclass('b.t') IS NOT NULL"
-    ) == [(True, True)]
+    ) == [(True, False)]
 
 
 def test_repair_of_a_version_that_one_schema_does_not_have_goes_on(

@@ -93,18 +93,21 @@ LEFT = {
         "ALTER TABLE t FORCE ROW LEVEL SECURITY",
         "changed: table public.t: forced row level security was false, is true",
     ),
-    "grant": ("GRANT SELECT ON t TO PUBLIC", "changed: table public.t: grants was"),
+    "grant": (
+        "GRANT SELECT ON t TO PUBLIC",
+        "changed: table public.t: PUBLIC may now SELECT",
+    ),
     "column grant": (
         "GRANT SELECT (v) ON t TO PUBLIC",
-        "changed: column public.t.v: grants was",
+        "changed: column public.t.v: PUBLIC may now SELECT",
     ),
     "function grant": (
         "REVOKE EXECUTE ON FUNCTION f FROM PUBLIC",
-        "changed: function public.f(i integer): grants was",
+        "changed: function public.f(i integer): PUBLIC may no longer EXECUTE",
     ),
     "schema grant": (
         "GRANT CREATE ON SCHEMA public TO PUBLIC",
-        "changed: schema public: grants was",
+        "changed: schema public: PUBLIC may now CREATE",
     ),
     "default privileges": (
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
@@ -185,7 +188,7 @@ LEFT = {
     ),
     "composite type grant": (
         "REVOKE USAGE ON TYPE pair FROM PUBLIC",
-        "changed: composite type public.pair: grants was",
+        "changed: composite type public.pair: PUBLIC may no longer USAGE",
     ),
     "second parent": (
         "ALTER TABLE child INHERIT second",
@@ -229,11 +232,11 @@ LEFT = {
     ),
     "server grant": (
         "GRANT USAGE ON FOREIGN SERVER far TO PUBLIC",
-        "changed: server far: grants was",
+        "changed: server far: PUBLIC may now USAGE",
     ),
     "wrapper grant": (
         "GRANT USAGE ON FOREIGN DATA WRAPPER wrap TO PUBLIC",
-        "changed: foreign-data wrapper wrap: grants was",
+        "changed: foreign-data wrapper wrap: PUBLIC may now USAGE",
     ),
     "index statistics": (
         "CREATE INDEX e ON t ((id + n)); ALTER INDEX e ALTER COLUMN 1 SET STATISTICS 99",

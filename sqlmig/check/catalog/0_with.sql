@@ -7,17 +7,29 @@ WITH owned AS (  -- what an extension brought along
     WHERE deptype = 'e'
 ),
 schemas AS (
-    SELECT oid, nspname, nspowner, nspacl
+    SELECT
+        oid,
+        nspname,
+        nspowner,
+        nspacl,
+        EXISTS (SELECT FROM owned WHERE classid = 'pg_namespace'::regclass AND objid = oid) AS is_owned
     FROM pg_namespace
     WHERE nspname !~ '^pg_'
         AND nspname <> 'information_schema'
-        AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_namespace'::regclass AND objid = oid)
 ),
-relations AS (
-    SELECT c.*, nspname, format('%I.%I', nspname, relname) AS name
+all_relations AS (  -- an extension's too: somebody may put a trigger on one
+    SELECT
+        c.*,
+        nspname,
+        format('%I.%I', nspname, relname) AS name,
+        EXISTS (SELECT FROM owned WHERE classid = 'pg_class'::regclass AND objid = c.oid) AS is_owned
     FROM pg_class AS c
     JOIN schemas AS s ON s.oid = relnamespace
-    WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_class'::regclass AND objid = c.oid)
+),
+relations AS (
+    SELECT *
+    FROM all_relations
+    WHERE NOT is_owned
 ),
 functions AS (
     SELECT
@@ -28,12 +40,12 @@ functions AS (
     JOIN schemas AS s ON s.oid = pronamespace
     WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
 ),
-types AS (  -- not those of tables and arrays
+types AS (  -- not those of tables, and not the arrays that come with a type
     SELECT t.*, nspname, format('%I.%I', nspname, typname) AS name
     FROM pg_type AS t
     JOIN schemas AS s ON s.oid = typnamespace
-    WHERE typtype IN ('e', 'd', 'r', 'b')
-        AND typelem = 0
+    WHERE (typtype IN ('e', 'd', 'r', 'b') OR (typtype = 'p' AND NOT typisdefined))
+        AND NOT EXISTS (SELECT FROM pg_type AS element WHERE element.typarray = t.oid)
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
 ),
 -- Objects of the rarer kinds, as PostgreSQL itself describes them. Those below 16384 are its own.
@@ -60,6 +72,7 @@ others AS (
         UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict
         UNION ALL SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser
         UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template
+        UNION ALL SELECT 'pg_transform'::regclass, oid FROM pg_transform
     ) AS listed
     CROSS JOIN LATERAL pg_describe_object(class, oid, 0) AS described
     WHERE oid >= 16384

@@ -12,6 +12,7 @@ SELECT
     ) AS properties,
     nspname::text AS schema
 FROM schemas
+WHERE NOT is_owned
 UNION ALL
 SELECT
     'extension',
@@ -24,6 +25,21 @@ SELECT
     ),
     NULL
 FROM pg_extension
+UNION ALL
+SELECT
+    'database',
+    'itself',
+    jsonb_build_object(
+        'owner', datdba::regrole,
+        'grants', (
+            SELECT array_agg(a::text ORDER BY a::text)
+            FROM unnest(coalesce(datacl, acldefault('d', datdba))) AS a
+        ),
+        'comment', shobj_description(oid, 'pg_database')
+    ),
+    NULL
+FROM pg_database
+WHERE datname = current_database()
 UNION ALL
 SELECT
     'default privileges',

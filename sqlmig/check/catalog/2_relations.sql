@@ -43,11 +43,31 @@ SELECT
         ),
         'replica identity', relreplident,
         'access method', (SELECT amname FROM pg_am WHERE pg_am.oid = relam),
-        'tablespace', reltablespace,
+        'tablespace', (SELECT spcname FROM pg_tablespace WHERE pg_tablespace.oid = reltablespace),
         'parents', (
             SELECT array_agg(inhparent::regclass::text ORDER BY inhparent::regclass::text)
             FROM pg_inherits
             WHERE inhrelid = relations.oid
+        ),
+        'order of parents', (
+            SELECT array_agg(inhparent::regclass::text ORDER BY inhseqno)
+            FROM pg_inherits
+            WHERE inhrelid = relations.oid
+        ),
+        'detach pending', (SELECT bool_or(inhdetachpending) FROM pg_inherits WHERE inhrelid = relations.oid),
+        'filled', relispopulated,
+        'row type grants', (
+            SELECT array_agg(a::text ORDER BY a::text)
+            FROM pg_type
+            CROSS JOIN unnest(coalesce(typacl, acldefault('T', typowner))) AS a
+            WHERE typrelid = relations.oid
+                AND relkind <> 'c'
+        ),
+        'foreign server', (
+            SELECT srvname
+            FROM pg_foreign_table
+            JOIN pg_foreign_server ON pg_foreign_server.oid = ftserver
+            WHERE ftrelid = relations.oid
         ),
         'of type', nullif(reloftype, 0)::regtype,
         'foreign options', (
@@ -75,17 +95,17 @@ SELECT
     jsonb_build_object(
         'type', format_type(atttypid, atttypmod),
         'not null', attnotnull,
-        'not null but', (
-            SELECT nullif(
-                concat_ws(
-                    ', ',
-                    CASE WHEN NOT convalidated THEN 'not valid' END,
-                    CASE WHEN connoinherit THEN 'no inherit' END
-                ),
-                ''
+        'not-null constraint', (  -- since PostgreSQL 18
+            SELECT jsonb_build_object(
+                'not-null name', conname,
+                'not-null comment', obj_description(con.oid, 'pg_constraint'),
+                'not-null validated', convalidated,
+                'not-null no inherit', connoinherit
             )
-            FROM pg_constraint
-            WHERE conrelid = attrelid AND contype = 'n' AND conkey[1] = attnum
+            FROM pg_constraint AS con
+            WHERE conrelid = attrelid
+                AND contype = 'n'
+                AND conkey[1] = attnum
         ),
         'default', pg_get_expr(adbin, adrelid),
         'identity', attidentity,
@@ -97,7 +117,8 @@ SELECT
         'options', (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) AS o WHERE o !~ '^pg_'),
         'foreign options', (SELECT array_agg(o ORDER BY o) FROM unnest(attfdwoptions) AS o),
         'grants', (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(attacl) AS a),
-        'comment', col_description(attrelid, attnum)
+        'comment', col_description(attrelid, attnum),
+        'local', attislocal
     ),
     nspname
 FROM pg_attribute
@@ -108,7 +129,8 @@ UNION ALL
 SELECT
     'sequence settings of',
     name,
-    to_jsonb(s) - 'seqrelid' || jsonb_build_object(
+    to_jsonb(s) - '{seqrelid,seqtypid}'::text[] || jsonb_build_object(
+        'type', seqtypid::regtype,
         'owned by', (
             SELECT format('%s.%s', refobjid::regclass, refobjsubid)
             FROM pg_depend

@@ -4,6 +4,7 @@ SELECT
     format('%s.%I', coalesce(r.name, t.name), conname),
     jsonb_build_object(
         'definition', pg_get_constraintdef(con.oid),
+        'local', conislocal,
         'comment', obj_description(con.oid, 'pg_constraint')
     ),
     coalesce(r.nspname, t.nspname)
@@ -16,7 +17,10 @@ SELECT
     'index',
     r.name,
     jsonb_build_object(
+        'table', indrelid::regclass,
         'definition', pg_get_indexdef(indexrelid),
+        'tablespace', (SELECT spcname FROM pg_tablespace WHERE pg_tablespace.oid = reltablespace),
+        'attached to', (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = indexrelid),
         'valid', indisvalid,
         'clustered', indisclustered,
         'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) AS o),
@@ -42,7 +46,7 @@ SELECT
     ),
     nspname
 FROM pg_trigger AS t
-JOIN relations AS r ON r.oid = tgrelid
+JOIN all_relations AS r ON r.oid = tgrelid
 WHERE NOT tgisinternal
 UNION ALL
 SELECT
@@ -55,7 +59,7 @@ SELECT
     ),
     nspname
 FROM pg_rewrite AS w
-JOIN relations AS r ON r.oid = ev_class
+JOIN all_relations AS r ON r.oid = ev_class
 WHERE rulename <> '_RETURN'
 UNION ALL
 SELECT
@@ -71,7 +75,7 @@ SELECT
     ),
     nspname
 FROM pg_policy AS p
-JOIN relations AS r ON r.oid = polrelid
+JOIN all_relations AS r ON r.oid = polrelid
 UNION ALL
 SELECT
     'statistics',

@@ -8,20 +8,27 @@ SELECT
             SELECT array_agg(a::text ORDER BY a::text)
             FROM unnest(coalesce(proacl, acldefault('f', proowner))) AS a
         ),
-        'definition', CASE
-            WHEN prokind = 'a' THEN (
-                SELECT (
-                    to_jsonb(a)
-                    || jsonb_build_object(
-                        'aggtranstype', aggtranstype::regtype,
-                        'aggmtranstype', aggmtranstype::regtype,
-                        'aggsortop', aggsortop::regoperator
-                    )
-                )::text
+        'definition', CASE WHEN prokind <> 'a' THEN pg_get_functiondef(oid) END,
+        -- pg_get_functiondef takes no aggregates.
+        'aggregate', CASE
+            WHEN prokind = 'a' THEN jsonb_build_object(
+                'arguments', pg_get_function_arguments(oid),
+                'result', pg_get_function_result(oid),
+                'parallel', proparallel,
+                'volatility', provolatile,
+                'strict', proisstrict,
+                'leakproof', proleakproof,
+                'security definer', prosecdef,
+                'settings', proconfig
+            ) || (
+                SELECT to_jsonb(a) - '{aggfnoid,aggtranstype,aggmtranstype,aggsortop}'::text[] || jsonb_build_object(
+                    'transition type', aggtranstype::regtype,
+                    'moving transition type', nullif(aggmtranstype, 0)::regtype,
+                    'sort operator', nullif(aggsortop, 0)::regoperator
+                )
                 FROM pg_aggregate AS a
                 WHERE aggfnoid = functions.oid
             )
-            ELSE pg_get_functiondef(oid)
         END,
         'comment', obj_description(oid, 'pg_proc')
     ),
@@ -35,6 +42,11 @@ SELECT
         'owner', evtowner::regrole,
         'event', evtevent,
         'function', evtfoid::regprocedure,
+        'turns on row level security', (
+            SELECT prosrc ~* 'enable\s+row\s+level\s+security'
+            FROM pg_proc
+            WHERE pg_proc.oid = evtfoid
+        ),
         'enabled', evtenabled,
         'tags', evttags,
         'comment', obj_description(oid, 'pg_event_trigger')
@@ -58,9 +70,54 @@ SELECT
         ),
         'type', CASE WHEN typtype = 'd' THEN format_type(typbasetype, typtypmod) END,
         'not null', typnotnull,
+        'not-null constraint', (  -- since PostgreSQL 17
+            SELECT jsonb_build_object(
+                'not-null name', conname,
+                'not-null comment', obj_description(con.oid, 'pg_constraint')
+            )
+            FROM pg_constraint AS con
+            WHERE contypid = types.oid
+                AND contype = 'n'
+        ),
         'default', typdefault,
         'collation', nullif(typcollation, 0)::regcollation,
-        'subtype', (SELECT rngsubtype::regtype FROM pg_range WHERE rngtypid = types.oid),
+        'range', (
+            SELECT jsonb_build_object(
+                'subtype', rngsubtype::regtype,
+                'multirange', rngmultitypid::regtype,
+                'collation', nullif(rngcollation, 0)::regcollation,
+                'operator class', (
+                    SELECT format('%I.%I', opcnamespace::regnamespace, opcname)
+                    FROM pg_opclass
+                    WHERE pg_opclass.oid = rngsubopc
+                ),
+                'canonical', rngcanonical,
+                'difference', rngsubdiff
+            )
+            FROM pg_range
+            WHERE rngtypid = types.oid
+        ),
+        'defined', typisdefined,
+        'base', CASE
+            WHEN typtype = 'b' THEN jsonb_build_object(
+                'input', typinput,
+                'output', typoutput,
+                'receive', typreceive,
+                'send', typsend,
+                'modifier input', typmodin,
+                'modifier output', typmodout,
+                'analyze', typanalyze,
+                'subscript', typsubscript,
+                'length', typlen,
+                'by value', typbyval,
+                'alignment', typalign,
+                'storage', typstorage,
+                'category', typcategory,
+                'preferred', typispreferred,
+                'delimiter', typdelim,
+                'element', nullif(typelem, 0)::regtype
+            )
+        END,
         'comment', obj_description(oid, 'pg_type')
     ),
     nspname

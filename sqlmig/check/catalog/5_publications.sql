@@ -8,7 +8,8 @@ SELECT
         'tables', (
             SELECT array_agg(
                 format(
-                    '%s %s %s',
+                    '%s%s %s %s',
+                    CASE to_jsonb(r) ->> 'prexcept' WHEN 'true' THEN 'all but ' END,  -- since PostgreSQL 19
                     prrelid::regclass,
                     (
                         SELECT array_agg(attname ORDER BY attname)
@@ -19,7 +20,7 @@ SELECT
                 )
                 ORDER BY prrelid::regclass::text
             )
-            FROM pg_publication_rel
+            FROM pg_publication_rel AS r
             WHERE prpubid = p.oid
         ),
         'schemas', (

@@ -5,6 +5,7 @@ SELECT
     jsonb_build_object(
         'owner', oprowner::regrole,
         'function', oprcode,
+        'result', nullif(oprresult, 0)::regtype,
         'commutator', nullif(oprcom, 0)::regoperator,
         'negator', nullif(oprnegate, 0)::regoperator,
         'restrict', oprrest,
@@ -26,6 +27,11 @@ SELECT
         'default', opcdefault,
         'type', opcintype::regtype,
         'stored', nullif(opckeytype, 0)::regtype,
+        'family', (
+            SELECT format('%I.%I', opfnamespace::regnamespace, opfname)
+            FROM pg_opfamily
+            WHERE pg_opfamily.oid = opcfamily
+        ),
         'comment', others.comment
     ),
     others.schema
@@ -40,7 +46,13 @@ SELECT
         'owner', opfowner::regrole,
         'operators', (
             SELECT jsonb_agg(
-                concat_ws(' ', amopstrategy, amopopr::regoperator)
+                concat_ws(
+                    ' ',
+                    amopstrategy,
+                    amopopr::regoperator,
+                    amoppurpose,
+                    (SELECT opfname FROM pg_opfamily AS sorts WHERE sorts.oid = amopsortfamily)
+                )
                 ORDER BY amopstrategy, amopopr::regoperator::text
             )
             FROM pg_amop
@@ -48,8 +60,10 @@ SELECT
         ),
         'functions', (
             SELECT jsonb_agg(
-                concat_ws(' ', amprocnum, amproc::regprocedure)
-                ORDER BY amprocnum, amproc::regprocedure::text
+                concat_ws(
+                    ' ', amprocnum, amproc::regprocedure, amproclefttype::regtype, amprocrighttype::regtype
+                )
+                ORDER BY amprocnum, amproc::regprocedure::text, amproclefttype, amprocrighttype
             )
             FROM pg_amproc
             WHERE amprocfamily = o.oid

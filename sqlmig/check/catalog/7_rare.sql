@@ -28,6 +28,7 @@ SELECT
     others.name,
     jsonb_build_object(
         'owner', cfgowner::regrole,
+        'parser', (SELECT prsname FROM pg_ts_parser WHERE pg_ts_parser.oid = cfgparser),
         'mappings', (
             SELECT jsonb_agg(
                 concat_ws(' ', maptokentype, mapseqno, mapdict::regdictionary)
@@ -48,6 +49,7 @@ SELECT
     others.name,
     jsonb_build_object(
         'owner', dictowner::regrole,
+        'template', (SELECT tmplname FROM pg_ts_template WHERE pg_ts_template.oid = dicttemplate),
         'options', dictinitoption,
         'comment', others.comment
     ),
@@ -61,6 +63,9 @@ SELECT
     others.name,
     jsonb_build_object(
         'owner', srvowner::regrole,
+        'wrapper', (SELECT fdwname FROM pg_foreign_data_wrapper WHERE pg_foreign_data_wrapper.oid = srvfdw),
+        'type', srvtype,
+        'version', srvversion,
         'options', (SELECT array_agg(x ORDER BY x) FROM unnest(srvoptions) AS x),
         'grants', (
             SELECT array_agg(a::text ORDER BY a::text)
@@ -78,6 +83,9 @@ SELECT
     others.name,
     jsonb_build_object(
         'owner', fdwowner::regrole,
+        'handler', nullif(fdwhandler, 0)::regprocedure,
+        'validator', nullif(fdwvalidator, 0)::regprocedure,
+        'connection', nullif((to_jsonb(w) ->> 'fdwconnection')::oid, 0)::regprocedure,  -- since PostgreSQL 19
         'options', (SELECT array_agg(x ORDER BY x) FROM unnest(fdwoptions) AS x),
         'grants', (
             SELECT array_agg(a::text ORDER BY a::text)
@@ -93,12 +101,80 @@ UNION ALL
 SELECT
     others.kind,
     others.name,
-    jsonb_build_object('comment', others.comment),
+    jsonb_build_object(
+        'owner', lanowner::regrole,
+        'grants', (
+            SELECT array_agg(a::text ORDER BY a::text)
+            FROM unnest(coalesce(lanacl, acldefault('l', lanowner))) AS a
+        ),
+        'trusted', lanpltrusted,
+        'handler', nullif(lanplcallfoid, 0)::regprocedure,
+        'inline', nullif(laninline, 0)::regprocedure,
+        'validator', nullif(lanvalidator, 0)::regprocedure,
+        'comment', others.comment
+    ),
     others.schema
 FROM others
-WHERE class IN (
-    'pg_language'::regclass,
-    'pg_am'::regclass,
-    'pg_ts_template'::regclass,
-    'pg_ts_parser'::regclass
-)
+JOIN pg_language AS l ON l.oid = others.oid
+WHERE class = 'pg_language'::regclass
+UNION ALL
+SELECT
+    others.kind,
+    others.name,
+    jsonb_build_object('handler', amhandler, 'type', amtype, 'comment', others.comment),
+    others.schema
+FROM others
+JOIN pg_am AS m ON m.oid = others.oid
+WHERE class = 'pg_am'::regclass
+UNION ALL
+SELECT
+    others.kind,
+    others.name,
+    to_jsonb(t) - '{oid,tmplnamespace}'::text[] || jsonb_build_object('comment', others.comment),
+    others.schema
+FROM others
+JOIN pg_ts_template AS t ON t.oid = others.oid
+WHERE class = 'pg_ts_template'::regclass
+UNION ALL
+SELECT
+    others.kind,
+    others.name,
+    to_jsonb(p) - '{oid,prsnamespace}'::text[] || jsonb_build_object('comment', others.comment),
+    others.schema
+FROM others
+JOIN pg_ts_parser AS p ON p.oid = others.oid
+WHERE class = 'pg_ts_parser'::regclass
+UNION ALL
+SELECT
+    others.kind,
+    others.name,
+    jsonb_build_object(
+        'from SQL', nullif(trffromsql, 0)::regprocedure,
+        'to SQL', nullif(trftosql, 0)::regprocedure,
+        'comment', others.comment
+    ),
+    others.schema
+FROM others
+JOIN pg_transform AS t ON t.oid = others.oid
+WHERE class = 'pg_transform'::regclass
+UNION ALL
+SELECT
+    'large object',
+    m.oid::text,
+    jsonb_build_object(
+        'owner', lomowner::regrole,
+        'grants', (
+            SELECT array_agg(a::text ORDER BY a::text)
+            FROM unnest(coalesce(lomacl, acldefault('L', lomowner))) AS a
+        ),
+        'comment', obj_description(m.oid, 'pg_largeobject')
+    ),
+    NULL
+FROM pg_largeobject_metadata AS m
+UNION ALL
+SELECT
+    'security label',
+    format('of %s on %s', provider, pg_describe_object(classoid, objoid, objsubid)),
+    jsonb_build_object('label', label),
+    NULL
+FROM pg_seclabel

@@ -1,0 +1,232 @@
+"""What differs between a database and its files, and is no drift: each was a false alarm once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sqlmig.check.catalog import Entry, Key
+from sqlmig.check.privileges import Access, read_access
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlmig.check.catalog import Catalog, Difference, Differences
+    from sqlmig.sqlfile import SqlFile
+
+# What a file's default privileges are for, where it says so in words, and the kinds of objects that it means.
+_DEFAULT_PRIVILEGES = re.compile(
+    rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|types))?"
+)
+_KINDS = {
+    b"tables": ("table", "view", "materialized view", "foreign table"),
+    b"sequences": ("sequence",),
+    b"functions": ("function", "procedure", "aggregate"),
+    b"types": ("type", "enum", "domain", "composite type"),
+}
+_EXTENSION_WITH_SCHEMA = re.compile(
+    rb"\bcreate\s+extension\s+(?:if\s+not\s+exists\s+)?([\w\"-]+)[^;]*?\bschema\b"
+)
+_LAST_NAME = re.compile(r'(.*)\.(?:"(?:[^"]|"")*"|[^".]*)')
+
+
+def with_owner(catalog: Catalog, role: str, owner: str) -> Catalog:
+    """Return the catalog as if the owner had made what a role made. Both are written as SQL writes them."""
+    if role == owner:
+        return catalog
+
+    def name(written: str) -> str:
+        return owner if written == role else written
+
+    owned = {}
+    for key, entry in catalog.items():
+        properties = {}
+        for title, value in entry.properties.items():
+            if title == "owner":
+                properties[title] = name(value) if value else value
+            elif title.endswith("grants") and value is not None:
+                properties[title] = sorted(_regranted(access, name) for access in value)
+            else:
+                properties[title] = value
+        owned_key = key
+        if key.kind == "default privileges":
+            owned_key = key._replace(
+                name=key.name.replace(f"of {role} in", f"of {owner} in", 1)
+            )
+        owned[owned_key] = entry._replace(properties=properties)
+    return owned
+
+
+def _regranted(text: str, name: Callable[[str], str]) -> str:
+    access = read_access(text)
+    if access is None:
+        return text
+    return str(Access(name(access.grantee), access.letters, name(access.grantor)))
+
+
+def with_plain_line_endings(catalog: Catalog) -> Catalog:
+    """Return the catalog with bodies and comments whose lines end in a line feed alone."""
+    plain = {}
+    for key, entry in catalog.items():
+        properties: dict[str, Any] = dict(entry.properties)
+        for title in ("definition", "comment"):
+            value = properties.get(title)
+            if isinstance(value, str):
+                properties[title] = value.replace("\r\n", "\n")
+        plain[key] = Entry(properties, entry.schema)
+    return plain
+
+
+def take_out_partitions(expected: Catalog, found: Catalog) -> list[str]:
+    """Take the partitions out of what was found that the files did not make, of tables that they made.
+
+    Returns a note for each such table.
+    """
+    counts: Counter[str] = Counter()
+    root_of = {key.name: key.name for key in expected if key.kind == "table"}
+    # A partition of a partition follows the one that it belongs to.
+    is_complete = False
+    while not is_complete:
+        is_complete = True
+        for key, entry in found.items():
+            if key.kind != "table" or key.name in root_of:
+                continue
+            parents = entry.properties["parents"] or []
+            if entry.properties["partition bound"] and parents[0] in root_of:
+                root_of[key.name] = root_of[parents[0]]
+                counts[root_of[key.name]] += 1
+                is_complete = False
+
+    partitions = {name for name in root_of if Key("table", name) not in expected}
+    for key in list(found):
+        if _table_of(key, found[key]) in partitions:
+            del found[key]
+    return [
+        f"table {table}: partitions made at run time: {count}"
+        for table, count in sorted(counts.items())
+    ]
+
+
+def _table_of(key: Key, entry: Entry) -> str:
+    """Return the table that an object is or belongs to; "" where it is none of a table's."""
+    if key.kind == "table":
+        return key.name
+    if key.kind == "index":
+        return str(entry.properties["table"])
+    return _without_last_name(key.name)
+
+
+def _without_last_name(name: str) -> str:
+    """Return what stands before the last name: public.t of public.t.a."""
+    match = _LAST_NAME.fullmatch(name)
+    return match[1] if match else ""
+
+
+class Reasons:
+    """What may explain a difference, but a change by hand."""
+
+    def __init__(
+        self, files: Sequence[SqlFile], expected: Catalog, found: Catalog
+    ) -> None:
+        """Read the reasons from the files, and from what of the database they did not make."""
+        self._kinds = _kinds_with_changed_defaults(files)
+        self._extensions_with_schema = _extensions_with_schema(files)
+        event_triggers = [
+            entry.properties
+            for key, entry in found.items()
+            if key.kind == "event trigger" and key not in expected
+        ]
+        self._called_by_platform = {each["function"] for each in event_triggers}
+        # As Supabase's "Enable automatic RLS" does.
+        self._turns_on_row_level_security = any(
+            each["turns on row level security"] and each["enabled"] != "D"
+            for each in event_triggers
+        )
+
+    def of_change(self, difference: Difference) -> str | None:
+        """Return why a property may differ, in words, or None."""
+        kind, name = difference.key
+        title = difference.property
+        if title == "grants" and kind in self._kinds:
+            # They were not the same for each object, and the catalog cannot tell which one an object met.
+            return "a file changes default privileges, which may be why"
+        if title == "not-null name":
+            return "an upgrade to PostgreSQL 18 may be why"
+        if title == "row level security" and difference.now:
+            if self._turns_on_row_level_security:
+                return "an event trigger of the database turns it on"
+        elif kind == "extension":
+            if title == "version":
+                return "it follows the server"
+            if title == "schema" and name not in self._extensions_with_schema:
+                return "no file says which"
+        return None
+
+    def of_extra(self, key: Key) -> str | None:
+        """Return why an object may be there that the files do not make, in words, or None."""
+        if key.kind == "function" and key.name in self._called_by_platform:
+            return "an event trigger of the database calls it"
+        return None
+
+
+def excuse(differences: Differences, reasons: Reasons) -> None:
+    """Make notes of the differences that something other than a hand explains."""
+    changed = []
+    for difference in differences.changed:
+        reason = reasons.of_change(difference)
+        if reason:
+            differences.notes.append(f"{difference}; {reason}")
+        else:
+            changed.append(difference)
+    differences.changed = changed
+
+    left = []
+    for key in differences.left:
+        reason = reasons.of_extra(key)
+        if reason:
+            differences.notes.append(f"extra {' '.join(key)}; {reason}")
+        else:
+            left.append(key)
+    differences.left = left
+
+
+def _extensions_with_schema(files: Iterable[SqlFile]) -> set[str]:
+    names: set[str] = set()
+    for file in files:
+        for name in _EXTENSION_WITH_SCHEMA.findall(file.text.lower()):
+            names.add(name.decode(errors="replace").strip('"'))
+    return names
+
+
+def _kinds_with_changed_defaults(files: Iterable[SqlFile]) -> set[str]:
+    words = set()
+    for file in files:
+        text = file.text.lower().replace(b"routines", b"functions")
+        words.update(_DEFAULT_PRIVILEGES.findall(text))
+    kinds: set[str] = set()
+    for word, meant in _KINDS.items():
+        if word in words or b"" in words:
+            kinds.update(meant)
+    return kinds
+
+
+def take_out_ignored(catalog: Catalog, patterns: Sequence[str]) -> None:
+    """Take out what fits a pattern (``*`` and ``?``) by its name, or its kind and name, and what belongs to it."""
+    if not patterns:
+        return
+
+    expressions = []
+    for pattern in patterns:
+        expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+        expressions.append(f"(?:{expression})")
+    fits = re.compile("|".join(expressions), re.DOTALL)
+
+    ignored = set()
+    for key in catalog:
+        if fits.fullmatch(key.name) or fits.fullmatch(" ".join(key)):
+            ignored.add(key)
+    names = {key.name for key in ignored}
+    for key in list(catalog):
+        if key in ignored or _table_of(key, catalog[key]) in names:
+            del catalog[key]
