@@ -119,16 +119,19 @@ def _try_in_one_transaction(
     applied = own_piece("other", "SAVEPOINT applied")
     back_to_applied = own_piece("other", "ROLLBACK TO applied")
     try:
+        for file in (up, down):
+            scratch.guard.before_file(file)
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
         before = _count(scratch)
-        for pieces in (
-            [own_piece("other", "SAVEPOINT before"), *ups],
-            [applied, *downs],
+        for start, (*pieces, reset) in (
+            (own_piece("other", "SAVEPOINT before"), ups),
+            (applied, downs),
         ):
-            transmit(scratch.connection, pieces)
+            transmit(scratch.connection, [start, *pieces])
             if scratch.guard.reaches_beyond(writes_before):
                 return None  # one by one it is told which file does
+            transmit(scratch.connection, [reset])
         if _count(scratch) == before:
             # Nothing differs. The down file has left what the up file needs to run again.
             differences = Differences()

@@ -78,6 +78,7 @@ def scratch_database(
             with connect(inside_url, lambda _: None) as inside:
                 send(inside, ";".join(within).encode())
                 guard = ServerGuard(inside, outside, owns_server=owns_server)
+                guard.require_counts()
                 yield Scratch(inside, guard, owns_server)
         except BaseException:
             # The first error is the one to tell.
@@ -165,14 +166,15 @@ def run_file(scratch: Scratch, file: SqlFile) -> None:
     """
     connection = scratch.connection
     guard = scratch.guard
+    guard.before_file(file)
     if file.in_transaction:
         pieces = file_pieces(file)
         try:
             transmit(connection, pieces.opening)
             writes_before = guard.writes()
-            transmit(connection, [pieces.body, pieces.constraints, pieces.reset])
+            transmit(connection, [pieces.body, pieces.constraints])
             guard.refuse_if_beyond(file, writes_before)
-            transmit(connection, [pieces.commit])
+            transmit(connection, [pieces.reset, pieces.commit])
         finally:
             rollback(connection)
         return

@@ -41,6 +41,8 @@ _ALSO_OF_ONE_DATABASE = {
     "pg_shdescription",
     "pg_shseclabel",
 }
+# The row that says whether the server counts at all.
+_NOT_COUNTED = "not counted"
 # What to call a change whose object cannot be seen, as a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
 _VERBS = {
@@ -105,6 +107,22 @@ class ServerGuard:
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
 
+    def require_counts(self) -> None:
+        """Raise SqlmigError where the server does not count what is written: then nothing would be seen."""
+        if self.writes().get(_NOT_COUNTED):
+            raise SqlmigError(
+                "track_counts is off here, so a change of the whole server would not be seen; "
+                "turn it on, or use a server of its own: sqlmig -d embedded: check"
+            )
+
+    def before_file(self, file: SqlFile) -> None:
+        """Raise BeyondDatabase for a file that may hide what it changes."""
+        if not self._owns_server and b"track_counts" in file.text.lower():
+            raise BeyondDatabase(
+                f"{file.path}: it sets track_counts, so a change of the whole server would not be seen; "
+                "check it on a server of its own: sqlmig -d embedded: check"
+            )
+
     def writes(self) -> dict[str, int]:
         """Return how many rows the open transaction wrote in each shared catalog."""
         if self._owns_server:
@@ -167,9 +185,13 @@ class ServerGuard:
         """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
         if self._owns_server:
             return ""
+
+        writes = self.writes()
+        if writes[_NOT_COUNTED]:
+            return "turns off track_counts, so that nothing is seen of what it changes"
         written = {
             name
-            for name, count in self.writes().items()
+            for name, count in writes.items()
             if count != writes_before.get(name, 0)
         }
         if not written:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.support.project import RUN, until
 
@@ -299,3 +300,34 @@ def test_another_check_at_work_is_not_dropped(project: Project) -> None:
     second.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
     assert "dropped" not in second.run("check").err
     runner.ended()
+
+
+@pytest.mark.parametrize("mode", ["", "-- sqlmig: no-transaction\n"])
+@pytest.mark.parametrize(
+    "hides",
+    [
+        "SET track_counts = off",
+        "DO $$ BEGIN EXECUTE 'SET track_' || 'counts = off'; END $$",
+    ],
+)
+def test_a_file_that_hides_what_it_changes_is_refused(
+    server_roles: Project, hides: str, mode: str
+) -> None:
+    server_roles.write(
+        up_1_x=f"{mode}{hides};\nDO $$ BEGIN CREATE ROLE {NEW}; END $$;",
+        down_1_x=f"{mode}{hides};\nDO $$ BEGIN DROP ROLE {NEW}; END $$;",
+    )
+    before = shared(server_roles)
+    assert "track_counts" in server_roles.run("check", code=1).out
+    assert shared(server_roles) == before
+
+
+def test_a_server_that_does_not_count_is_refused(project: Project) -> None:
+    uncounted = replace(
+        project, url=make_conninfo(project.url, options="-c track_counts=off")
+    )
+    uncounted.write(up_1_x="SELECT 1", down_1_x="SELECT 1")
+    error = uncounted.run("check", code=1).err
+    assert "error: track_counts is off here" in error
+    assert "sqlmig -d embedded: check" in error
+    assert no_scratch_database_stays(project)
