@@ -18,7 +18,8 @@ from sqlmig.check.catalog import (
     compare,
     read_catalog,
 )
-from sqlmig.check.scratch import STATEMENTS, run_file
+from sqlmig.check.counts import CatalogCounts
+from sqlmig.check.scratch import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.connection import rollback
 from sqlmig.errors import SqlmigError
@@ -38,9 +39,6 @@ Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 # A file with these words moves a sequence. To take the next value, as an INSERT does,
 # is no change: no down file gives it back.
 _MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
-# The prepared statement that counts the rows of the catalogs. As many as before, and none
-# of them new, is no difference; so the whole catalog need not be read for each version.
-_COUNT = "sqlmig_count"
 
 
 @dataclass
@@ -58,33 +56,41 @@ def prove(
     scratch: Scratch, migrations: Sequence[Migration], start: int = 0
 ) -> Iterator[Finding]:
     """Try each version on the scratch database, and yield what was found. Those before the start are only run."""
-    _clear(scratch)
+    names = catalogs(scratch.connection)
+    if scratch.owns_server:
+        names = sorted({*names, *SHARED_CATALOGS})
+    counts = CatalogCounts(
+        scratch.connection, names, counts_all_again=scratch.owns_server
+    )
+    _clear(scratch, counts)
     for migration in migrations:
         if migration.version < start:
-            _run(scratch, load(migration.up_file))
+            _run(scratch, counts, load(migration.up_file))
             continue
 
         finding = Finding(migration.version, migration.label)
         try:
-            _try_version(scratch, migration, finding)
+            _try_version(scratch, counts, migration, finding)
         except SqlmigError as error:
             finding.result = "failed"
             finding.notes.append(str(error))
         yield finding
 
 
-def _try_version(scratch: Scratch, migration: Migration, finding: Finding) -> None:
+def _try_version(
+    scratch: Scratch, counts: CatalogCounts, migration: Migration, finding: Finding
+) -> None:
     up = load(migration.up_file)
     if migration.down_file is None:
         finding.result = "no-down"
-        _run(scratch, up)
+        _run(scratch, counts, up)
         return
     down = load(migration.down_file)
     if down.irreversible is not None:
         finding.result = "irreversible"
         if down.irreversible:
             finding.notes.append(down.irreversible)
-        _run(scratch, up)
+        _run(scratch, counts, up)
         return
 
     down_name = migration.down_file.name.removesuffix(".down.sql").partition("_")[2]
@@ -92,9 +98,9 @@ def _try_version(scratch: Scratch, migration: Migration, finding: Finding) -> No
         finding.notes.append("the down file has another name")
     if up.statement_starts and not down.statement_starts:
         finding.notes.append("the down file is empty")
-    differences = _try_in_one_transaction(scratch, up, down)
+    differences = _try_in_one_transaction(scratch, counts, up, down)
     if differences is None:
-        _try_one_by_one(scratch, up, down, finding)
+        _try_one_by_one(scratch, counts, up, down, finding)
     else:
         finding.differences = differences
         finding.notes += differences.notes
@@ -103,7 +109,7 @@ def _try_version(scratch: Scratch, migration: Migration, finding: Finding) -> No
 
 
 def _try_in_one_transaction(
-    scratch: Scratch, up: SqlFile, down: SqlFile
+    scratch: Scratch, counts: CatalogCounts, up: SqlFile, down: SqlFile
 ) -> Differences | None:
     """Try both files in one transaction, at whose end the up file has run once.
 
@@ -123,7 +129,7 @@ def _try_in_one_transaction(
             scratch.guard.before_file(file)
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
-        before = _count(scratch)
+        before = counts.read()
         for start, (*pieces, reset) in (
             (own_piece("other", "SAVEPOINT before"), ups),
             (applied, downs),
@@ -132,7 +138,7 @@ def _try_in_one_transaction(
             if scratch.guard.reaches_beyond(writes_before):
                 return None  # one by one it is told which file does
             transmit(scratch.connection, [reset])
-        if _count(scratch) == before:
+        if counts.read() == before:
             # Nothing differs. The down file has left what the up file needs to run again.
             differences = Differences()
             again = [*ups, back_to_applied]
@@ -143,7 +149,9 @@ def _try_in_one_transaction(
             again = ups
             if not differences:  # whether the up file runs again is still to be seen
                 again = [*ups, applied, *downs, *ups, back_to_applied]
-        transmit(scratch.connection, [*again, own_piece("commit", "COMMIT")])
+        transmit(scratch.connection, again)
+        counts.forget_written()
+        transmit(scratch.connection, [own_piece("commit", "COMMIT")])
     except (SqlmigError, psycopg.Error):
         return None
     finally:
@@ -157,31 +165,37 @@ def _body_of(file: SqlFile) -> list[Piece]:
 
 
 def _try_one_by_one(
-    scratch: Scratch, up: SqlFile, down: SqlFile, finding: Finding
+    scratch: Scratch,
+    counts: CatalogCounts,
+    up: SqlFile,
+    down: SqlFile,
+    finding: Finding,
 ) -> None:
     """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
-    _clear(scratch)
+    _clear(scratch, counts)
     moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
     before = _read(scratch, with_values=moves_sequence)
-    _run(scratch, up)
-    _run(scratch, down)
+    _run(scratch, counts, up)
+    _run(scratch, counts, down)
     after = _read(scratch, with_values=moves_sequence)
     finding.differences = compare(before, after)
     finding.notes += finding.differences.notes
 
     try:
-        _run(scratch, up)
+        _run(scratch, counts, up)
     except SqlmigError as error:  # it stumbles over what its down file left
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 
 
-def _run(scratch: Scratch, file: SqlFile) -> None:
+def _run(scratch: Scratch, counts: CatalogCounts, file: SqlFile) -> None:
     try:
         run_file(scratch, file)
     finally:
-        if not file.in_transaction:
-            _clear(scratch)
+        if file.in_transaction:
+            counts.forget()
+        else:
+            _clear(scratch, counts)
 
 
 def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
@@ -199,21 +213,8 @@ def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
     return catalog
 
 
-def _count(scratch: Scratch) -> list[tuple[object, ...]]:
-    return scratch.connection.execute(f"EXECUTE {_COUNT}".encode()).fetchall()
-
-
-def _clear(scratch: Scratch) -> None:
+def _clear(scratch: Scratch, counts: CatalogCounts) -> None:
     """Let nothing of a file stay in the session, and prepare there what counts the catalogs."""
     rollback(scratch.connection)
     scratch.connection.execute("DISCARD ALL")
-    selects = []
-    names = catalogs(scratch.connection)
-    if scratch.owns_server:
-        names += SHARED_CATALOGS
-    for name in names:
-        title = "count_rows_of_view" if name == "pg_user_mappings" else "count_rows"
-        selects.append(STATEMENTS[title].format(name=name))
-    scratch.connection.pgconn.prepare(
-        _COUNT.encode(), " UNION ALL ".join(selects).encode()
-    )
+    counts.prepare()

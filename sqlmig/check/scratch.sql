@@ -127,3 +127,11 @@ FROM {name}
 -- %% count_rows_of_view
 -- A view's rows have no xmin: their text is compared.
 SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM {name} AS v
+
+-- %% written
+-- Which catalogs this transaction wrote, and maybe the one before it.
+SELECT relation::text
+FROM unnest(ARRAY[{names}]::regclass[]) AS relation
+WHERE pg_stat_get_xact_tuples_inserted(relation)
+    + pg_stat_get_xact_tuples_updated(relation)
+    + pg_stat_get_xact_tuples_deleted(relation) > 0

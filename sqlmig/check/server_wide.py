@@ -106,6 +106,8 @@ class ServerGuard:
         self._outside = outside
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
+        oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
+        self._changes = STATEMENTS["changes"].format(catalogs=",".join(oids))
 
     def require_counts(self) -> None:
         """Raise SqlmigError where the server does not count what is written: then nothing would be seen."""
@@ -127,7 +129,7 @@ class ServerGuard:
         """Return how many rows the open transaction wrote in each shared catalog."""
         if self._owns_server:
             return {}
-        return dict(fetch(self._connection, STATEMENTS["changes"]))
+        return dict(fetch(self._connection, self._changes))
 
     def reaches_beyond(self, writes_before: Mapping[str, int]) -> bool:
         """Say whether the open transaction changed more than the scratch database, since it had written so much."""

@@ -1,24 +1,25 @@
 -- What a file changes beyond its database, in the catalogs that all databases of the server share.
 
--- %% changes
--- How many rows this transaction wrote in each shared catalog. The counts only grow, also when a savepoint is rolled
--- back. pg_shdepend is left out: it has rows about objects within a database. A catalog's oid is below 16384: where there
--- are thousands of tables, that finds them sooner.
-SELECT
-    relname::text,
-    (
-        pg_stat_get_xact_tuples_inserted(oid)
-        + pg_stat_get_xact_tuples_updated(oid)
-        + pg_stat_get_xact_tuples_deleted(oid)
-    )::bigint
+-- %% shared_catalogs
+-- The catalogs that all databases share. pg_shdepend is left out: it has rows about objects within a database.
+SELECT oid::text
 FROM pg_class
-WHERE oid < 16384
-    AND relisshared
+WHERE relisshared
     AND relkind = 'r'
-    AND oid <> 'pg_shdepend'::regclass
+    AND oid <> 'pg_shdepend'::regclass;
+
+-- %% changes
+-- How many rows this transaction wrote in each of them. The counts only grow, also when a savepoint is rolled back.
+SELECT
+    relation::text,
+    (
+        pg_stat_get_xact_tuples_inserted(relation)
+        + pg_stat_get_xact_tuples_updated(relation)
+        + pg_stat_get_xact_tuples_deleted(relation)
+    )::bigint
+FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
-SELECT 'not counted', (current_setting('track_counts') = 'off')::int
-ORDER BY 1;
+SELECT 'not counted', (current_setting('track_counts') = 'off')::int;
 
 -- %% objects
 -- What the server's databases share: the kind, the name, and the state as text. What belongs to the scratch database

@@ -1,0 +1,93 @@
+"""How many rows the catalogs have: as many as before, and none of them new, is no difference.
+
+So the whole catalog need not be read for each version. And only what was written since
+is counted again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlmig.check.scratch import STATEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlmig.connection import Connection
+
+Count = tuple[object, ...]
+# A view has no rows of its own: the catalog below it says whether it was written.
+_BELOW = {"pg_user_mappings": "pg_user_mapping"}
+
+
+class CatalogCounts:
+    """Counts the rows of catalogs over a connection that alone writes them."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        names: Sequence[str],
+        *,
+        counts_all_again: bool = False,
+    ) -> None:
+        """Count these catalogs; prepare() comes first.
+
+        counts_all_again: each time, because a file may turn off track_counts here.
+        """
+        self._connection = connection
+        self._counts_all_again = counts_all_again
+        self._names = names
+        self._known: dict[str, Count] = {}
+
+    def prepare(self) -> None:
+        """Prepare the statements in a session that has none, and forget what was counted."""
+        self.forget()
+        watched = ", ".join(f"'{_BELOW.get(name, name)}'" for name in self._names)
+        statements = [
+            f"PREPARE sqlmig_written AS {STATEMENTS['written'].format(names=watched)}"
+        ]
+        for name in self._names:
+            title = "count_rows_of_view" if name in _BELOW else "count_rows"
+            count = STATEMENTS[title].format(name=name)
+            statements.append(f"PREPARE {_statement(name)} AS {count}")
+        self._connection.execute(";".join(statements).encode())
+
+    def read(self) -> dict[str, Count]:
+        """Return the counts, as the open transaction sees them."""
+        self.forget_written()
+        unknown = [name for name in self._names if name not in self._known]
+        self._known.update(self._count(unknown))
+        return dict(self._known)
+
+    def forget(self) -> None:
+        """Forget all counts."""
+        self._known = {}
+
+    def forget_written(self) -> None:
+        """Forget the counts of what the open transaction wrote. To be called before it is committed."""
+        if self._counts_all_again:
+            self.forget()
+            return
+        rows = self._connection.execute(b"EXECUTE sqlmig_written").fetchall()
+        written = {name for (name,) in rows}
+        for name in self._names:
+            if _BELOW.get(name, name) in written:
+                self._known.pop(name, None)
+
+    def _count(self, names: Iterable[str]) -> dict[str, Count]:
+        message = ";".join(f"EXECUTE {_statement(name)}" for name in names)
+        if not message:
+            return {}
+
+        counts = {}
+        cursor = self._connection.execute(message.encode())
+        while True:
+            for name, *count in cursor.fetchall():
+                counts[str(name)] = tuple(count)
+            if not cursor.nextset():
+                return counts
+
+
+def _statement(name: str) -> str:
+    """Return the prepared statement that counts a catalog."""
+    return f"sqlmig_count_{name}"
