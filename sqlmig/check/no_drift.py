@@ -10,7 +10,7 @@ from sqlmig.check.catalog import Entry, Key
 from sqlmig.check.privileges import Access, read_access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlmig.check.catalog import Catalog, Difference, Differences
     from sqlmig.sqlfile import SqlFile
@@ -36,33 +36,35 @@ def with_owner(catalog: Catalog, role: str, owner: str) -> Catalog:
     if role == owner:
         return catalog
 
-    def name(written: str) -> str:
-        return owner if written == role else written
-
     owned = {}
     for key, entry in catalog.items():
-        properties = {}
-        for title, value in entry.properties.items():
-            if title == "owner":
-                properties[title] = name(value) if value else value
-            elif title.endswith("grants") and value is not None:
-                properties[title] = sorted(_regranted(access, name) for access in value)
-            else:
-                properties[title] = value
-        owned_key = key
         if key.kind == "default privileges":
-            owned_key = key._replace(
-                name=key.name.replace(f"of {role} in", f"of {owner} in", 1)
-            )
-        owned[owned_key] = entry._replace(properties=properties)
+            name = key.name.replace(f"of {role} in", f"of {owner} in", 1)
+            key = key._replace(name=name)
+        properties = {
+            title: _with_owner(title, value, role, owner)
+            for title, value in entry.properties.items()
+        }
+        owned[Key(key.kind, name)] = entry._replace(properties=properties)
     return owned
 
 
-def _regranted(text: str, name: Callable[[str], str]) -> str:
+def _with_owner(title: str, value: Any, role: str, owner: str) -> Any:
+    """Return a property as if the owner had made it."""
+    if title == "owner":
+        return owner if value == role else value
+    if title.endswith("grants") and value is not None:
+        return sorted(_regranted(text, role, owner) for text in value)
+    return value
+
+
+def _regranted(text: str, role: str, owner: str) -> str:
     access = read_access(text)
     if access is None:
         return text
-    return str(Access(name(access.grantee), access.letters, name(access.grantor)))
+    grantee = owner if access.grantee == role else access.grantee
+    grantor = owner if access.grantor == role else access.grantor
+    return str(Access(grantee, access.letters, grantor))
 
 
 def with_plain_line_endings(catalog: Catalog) -> Catalog:
@@ -83,29 +85,32 @@ def take_out_partitions(expected: Catalog, found: Catalog) -> list[str]:
 
     Returns a note for each such table.
     """
-    counts: Counter[str] = Counter()
-    root_of = {key.name: key.name for key in expected if key.kind == "table"}
-    # A partition of a partition follows the one that it belongs to.
-    is_complete = False
-    while not is_complete:
-        is_complete = True
-        for key, entry in found.items():
-            if key.kind != "table" or key.name in root_of:
-                continue
-            parents = entry.properties["parents"] or []
-            if entry.properties["partition bound"] and parents[0] in root_of:
-                root_of[key.name] = root_of[parents[0]]
-                counts[root_of[key.name]] += 1
-                is_complete = False
-
-    partitions = {name for name in root_of if Key("table", name) not in expected}
+    table_of = _partitions_made_at_run_time(expected, found)
     for key in list(found):
-        if _table_of(key, found[key]) in partitions:
+        if _table_of(key, found[key]) in table_of:
             del found[key]
     return [
         f"table {table}: partitions made at run time: {count}"
-        for table, count in sorted(counts.items())
+        for table, count in sorted(Counter(table_of.values()).items())
     ]
+
+
+def _partitions_made_at_run_time(expected: Catalog, found: Catalog) -> dict[str, str]:
+    """Return the partitions that only the second has, each with the table of the first that it belongs to."""
+    parent_of = {}
+    for key, entry in found.items():
+        bound = entry.properties.get("partition bound")
+        if bound and key.kind == "table" and key not in expected:
+            parent_of[key.name] = entry.properties["parents"][0]
+
+    table_of = {}
+    for partition in parent_of:
+        table = partition
+        while table in parent_of:  # a partition of a partition
+            table = parent_of[table]
+        if Key("table", table) in expected:
+            table_of[partition] = table
+    return table_of
 
 
 def _table_of(key: Key, entry: Entry) -> str:
@@ -153,14 +158,18 @@ class Reasons:
             return "a file changes default privileges, which may be why"
         if title == "not-null name":
             return "an upgrade to PostgreSQL 18 may be why"
-        if title == "row level security" and difference.now:
-            if self._turns_on_row_level_security:
-                return "an event trigger of the database turns it on"
-        elif kind == "extension":
-            if title == "version":
-                return "it follows the server"
-            if title == "schema" and name not in self._extensions_with_schema:
-                return "no file says which"
+        is_turned_on = title == "row level security" and difference.now
+        if is_turned_on and self._turns_on_row_level_security:
+            return "an event trigger of the database turns it on"
+        if kind == "extension":
+            return self._of_extension(name, title)
+        return None
+
+    def _of_extension(self, name: str, title: str) -> str | None:
+        if title == "version":
+            return "it follows the server"
+        if title == "schema" and name not in self._extensions_with_schema:
+            return "no file says which"
         return None
 
     def of_extra(self, key: Key) -> str | None:

@@ -115,10 +115,7 @@ def _try_in_one_transaction(
 
     Returns None where that cannot be; then nothing was done.
     """
-    for file in (up, down):
-        if not file.in_transaction or file.has_own_mode:
-            return None
-    if _MOVES_SEQUENCE.search(up.text):  # ROLLBACK does not move it back
+    if not _fit_one_transaction(up, down):
         return None
     ups = _body_of(up)
     downs = _body_of(down)
@@ -157,6 +154,14 @@ def _try_in_one_transaction(
     finally:
         rollback(scratch.connection)
     return differences
+
+
+def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
+    for file in (up, down):
+        if not file.in_transaction or file.has_own_mode:
+            return False
+    # ROLLBACK does not move a sequence back.
+    return not _MOVES_SEQUENCE.search(up.text)
 
 
 def _body_of(file: SqlFile) -> list[Piece]:
