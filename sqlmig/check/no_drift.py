@@ -38,9 +38,9 @@ def with_owner(catalog: Catalog, role: str, owner: str) -> Catalog:
 
     owned = {}
     for key, entry in catalog.items():
+        name = key.name
         if key.kind == "default privileges":
-            name = key.name.replace(f"of {role} in", f"of {owner} in", 1)
-            key = key._replace(name=name)
+            name = name.replace(f"of {role} in", f"of {owner} in", 1)
         properties = {
             title: _with_owner(title, value, role, owner)
             for title, value in entry.properties.items()
