@@ -24,7 +24,7 @@ SELECT
                     WHEN 'c' THEN (
                         SELECT coalesce(typacl, acldefault('T', typowner))
                         FROM pg_type
-                        WHERE typrelid = relations.oid
+                        WHERE pg_type.oid = relations.reltype
                     )
                     WHEN 'S' THEN coalesce(relacl, acldefault('s', relowner))
                     ELSE coalesce(relacl, acldefault('r', relowner))
@@ -60,7 +60,7 @@ SELECT
             SELECT array_agg(a::text ORDER BY a::text)
             FROM pg_type
             CROSS JOIN unnest(coalesce(typacl, acldefault('T', typowner))) AS a
-            WHERE typrelid = relations.oid
+            WHERE pg_type.oid = relations.reltype
                 AND relkind <> 'c'
         ),
         'foreign server', (
