@@ -138,10 +138,10 @@ def added(database: Database) -> int:
 
 
 def changed(database: Database) -> Any:
-    """Return what the newest of them names as changed."""
+    """Return what the newest of them in this transaction names as changed."""
     query = """
         SELECT details -> 'changed' FROM audit_logs WHERE table_name = 'patients' AND action = 'UPDATE'
-        ORDER BY ctid DESC LIMIT 1
+        ORDER BY cmin::text::bigint DESC LIMIT 1
     """
     ((columns,),) = database.execute(query).fetchall()
     return columns
