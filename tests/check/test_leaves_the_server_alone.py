@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.support.project import RUN, until
+from tests.support.project import RUN, Project, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.support.project import Project
+    from pathlib import Path
 
 # All shared catalogs, but what is about databases that come and go beside this test.
 SHARED = """
@@ -331,3 +330,19 @@ def test_a_server_that_does_not_count_is_refused(project: Project) -> None:
     assert "error: track_counts is off here" in error
     assert "sqlmig -d embedded: check" in error
     assert no_scratch_database_stays(project)
+
+
+@pytest.mark.parametrize("command", ["check", "drift"])
+def test_a_standby_takes_no_scratch_database_and_says_so(
+    tmp_path: Path, command: str
+) -> None:
+    directory = tmp_path / "sql"
+    directory.mkdir()
+    data = tmp_path / "data"
+    project = Project(directory, f"embedded:{data}")
+    project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
+    project.run("up")
+    (data / "standby.signal").touch()  # it starts as a standby from now on
+    assert project.run(command, code=1).err.splitlines()[-1] == (
+        "error: this server is a standby, which takes no scratch database; connect to the primary"
+    )
