@@ -1,5 +1,6 @@
-"""Small helpers for words: plurals, the server's words, and how wide a text is on a terminal."""
+"""Small helpers for words: plurals, patterns, the server's words, and how wide a text is on a terminal."""
 
+import re
 from typing import Any
 
 
@@ -7,6 +8,11 @@ def counted(count: int, noun: str) -> str:
     """Return a number and its noun: ``1 row``, ``2 rows``, ``1,000 rows``."""
     plural = "" if count == 1 else "s"
     return f"{count:,} {noun}{plural}"
+
+
+def regex_of(pattern: str) -> str:
+    """Return the regular expression of a pattern: ``*`` stands for any characters, ``?`` for one."""
+    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def display_width(text: str) -> int:

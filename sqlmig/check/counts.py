@@ -42,7 +42,9 @@ class CatalogCounts:
     def prepare(self) -> None:
         """Prepare the statements in a session that has none, and forget what was counted."""
         self.forget()
-        watched = ", ".join(f"'{_BELOW.get(name, name)}'" for name in self._names)
+        watched = ", ".join(
+            f"'pg_catalog.{_BELOW.get(name, name)}'" for name in self._names
+        )
         statements = [
             f"PREPARE sqlmig_written AS {STATEMENTS['written'].format(names=watched)}"
         ]

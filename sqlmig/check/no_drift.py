@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.catalog import Entry, Key
 from sqlmig.check.privileges import Access, read_access
+from sqlmig.wording import regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -225,11 +226,7 @@ def take_out_ignored(catalog: Catalog, patterns: Sequence[str]) -> None:
     if not patterns:
         return
 
-    expressions = []
-    for pattern in patterns:
-        expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-        expressions.append(f"(?:{expression})")
-    fits = re.compile("|".join(expressions), re.DOTALL)
+    fits = re.compile("|".join(map(regex_of, patterns)), re.DOTALL)
 
     ignored = set()
     for key in catalog:

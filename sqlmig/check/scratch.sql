@@ -122,15 +122,15 @@ SELECT
     '{name}',
     count(*)::text,
     count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))
-FROM {name}
+FROM pg_catalog.{name}
 
 -- %% count_rows_of_view
 -- A view's rows have no xmin: their text is compared.
-SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM {name} AS v
+SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM pg_catalog.{name} AS v
 
 -- %% written
 -- Which catalogs this transaction wrote, and maybe the one before it.
-SELECT relation::text
+SELECT (SELECT relname::text FROM pg_catalog.pg_class WHERE oid = relation)
 FROM unnest(ARRAY[{names}]::regclass[]) AS relation
 WHERE pg_stat_get_xact_tuples_inserted(relation)
     + pg_stat_get_xact_tuples_updated(relation)

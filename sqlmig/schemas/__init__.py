@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from sqlmig.connection import connect, fetch
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import Ledger, literal, read_several
 from sqlmig.session import Session, connector
-from sqlmig.wording import counted
+from sqlmig.wording import counted, regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,11 +120,8 @@ def find_ledgers(
 
 
 def _pattern(names: Sequence[str]) -> str:
-    """Return a regular expression for names in which * and ? stand for any characters and for one."""
-    patterns = [
-        re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") for name in names
-    ]
-    return f"^({'|'.join(patterns)})$"
+    """Return a regular expression for the names, some of which are patterns."""
+    return f"^({'|'.join(map(regex_of, names))})$"
 
 
 def read_ledgers(
