@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.ledger import Ledger
 from sqlmig.migrations import find
-from sqlmig.plan import Down, Up
+from sqlmig.plan import Down, Up, words_for_ahead
 from sqlmig.session import Options, open_session
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _run(
     from sqlmig.runner import run
 
     with _open(url, directory, schema, options, wait, make=make) as session:
+        if isinstance(request, Up) and session.ahead():
+            session.say(words_for_ahead(session.ahead()))
         if not session.has_work(request):
             return []
         return [done.summary for done in run(session, request)]

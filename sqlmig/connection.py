@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Bytes of a message. A longer file takes several: that needs less memory here, and far
 # less on the server.
 LARGEST_MESSAGE = 1 << 20
+_DEFAULT_PORT = 5432
 _PATIENCE = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
@@ -42,6 +43,8 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     say: Callable[[str], None]
     # Citus hands the text of a message to its workers, and takes one statement in it only.
     one_statement_a_message: bool = False
+    # The database and the server in words, for messages: ``shop on db.example.org``.
+    database_name: str = "the database"
 
     @property
     def largest_message(self) -> int:
@@ -112,6 +115,7 @@ def connect(
         ) as connection:
             failed = "the database said"
             connection.say = say
+            connection.database_name = _database_name(connection)
             connection.one_statement_a_message = one_statement_a_message
             connection.add_notice_handler(
                 lambda notice: connection.say(_without_context(notice))
@@ -124,6 +128,16 @@ def connect(
         if password:
             words = words.replace(password, "***")
         raise SqlmigError(f"{failed}: {words}") from None
+
+
+def _database_name(connection: Connection) -> str:
+    server = connection.info.host
+    if not server or server.startswith(("/", "@")):  # a socket of the file system
+        server = "this machine"
+    port = ""
+    if connection.info.port != _DEFAULT_PORT:
+        port = f", port {connection.info.port}"
+    return f"{connection.info.dbname} on {server}{port}"
 
 
 def _without_context(notice: Any) -> str:

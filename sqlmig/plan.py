@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlmig.errors import LedgerDisagrees, SqlmigError, UsageError
@@ -11,7 +12,11 @@ if TYPE_CHECKING:
 
     from sqlmig.migrations import Migration
 
-State = Literal["applied", "pending", "changed", "missing", "out-of-order"]
+State = Literal["applied", "pending", "changed", "missing", "out-of-order", "ahead"]
+
+# For so long an edited file counts as one that was only just written.
+_JUST_WRITTEN = timedelta(hours=24)
+_FEW = 3  # so many versions are named
 
 
 class LedgerRow(NamedTuple):
@@ -98,32 +103,43 @@ def states(
             Row(version, migration.label, migration.name, state, migration, entry)
         )
 
-    # What is left in the ledger has no file any more.
+    # What is left in the ledger has no file here. Where it is newer than every file, a
+    # newer release has applied it.
+    newest_file = max((row.version for row in rows), default=-1)
     for version, entry in recorded.items():
         label = f"{version:0{digits}}_{entry.name}"
-        rows.append(Row(version, label, entry.name, "missing", None, entry))
+        state = "ahead" if version > newest_file else "missing"
+        rows.append(Row(version, label, entry.name, state, None, entry))
     return sorted(rows, key=lambda row: row.version)
 
 
-def rows_to_run(request: Request, rows: Sequence[Row], done: int = 0) -> list[Row]:
+def rows_to_run(
+    request: Request,
+    rows: Sequence[Row],
+    done: int = 0,
+    database: str = "the database",
+) -> list[Row]:
     """Return the rows that a request is about, in the order in which they run.
 
-    done: how many of the request's steps are done already. Raises UsageError for a
-    version that is not there, and LedgerDisagrees where ``up`` must not begin.
+    done: how many of the request's steps are done already. database: what messages call
+    the database. Raises UsageError for a version that is not there, and LedgerDisagrees
+    where ``up`` must not begin.
     """
     if isinstance(request, Up):
-        return _rows_to_apply(request, rows, done)
+        return _rows_to_apply(request, rows, done, database)
     return _rows_to_revert(request, rows, done)
 
 
-def _rows_to_apply(request: Up, rows: Sequence[Row], done: int) -> list[Row]:
+def _rows_to_apply(
+    request: Up, rows: Sequence[Row], done: int, database: str
+) -> list[Row]:
     check_version(rows, request.to)
-    accepted = {"applied", "pending"}
+    accepted = {"applied", "pending", "ahead"}
     if request.allow_out_of_order:
         accepted.add("out-of-order")
     problems = [row for row in rows if row.state not in accepted]
     if problems:
-        raise LedgerDisagrees(_disagreement(problems), problems)
+        raise LedgerDisagrees(_disagreement(problems, database), problems)
 
     pending = []
     for row in rows:
@@ -134,15 +150,40 @@ def _rows_to_apply(request: Up, rows: Sequence[Row], done: int) -> list[Row]:
     return pending[: request.steps - done]
 
 
-def _disagreement(problems: Sequence[Row]) -> str:
+def words_for_ahead(rows: Iterable[Row]) -> str:
+    """Return the words for versions that a newer release has applied; empty where there are none."""
+    labels = [row.label for row in rows if row.state == "ahead"]
+    if not labels:
+        return ""
+    few = ", ".join(labels[:_FEW])
+    if len(labels) > _FEW:
+        few += f" and {len(labels) - _FEW} more"
+    verb = "is" if len(labels) == 1 else "are"
+    return (
+        f"{few} {verb} applied here, but newer than every file: "
+        "a newer release has applied what it needs, and this one goes on without it"
+    )
+
+
+def _disagreement(problems: Sequence[Row], database: str) -> str:
     """Return the message for rows that keep ``up`` from beginning."""
-    lines = ["nothing was applied, because the directory and the ledger disagree:"]
+    lines = [
+        f"nothing was applied to {database}, because the directory and the ledger disagree:"
+    ]
     for row in problems:
         lines.append(f"{row.label}: {_remedy(row)}")
-    if any(row.state in ("changed", "missing") for row in problems):
+
+    states_found = {row.state for row in problems}
+    if any(row.state == "changed" and row.has_another_name for row in problems):
+        lines.append(
+            f"Is {database} the right database, and --dir the right directory? Another application's "
+            "ledger looks like this. `sqlmig repair` would overwrite it, so use it only if you "
+            "renamed these files on purpose."
+        )
+    elif states_found & {"changed", "missing"}:
         lines.append(
             "If you changed these files on purpose, `sqlmig repair` accepts them as they are. "
-            "First check that this is the right database."
+            f"First check that {database} is the right database."
         )
     return "\n".join(lines)
 
@@ -156,7 +197,20 @@ def _remedy(row: Row) -> str:
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
     if row.has_another_name:
         return f"version {row.version} was applied as {row.recorded_name}: give that file its number back"
-    return "changed since it was applied: restore the file, and write the change as a new migration"
+    remedy = "changed since it was applied: restore the file, and write the change as a new migration"
+    if _was_just_written(row):
+        remedy += (
+            ". If nobody else has it yet: restore the file, `sqlmig down`, edit it, `sqlmig up`. "
+            "What is in its tables is lost with that"
+        )
+    return remedy
+
+
+def _was_just_written(row: Row) -> bool:
+    if not row.applied_at:
+        return False
+    applied_at = datetime.fromisoformat(row.applied_at.replace("Z", "+00:00"))
+    return datetime.now(timezone.utc) - applied_at < _JUST_WRITTEN
 
 
 def _rows_to_revert(request: Down, rows: Sequence[Row], done: int) -> list[Row]:
@@ -190,7 +244,7 @@ def _check_confirmed(chosen: Sequence[Row], confirmed: frozenset[int]) -> None:
     for row in chosen:
         if row.version not in confirmed:
             raise SqlmigError(
-                f"the ledger has changed since you were asked: {row.version} is applied; "
+                f"the ledger has changed since the rehearsal: {row.version} is applied; "
                 "run it again"
             )
 

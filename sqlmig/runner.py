@@ -23,12 +23,14 @@ from sqlmig.transaction import Transaction, file_pieces, own_piece
 from sqlmig.transmission import TryAgain, transmit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlmig.plan import Request, Row
     from sqlmig.session import Session
     from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import Piece
+
+    Approve = Callable[[Session, Sequence["Step"]], None]
 
 _FIRST_PAUSE = 0.2  # seconds before a file is tried again; each pause is twice as long
 _LONGEST_PAUSE = 5.0
@@ -61,39 +63,50 @@ class Done(NamedTuple):
         return Applied(self.step.row.version, self.step.row.name, self.seconds)
 
 
-def run(session: Session, request: Request) -> Iterator[Done]:
+def run(
+    session: Session, request: Request, approve: Approve | None = None
+) -> Iterator[Done]:
     """Do what is asked for, and yield each step when it is committed.
 
     Other runners may be at work: a step waits for them, and what is to be done is
-    planned anew when the ledger has changed. Raises MigrationFailed, and other
+    planned anew when the ledger has changed. approve is called with each plan before it
+    is begun, and raises SqlmigError against it. Raises MigrationFailed, and other
     SqlmigErrors; their ``applied`` has what was committed before.
     """
     committed: list[Applied] = []
     try:
-        yield from _run(session, request, committed)
+        yield from _run(session, request, approve, committed)
     except SqlmigError as error:
         error.applied = committed
         raise
 
 
 def _run(
-    session: Session, request: Request, committed: list[Applied]
+    session: Session,
+    request: Request,
+    approve: Approve | None,
+    committed: list[Applied],
 ) -> Iterator[Done]:
     """Do what run does, and keep what was committed."""
     steps = _plan(session, request, 0)
+    is_approved = approve is None
     tries = 0
     while steps:
         step = steps[0]
         began = time.monotonic()
         try:
+            if approve and not is_approved:
+                approve(session, steps)
+                is_approved = True
             with session.watch(session, step.row.label):
                 _apply_step(session, step)
         except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
             session.catch_up(problem)
             steps = _plan(session, request, len(committed))
+            is_approved = approve is None
         except TryAgain as failure:
             tries += 1
-            _pause(session, step, failure, tries)
+            pause_before_next_try(session, failure, tries)
         except psycopg.OperationalError as error:
             raise _connection_lost(step, error) from None
         except KeyboardInterrupt as error:
@@ -309,15 +322,18 @@ def _note(session: Session, step: Step) -> None:
         session.recorded.pop()  # the newest is reverted first
 
 
-def _pause(session: Session, step: Step, failure: TryAgain, tries: int) -> None:
-    """Wait before a step is tried again. Raises the failure where it was tried often enough."""
+def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> None:
+    """Wait before a file is tried again. Raises the failure where it was tried often enough."""
     retries = session.options.retries
     if tries > retries:
         raise failure
     pause = min(
         _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10)
     ) * random.uniform(0.5, 1)
-    problem = f"{step.row.label}: no lock yet"
+    label = "the file"
+    if failure.path:
+        label = failure.path.name.removesuffix(".up.sql").removesuffix(".down.sql")
+    problem = f"{label}: no lock yet"
     if tries == 1:  # what it was told once it need not be told again
         problem = f"{failure}\nrolled back"
     session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")

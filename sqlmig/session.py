@@ -98,7 +98,7 @@ class Session:
     def rows_to_run(self, request: Request, done: int = 0) -> list[Row]:
         """Return the rows that a request is about, of whose steps so many are done. Raises as plan.rows_to_run."""
         rows = self.rows(checks_files=isinstance(request, Up))
-        return rows_to_run(request, rows, done)
+        return rows_to_run(request, rows, done, self.connection.database_name)
 
     def has_work(self, request: Request) -> bool:
         """Say whether a request asks for something here, also for something that will be refused."""
@@ -108,6 +108,16 @@ class Session:
             raise
         except SqlmigError:
             return True
+
+    def ahead(self) -> list[Row]:
+        """Return the rows of what a newer release has applied: it is newer than every file."""
+        if (
+            not self.recorded
+            or self.recorded[-1].version <= self.migrations[-1].version
+        ):
+            return []
+        rows = self.rows(checks_files=False)
+        return [row for row in rows if row.state == "ahead"]
 
     def reread(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""

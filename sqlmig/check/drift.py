@@ -105,6 +105,10 @@ def _drop_what_is_elsewhere(
 def _applied_files(session: Session) -> list[SqlFile]:
     applied = [row for row in session.rows() if row.recorded]
     wrong = [f"{row.label} is {row.state}" for row in applied if row.state != "applied"]
+    if any(row.state == "ahead" for row in applied):
+        raise SqlmigError(
+            f"nothing can be compared: {', '.join(wrong)} of these files; run it with the files of the newest release"
+        )
     if wrong:
         raise SqlmigError(
             f"nothing can be compared: {', '.join(wrong)}; restore the file, or see `sqlmig repair`"

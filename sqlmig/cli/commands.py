@@ -35,7 +35,7 @@ from sqlmig.session import open_session
 from sqlmig.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlmig.check import Finding
     from sqlmig.plan import Request, Row
@@ -131,24 +131,38 @@ def _run(settings: Settings, request: Request) -> int:
 
 
 def _run_one(settings: Settings, session: Session, request: Request) -> int:
+    if isinstance(request, Up):
+        _say_ahead(session.ahead())
     if not session.has_work(request):
         return _nothing_to_do(settings, 1)
-    from sqlmig.cli.rehearsing import print_rehearsal, rehearse_one
     from sqlmig.cli.running import confirmed, run_one
 
     if not _is_rehearsed(settings, request):
         return run_one(session, request, settings)
+    from sqlmig.cli.rehearsing import (
+        print_rehearsal,
+        refuse_to_lose_rows,
+        rehearse_one,
+    )
+
+    if not settings.is_dry_run and not settings.asks:
+        return run_one(session, request, settings, refuse_to_lose_rows)
 
     rehearsal = rehearse_one(session, request)
-    code = print_rehearsal(rehearsal, request, settings, 1)
     if settings.is_dry_run or not rehearsal.by_schema:
-        return code
-    if not _is_confirmed(settings, "Revert?"):
+        return print_rehearsal(rehearsal, request, settings, 1)
+    print_rehearsal(rehearsal, request, settings, 1)
+    if not _is_confirmed(settings, session.connection.database_name):
         return 1
     return run_one(session, confirmed(request, rehearsal.shown)(session), settings)
 
 
 def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
+    if isinstance(request, Up):
+        ahead = {
+            row.version: row for session in schemas.sessions for row in session.ahead()
+        }
+        _say_ahead(ahead.values())
     todo = [session for session in schemas.sessions if _has_work(session, request)]
     if not todo and not schemas.unreadable:
         return _nothing_to_do(settings, schemas.count)
@@ -160,6 +174,12 @@ def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     return run_many(
         schemas, todo, lambda _: request, verb_of(request), settings, failed
     )
+
+
+def _say_ahead(rows: Iterable[Row]) -> None:
+    words = plan.words_for_ahead(rows)
+    if words:
+        output.say(words)
 
 
 def _has_work(session: Session, request: Request) -> bool:
@@ -177,30 +197,53 @@ def _rehearse_many(
     failed: list[str],
 ) -> int:
     """Rehearse in many schemas and, where that is to be confirmed, ask and do it."""
-    from sqlmig.cli.rehearsing import print_rehearsal, rehearse_many
-    from sqlmig.cli.running import confirmed, run_many, verb_of
+    from sqlmig.cli.rehearsing import (
+        print_rehearsal,
+        rehearse_many,
+        words_for_losses,
+    )
+    from sqlmig.cli.running import confirmed, run_many, say_failed, verb_of
 
     rehearsal = rehearse_many(todo, request, settings)
     rehearsal.failed += failed
-    code = print_rehearsal(rehearsal, request, settings, schemas.count)
     if settings.is_dry_run or not rehearsal.by_schema:
-        return code
-    if not _is_confirmed(
-        settings, f"Revert{settings.in_schemas(len(rehearsal.by_schema))}?"
-    ):
-        return 1
+        return print_rehearsal(rehearsal, request, settings, schemas.count)
+    place = f"{counted(len(rehearsal.by_schema), 'schema')} of {todo[0].connection.database_name}"
+    if settings.asks:
+        print_rehearsal(rehearsal, request, settings, schemas.count)
+        if not _is_confirmed(settings, place):
+            return 1
+    elif rehearsal.may_lose_rows:
+        output.say_error(words_for_losses(rehearsal, settings, place))
+        return _nothing_reverted(settings)
 
     chosen = [
         session for session in todo if session.ledger.schema in rehearsal.by_schema
     ]
     request_of = confirmed(request, rehearsal.shown)
     reverted = run_many(schemas, chosen, request_of, verb_of(request), settings, [])
-    return max(code, reverted)
+    return max(say_failed(rehearsal.failed, schemas.count), reverted)
 
 
 def _is_rehearsed(settings: Settings, request: Request) -> bool:
-    """Say whether a request is rehearsed: as that was asked for, or to show what a revert would lose."""
-    return settings.is_dry_run or (isinstance(request, Down) and settings.asks)
+    """Say whether a request is rehearsed: as that was asked for, or to see what a revert would lose."""
+    return settings.is_dry_run or (
+        isinstance(request, Down) and not settings.is_confirmed
+    )
+
+
+def _is_confirmed(settings: Settings, place: str) -> bool:
+    if click.confirm(f"Revert this in {place}?", err=True):
+        return True
+    output.say("nothing was reverted")
+    _nothing_reverted(settings)
+    return False
+
+
+def _nothing_reverted(settings: Settings) -> int:
+    if settings.as_json:
+        click.echo("[]")
+    return 1
 
 
 def say_unreadable(schemas: Schemas) -> list[str]:
@@ -215,15 +258,6 @@ def _nothing_to_do(settings: Settings, count: int) -> int:
         "[]" if settings.as_json else f"nothing to do{settings.in_schemas(count)}"
     )
     return 0
-
-
-def _is_confirmed(settings: Settings, question: str) -> bool:
-    if click.confirm(question, err=True):
-        return True
-    output.say("nothing was reverted")
-    if settings.as_json:
-        click.echo("[]")
-    return False
 
 
 @_command(
@@ -275,21 +309,28 @@ def down(settings: Settings, to: int | None, steps: int | None, *, is_all: bool)
     fails="it failed, or --exit-code and not all is applied",
 )
 @AS_JSON
-@option("--exit-code", is_flag=True, help="Exit 1 unless every migration is applied.")
+@option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit 1 unless every migration is applied (or ahead).",
+)
 def status(settings: Settings, *, exit_code: bool) -> int:
     """Show each version and its state. It writes nothing.
 
-    States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest).
+    States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest
+    applied), ahead (its file is not here, and it is newer than every file).
     """
     if settings.has_many_schemas:
         return _status_of_many(settings, exit_code=exit_code)
     with _open_one(settings) as session:
         rows = session.rows()
+        database_name = session.connection.database_name
+    _head_with(database_name)
     if settings.as_json:
         output.print_json(_as_object(row) for row in rows)
     else:
         _print_rows(rows)
-    return int(exit_code and any(row.state != "applied" for row in rows))
+    return int(exit_code and _is_behind(rows))
 
 
 def _status_of_many(settings: Settings, *, exit_code: bool) -> int:
@@ -297,6 +338,8 @@ def _status_of_many(settings: Settings, *, exit_code: bool) -> int:
         rows_by_schema = {
             session.ledger.schema: session.rows() for session in schemas.sessions
         }
+        if schemas.sessions:
+            _head_with(schemas.sessions[0].connection.database_name)
     say_unreadable(schemas)
     if settings.as_json:
         objects = []
@@ -307,8 +350,18 @@ def _status_of_many(settings: Settings, *, exit_code: bool) -> int:
         _print_answers(rows_by_schema)
     is_behind = False
     for rows in rows_by_schema.values():
-        is_behind = is_behind or any(row.state != "applied" for row in rows)
+        is_behind = is_behind or _is_behind(rows)
     return int(bool(schemas.unreadable) or (exit_code and is_behind))
+
+
+def _head_with(database_name: str) -> None:
+    """Say on a terminal of which database the answer is: a wrong URL is the commonest mistake."""
+    if output.is_on_terminal():
+        click.echo(f"{database_name}:", err=True)
+
+
+def _is_behind(rows: Iterable[Row]) -> bool:
+    return any(row.state not in ("applied", "ahead") for row in rows)
 
 
 def _as_object(row: Row) -> dict[str, object]:
@@ -327,7 +380,11 @@ def _print_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         padding = " " * (state_width - len(row.state))
         more = row.applied_at or ""
-        if row.state == "missing" and row.recorded and row.recorded.has_down_copy:
+        if (
+            row.state in ("missing", "ahead")
+            and row.recorded
+            and row.recorded.has_down_copy
+        ):
             more += "  (the ledger has its down file)"
         click.echo(
             f"{row.label:{label_width}}  {output.coloured(row.state)}{padding}  {more}".rstrip()
@@ -569,10 +626,10 @@ def repair(settings: Settings, versions: tuple[int, ...]) -> int:
         if not corrections:
             click.echo("nothing to do")
             return 0
-        if settings.asks:
+        if not settings.is_confirmed:
             for correction in corrections:
-                click.echo(f"would {correction.words}")
-            if not _may_repair():
+                output.say(f"would {correction.words}")
+            if not _may_repair(settings, [session]):
                 return 1
         return _correct_one(session, corrections_of)
 
@@ -588,20 +645,43 @@ def _repair_many(
         click.echo("nothing to do")
         return 0
 
-    if todo and settings.asks:
+    if todo and not settings.is_confirmed:
         for session in todo:
             for correction in corrections_of(session):
-                click.echo(f"{session.ledger.schema}: would {correction.words}")
-        if not _may_repair():
+                session.say(f"would {correction.words}")
+        if not _may_repair(settings, todo):
             return 1
     return _correct_many(settings, schemas, todo, corrections_of, failed)
 
 
-def _may_repair() -> bool:
-    if click.confirm("Repair?", err=True):
+def _may_repair(settings: Settings, sessions: Sequence[Session]) -> bool:
+    """Ask whether the ledgers may be corrected. Where nobody is there to ask, they may not."""
+    database_name = sessions[0].connection.database_name
+    if not settings.asks:
+        output.say_error(
+            f"nothing was changed in {database_name}, as nobody is here to ask: if this is right, add --yes"
+        )
+        return False
+    if _is_right_database(settings, sessions) and click.confirm(
+        f"Repair the ledger of {database_name}?", err=True
+    ):
         return True
     output.say("nothing was changed")
     return False
+
+
+def _is_right_database(settings: Settings, sessions: Sequence[Session]) -> bool:
+    """Ask first where a version has another name in the ledger: it may be another application's."""
+    for session in sessions:
+        for row in session.rows():
+            if row.state == "changed" and row.has_another_name:
+                return click.confirm(
+                    f"{session.connection.database_name} has version {row.version} as {row.recorded_name}, "
+                    f"and {settings.directory} has it as {row.name}. "
+                    "Are these the right database and the right directory?",
+                    err=True,
+                )
+    return True
 
 
 def _correct_one(

@@ -214,7 +214,7 @@ YES = _kept(
     "is_confirmed",
     is_flag=True,
     default=None,
-    help="Do not ask; without a terminal it never asks.",
+    help="Do not ask. Off a terminal: go on where it would refuse as it cannot ask.",
 )
 AS_JSON = _kept(
     "--json",

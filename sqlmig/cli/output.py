@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _GREEN = frozenset(("applied", "ok"))
-_YELLOW = frozenset(("pending", "no-down", "irreversible", "note"))
+_YELLOW = frozenset(("pending", "ahead", "no-down", "irreversible", "note"))
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Takes away the line of progress that stands on the terminal.
 CLEAR_LINE = "\r\x1b[K"

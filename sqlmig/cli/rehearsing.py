@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from sqlmig.cli import output
+from sqlmig.cli.options import Settings
 from sqlmig.cli.running import on_each, say_failed
+from sqlmig.errors import SqlmigError
 from sqlmig.plan import Up
-from sqlmig.rehearsal import rehearse
+from sqlmig.rehearsal import rehearse, rehearse_steps
 from sqlmig.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlmig.cli.options import Settings
     from sqlmig.plan import Request
     from sqlmig.rehearsal import Loss, Rehearsed
+    from sqlmig.runner import Step
     from sqlmig.schemas.jobs import Outcome
     from sqlmig.session import Session
 
@@ -40,6 +42,11 @@ class Rehearsal:
                 versions[schema].add(one.step.row.version)
         return versions
 
+    @property
+    def may_lose_rows(self) -> bool:
+        """Whether rows would be lost, or nobody can tell."""
+        return any(one.may_lose_rows for one in self.all())
+
     def all(self) -> Iterator[Rehearsed]:
         """Yield all that was rehearsed."""
         for rehearsed in self.by_schema.values():
@@ -49,7 +56,7 @@ class Rehearsal:
 def rehearse_one(session: Session, request: Request) -> Rehearsal:
     """Rehearse in one schema."""
     rehearsal = Rehearsal()
-    rehearsed = session.when_alone(lambda: rehearse(session, request))
+    rehearsed = rehearse(session, request)
     if rehearsed:
         rehearsal.by_schema[session.ledger.schema] = rehearsed
     return rehearsal
@@ -66,7 +73,7 @@ def rehearse_many(
             rehearsal.by_schema[outcome.session.ledger.schema] = outcome.results
 
     def work(session: Session) -> list[Rehearsed]:
-        return session.when_alone(lambda: rehearse(session, request))
+        return rehearse(session, request)
 
     rehearsal.failed = on_each(todo, work, keep, settings)
     return rehearsal
@@ -89,6 +96,27 @@ def print_rehearsal(
         # Standard output is for the JSON of what is done then.
         click.echo(line, err=settings.as_json)
     return say_failed(rehearsal.failed, count)
+
+
+def refuse_to_lose_rows(session: Session, steps: Sequence[Step]) -> None:
+    """Rehearse steps that revert. Raises SqlmigError where rows would be lost, as nobody can be asked."""
+    rehearsed = rehearse_steps(session, steps)
+    if any(one.may_lose_rows for one in rehearsed):
+        rehearsal = Rehearsal()
+        rehearsal.by_schema[session.ledger.schema] = rehearsed
+        place = session.connection.database_name
+        raise SqlmigError(words_for_losses(rehearsal, Settings(), place))
+
+
+def words_for_losses(rehearsal: Rehearsal, settings: Settings, place: str) -> str:
+    """Return the words for why nothing is reverted where nobody can be asked."""
+    lines = [
+        f"nothing was reverted in {place}, because rows would be lost, and nobody is here to ask:"
+    ]
+    lines += [f"  {line}" for line in _lines(rehearsal, "revert", settings)]
+    lines += [f"  {line}" for line in _losses(rehearsal.all())]
+    lines.append("To revert it all the same, add --yes")
+    return "\n".join(lines)
 
 
 def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]:

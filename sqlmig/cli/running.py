@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlmig.cli.options import Settings
     from sqlmig.connection import Connection
     from sqlmig.plan import Request
-    from sqlmig.runner import Done
+    from sqlmig.runner import Approve, Done
     from sqlmig.schemas import Schemas
     from sqlmig.schemas.jobs import Outcome
     from sqlmig.session import Session
@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def run_one(session: Session, request: Request, settings: Settings) -> int:
-    """Do what is asked for in one schema, a line a migration; return the exit code."""
+def run_one(
+    session: Session,
+    request: Request,
+    settings: Settings,
+    approve: Approve | None = None,
+) -> int:
+    """Do what is asked for in one schema, a line a migration; return the exit code. approve: as run takes it."""
     verb = verb_of(request)
     committed: list[Done] = []
     try:
-        for done in run(session, request):
+        for done in run(session, request, approve):
             committed.append(done)
             if not settings.as_json:
                 label = done.step.row.label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,24 +11,32 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlmig.connection import fetch, rollback
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal, quoted
+from sqlmig.lexer import read_statement
 from sqlmig.runner import (
     Step,
     guard_pieces,
     lock_piece,
+    pause_before_next_try,
     plan_steps,
     record_piece,
     settings_piece,
 )
 from sqlmig.transaction import file_pieces
-from sqlmig.transmission import transmit
+from sqlmig.transmission import TryAgain, transmit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlmig.plan import Request
     from sqlmig.session import Session
+    from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import FilePieces
 
 _OBSERVE = (Path(__file__).parent / "observe.sql").read_text(encoding="utf-8")
 _UNSAFE_NEW_ENUM_VALUE = "55P04"
+_TOUCHES_NO_ROW = re.compile(
+    rb"(?:create (?:unique )?index|drop index|reindex|vacuum|analyze)\b"
+)
 
 
 class Loss(NamedTuple):
@@ -64,6 +73,13 @@ class Rehearsed:
     reads: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
 
+    @property
+    def may_lose_rows(self) -> bool:
+        """Whether rows would be lost, or whether nobody can tell, as it was not rehearsed."""
+        if self.obstacle:
+            return not _keeps_all_rows(self.step.file)
+        return any(loss.rows for loss in self.losses)
+
 
 class _Uncounted(NamedTuple):
     """A loss whose rows are counted when everything is rolled back: they are still there then."""
@@ -76,7 +92,26 @@ class _Uncounted(NamedTuple):
 def rehearse(session: Session, request: Request) -> list[Rehearsed]:
     """Do what is asked for in one transaction, roll it back, and say what it did.
 
-    The transaction begins as its first file does. Raises as runner.run.
+    The transaction begins as its first file does. As in a run, other runners are waited
+    for, and a lock timeout is tried again. Raises as runner.run.
+    """
+
+    def attempt() -> list[Rehearsed]:
+        return rehearse_steps(session, plan_steps(session, request))
+
+    tries = 0
+    while True:
+        try:
+            return session.when_alone(attempt)
+        except TryAgain as failure:
+            tries += 1
+            pause_before_next_try(session, failure, tries)
+
+
+def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
+    """Do these steps in one transaction, roll it back, and say what they did.
+
+    Raises LockHeld and LedgerChanged where other runners are in the way, and TryAgain.
     """
     rehearsed: list[Rehearsed] = []
     uncounted: list[_Uncounted] = []
@@ -84,7 +119,7 @@ def rehearse(session: Session, request: Request) -> list[Rehearsed]:
         None  # of the relations, as JSON; None before the transaction has begun
     )
     try:
-        for step in plan_steps(session, request):
+        for step in steps:
             obstacle = _obstacle(step, has_begun=state is not None)
             if obstacle:
                 rehearsed.append(Rehearsed(step, obstacle=obstacle))
@@ -114,6 +149,15 @@ def _obstacle(step: Step, *, has_begun: bool) -> str | None:
     if has_begun and step.file.has_own_mode:
         return "it begins a transaction of its own kind"
     return None
+
+
+def _keeps_all_rows(file: SqlFile) -> bool:
+    """Say whether a file's statements are only of those that touch no row, such as DROP INDEX."""
+    for start in file.statement_starts:
+        words, _ = read_statement(file.text, start)
+        if not _TOUCHES_NO_ROW.match(b" ".join(words)):
+            return False
+    return True
 
 
 def _begin(session: Session, step: Step, pieces: FilePieces) -> str:

@@ -29,7 +29,7 @@ DECLARE
         FROM (
             SELECT version, version || '_' || name || ': applied, but not among the files'
             FROM {table}
-            WHERE version NOT IN (SELECT version FROM file)
+            WHERE version NOT IN (SELECT version FROM file) AND version < (SELECT max(version) FROM file)
             UNION ALL
             {order}
         ) AS found (version, problem)
@@ -53,9 +53,9 @@ SELECT version, label || ': changed since it was applied'
                 AND (version < {first} OR (version <= {last} AND version < (SELECT max(version) FROM {table})))
 
 -- %% order_down
-SELECT version, label || ': applied later, and must be reverted first'
-            FROM file JOIN {table} USING (version)
-            WHERE version > {last}
+SELECT version, coalesce(label, version || '_' || name) || ': applied later, and must be reverted first'
+            FROM {table} LEFT JOIN file USING (version)
+            WHERE version > {last} AND (label IS NOT NULL OR version > (SELECT max(version) FROM file))
 
 -- %% step
 

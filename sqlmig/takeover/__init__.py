@@ -31,7 +31,10 @@ def to_stamp(session: Session, version: int) -> list[Correction]:
 
 
 def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
-    """Return what records changed files again and takes missing ones out: of these versions, or of all."""
+    """Return what records changed files again and takes missing ones out: of these versions, or of all.
+
+    What a newer release has applied is taken out only where its version is named.
+    """
     corrections = []
     for row in session.rows():
         if versions and row.version not in versions:
@@ -39,7 +42,7 @@ def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
         if row.state == "changed" and row.migration:
             words = f"record {row.label} again; its SQL is not run"
             corrections.append(Correction(words, session.ledger.update(row.migration)))
-        elif row.state == "missing":
+        elif row.state == "missing" or (row.state == "ahead" and versions):
             words = f"take {row.label} out of the ledger; what it made stays"
             corrections.append(Correction(words, session.ledger.delete(row.version)))
     return corrections

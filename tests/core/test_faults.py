@@ -51,7 +51,7 @@ def test_json_of_a_down_that_asks_is_json_alone(
         shown = on_a_terminal(project, "down", "--json", answer="y", stdout=out)
     assert [row["version"] for row in json.loads(file.read_text())] == [1]
     assert "would revert 1_t" in shown
-    assert "Revert?" in shown
+    assert "Revert this in " in shown
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,13 @@ def test_repair_of_a_version_that_one_schema_does_not_have_goes_on(
     project.query("DELETE FROM a.schema_migrations WHERE version = 2")
     assert (
         "take 2_u out of the ledger"
-        in project.run("repair", "2", "--schema", "a", "--schema", "b").out
+        in project.run("repair", "--yes", "2", "--schema", "a", "--schema", "b").out
     )
     assert (
         "there is no version 99"
-        in project.run("repair", "99", "--schema", "a", "--schema", "b", code=2).err
+        in project.run(
+            "repair", "--yes", "99", "--schema", "a", "--schema", "b", code=2
+        ).err
     )
     assert (
         "there is no version 99"
@@ -210,7 +212,7 @@ def test_a_ledger_that_cannot_be_read_is_told_before_anybody_is_asked(
     project.query("ALTER TABLE b.schema_migrations DROP COLUMN gone")
     shown = on_a_terminal(project, "repair", "--schema", "a", "--schema", "b", code=1)
     assert "the ledger of golang-migrate" in shown
-    assert "Repair?" not in shown
+    assert "[y/N]" not in shown
 
 
 def test_json_of_a_down_that_is_not_confirmed_is_an_empty_list(

@@ -36,7 +36,7 @@ def test_a_file_is_one_round_trip(project: Project, proxy: Proxy) -> None:
         tables(project, count)
         behind.run("up")
         counts["up", count] = queries(proxy)
-        behind.run("down", "--all")
+        behind.run("down", "--all", "--yes")
         counts["down", count] = queries(proxy)
     # Whatever comes once a run, a file more is a message more: ten files the first time, forty the second.
     assert counts["down", 40] - counts["down", 10] == 30

@@ -20,6 +20,5 @@ def test_the_pause_grows_and_never_overflows(tries: int, at_most: float) -> None
     session: Any = SimpleNamespace(
         say=lambda _: None, sleep=slept.append, options=Options(retries=tries)
     )
-    step: Any = SimpleNamespace(row=SimpleNamespace(label="1_x"))
-    runner._pause(session, step, TryAgain("no lock"), tries)
+    runner.pause_before_next_try(session, TryAgain("no lock"), tries)
     assert at_most / 2 <= slept[0] <= at_most

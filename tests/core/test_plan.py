@@ -46,7 +46,10 @@ def versions_of(chosen: Sequence[Row] | Sequence[Migration]) -> list[int]:
         ("1* 2+", ["changed", "applied"]),
         ("1+ -2+ 3", ["applied", "missing", "pending"]),
         ("1 2+", ["out-of-order", "applied"]),
-        ("0 1+ -9+", ["out-of-order", "applied", "missing"]),
+        ("0 -1+ 2+", ["out-of-order", "missing", "applied"]),
+        ("1+ 2+ -3+ -9+", ["applied", "applied", "ahead", "ahead"]),
+        ("1+ 2 -3+", ["applied", "out-of-order", "ahead"]),
+        ("1+ -2+ 3+ -4+", ["applied", "missing", "applied", "ahead"]),
         ("", []),
     ],
 )

@@ -156,7 +156,7 @@ def test_on_a_terminal_down_shows_the_loss_and_asks(
     os.close(terminal)
     os.close(inner)
     assert 'would lose c, "D" of "My t" (3 rows)' in out
-    assert "Revert? [y/N]" in err
+    assert "? [y/N]" in err
     assert process.returncode == (0 if left == 1 else 1), err
     assert ("nothing was reverted" in err) == (left == 2)
     assert project.query("SELECT count(*) FROM schema_migrations") == [(left,)]

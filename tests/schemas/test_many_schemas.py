@@ -160,10 +160,7 @@ def test_a_file_that_was_edited_is_said_of_its_schemas_alone(project: Project) -
     schemas(project, 3)
     project.query("UPDATE t_002.schema_migrations SET checksum = 'x'")
     output = project.run("up", "--schema", "t_*", code=1)
-    assert (
-        "t_002: error: nothing was applied, because the directory and the ledger disagree"
-        in output.err
-    )
+    assert "t_002: error: nothing was applied to " in output.err
     assert "3 schemas: 2 applied, 1 failed" in output.out
 
 
@@ -222,9 +219,12 @@ def test_down_rehearses_in_sum_and_reverts_all(project: Project) -> None:
     assert re.fullmatch(r"  a: blocks reads and writes for up to \d+ ms", lines[1])
     assert lines[2:] == ["would lose m of a (4 rows)"]
     assert columns(project) == dict.fromkeys(names, 2)
-    project.run("down", "--schema", "t_*")
+    refused = project.run("down", "--schema", "t_*", code=1)
+    assert "would lose m of a (4 rows)" in refused.err
+    assert columns(project) == dict.fromkeys(names, 2)
+    project.run("down", "--schema", "t_*", "--yes")
     assert columns(project) == dict.fromkeys(names, 1)
-    project.run("down", "--schema", "t_*", "--all")
+    project.run("down", "--schema", "t_*", "--all", "--yes")
     assert columns(project) == {}
 
 
@@ -248,7 +248,7 @@ def test_on_a_terminal_there_is_a_bar_and_one_question(project: Project) -> None
             NO_COLOR="1",
         )
         assert "would lose m of a (30 rows)" in shown
-        assert "Revert in 30 schemas? [y/N]" in shown
+        assert "Revert this in 30 schemas of " in shown
         assert said in shown
         assert set(columns(project).values()) == {left}
 
@@ -423,7 +423,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(
     project.query(
         "UPDATE t_001.schema_migrations SET checksum = 'x'; UPDATE t_002.schema_migrations SET checksum = 'x'"
     )
-    output = project.run("repair", *names, code=1)
+    output = project.run("repair", "--yes", *names, code=1)
     assert output.out.count("again") == 4
     assert "error: 1 of 3 schemas failed: t_foreign" in output.err
 
@@ -490,10 +490,7 @@ def test_a_schema_that_is_refused_stops_no_other(project: Project) -> None:
     project.query("UPDATE s_1.schema_migrations SET checksum = 'another'")
     project.write(up_2_b="CREATE TABLE b ();")
     output = project.run("up", *both, code=1)
-    assert (
-        "s_1: error: nothing was applied, because the directory and the ledger disagree"
-        in output.err
-    )
+    assert "s_1: error: nothing was applied to " in output.err
     assert "2 schemas: 1 applied, 1 failed" in output.out
     assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1, 2])
 

@@ -104,10 +104,10 @@ def test_what_up_refuses_the_script_refuses_too(project: Project) -> None:
     ):
         paste(project, printed(project))
     (project.directory / "0000_early.up.sql").unlink()
-    (project.directory / "0003_t.up.sql").unlink()
-    (project.directory / "0003_t.down.sql").unlink()
+    (project.directory / "0002_t.up.sql").unlink()
+    (project.directory / "0002_t.down.sql").unlink()
     with pytest.raises(
-        psycopg.errors.RaiseException, match="3_t: applied, but not among the files"
+        psycopg.errors.RaiseException, match="2_t: applied, but not among the files"
     ):
         paste(project, printed(project))
 

@@ -35,7 +35,7 @@ def test_up_names_it_as_the_last_resort(apart: Project) -> None:
 
 
 def test_all_that_disagrees_is_mended_and_no_table_is_touched(apart: Project) -> None:
-    assert apart.run("repair").out.splitlines() == [
+    assert apart.run("repair", "--yes").out.splitlines() == [
         "record 1_a again; its SQL is not run",
         "take 2_b out of the ledger; what it made stays",
     ]
@@ -44,14 +44,14 @@ def test_all_that_disagrees_is_mended_and_no_table_is_touched(apart: Project) ->
     assert apart.query(
         "SELECT count(*) FROM information_schema.columns WHERE table_name = 'a'"
     ) == [(0,)]
-    assert apart.run("repair").out == "nothing to do\n"
+    assert apart.run("repair", "--yes").out == "nothing to do\n"
     assert apart.run("up").out == "nothing to do\n"
 
 
 def test_only_what_is_named_is_mended(apart: Project) -> None:
-    apart.run("repair", "2")
+    apart.run("repair", "--yes", "2")
     assert apart.states() == {1: "changed", 3: "applied"}
-    assert apart.run("repair", "3").out == "nothing to do\n"
+    assert apart.run("repair", "--yes", "3").out == "nothing to do\n"
     assert "there is no version 9" in apart.run("repair", "1", "9", code=2).err
     assert apart.states() == {1: "changed", 3: "applied"}
 
@@ -59,7 +59,7 @@ def test_only_what_is_named_is_mended(apart: Project) -> None:
 def test_a_renamed_file_is_recorded_under_its_name(apart: Project) -> None:
     (apart.directory / "3_c.up.sql").rename(apart.directory / "3_other.up.sql")
     apart.write(up_3_other="CREATE TABLE c (n int);")
-    apart.run("repair", "3")
+    apart.run("repair", "--yes", "3")
     assert apart.query("SELECT name FROM schema_migrations WHERE version = 3") == [
         ("other",)
     ]
@@ -69,7 +69,7 @@ def test_the_time_of_applying_stays(apart: Project) -> None:
     before = apart.query(
         "SELECT version, applied_at FROM schema_migrations WHERE version <> 2 ORDER BY 1"
     )
-    apart.run("repair")
+    apart.run("repair", "--yes")
     assert (
         apart.query("SELECT version, applied_at FROM schema_migrations ORDER BY 1")
         == before
@@ -88,9 +88,9 @@ def test_on_a_terminal_it_says_what_it_will_do_and_asks(
 ) -> None:
     shown = on_a_terminal(apart, "repair", answer=answer, code=code)
     assert "would take 2_b out of the ledger; what it made stays" in shown
-    assert "Repair? [y/N]" in shown
+    assert "? [y/N]" in shown
     assert apart.states() == states
-    assert "Repair?" not in on_a_terminal(apart, "repair", "--yes")
+    assert "[y/N]" not in on_a_terminal(apart, "repair", "--yes")
 
 
 def test_it_waits_for_a_runner_and_says_so(apart: Project) -> None:
@@ -98,7 +98,7 @@ def test_it_waits_for_a_runner_and_says_so(apart: Project) -> None:
 
     with psycopg.connect(apart.url) as other:
         other.execute(LOCK)
-        runner = apart.fork("repair")
+        runner = apart.fork("repair", "--yes")
         runner.said("waiting for process")
         assert apart.states()[1] == "changed"
     runner.ended()
@@ -110,7 +110,7 @@ def test_many_schemas_are_mended_each(project: Project) -> None:
     project.run("up", "--schema", "s_1", "--schema", "s_2", "--schema", "s_3")
     project.query("UPDATE s_2.schema_migrations SET checksum = 'x'")
     assert (
-        project.run("repair", "--schema", "s_*").out
+        project.run("repair", "--yes", "--schema", "s_*").out
         == "s_2: record 1_a again; its SQL is not run\n"
     )
     assert project.run("status", "--schema", "s_*", "--exit-code").out.startswith(
@@ -120,5 +120,5 @@ def test_many_schemas_are_mended_each(project: Project) -> None:
 
 def test_it_makes_no_ledger(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
-    assert project.run("repair").out == "nothing to do\n"
+    assert project.run("repair", "--yes").out == "nothing to do\n"
     assert project.query("SELECT to_regclass('schema_migrations')") == [(None,)]

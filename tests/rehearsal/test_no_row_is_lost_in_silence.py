@@ -1,0 +1,95 @@
+"""Off a terminal nobody can be asked: `down` goes on where no row would be lost, and refuses elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.waits import at_the_wait, tables
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+
+def test_an_empty_table_is_no_loss(project: Project) -> None:
+    tables(project, 2)
+    project.run("up")
+    assert project.run("down", "--all").out.count("reverted") == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--schema", "a", "--schema", "b")])
+def test_rows_are_not_lost_without_yes(
+    project: Project, options: tuple[str, ...]
+) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2);",
+        down_1_t="DROP TABLE t;",
+    )
+    project.run("up", *options)
+    output = project.run("down", "--json", *options, code=1)
+    assert json.loads(output.out) == []
+    assert "because rows would be lost" in output.err
+    assert "would lose t (" in output.err
+    assert "add --yes" in output.err
+    states = project.run("status", "--json", *options).json()
+    assert {row["state"] for row in states} == {"applied"}
+    assert "reverted" in project.run("down", "--yes", *options).out
+
+
+@pytest.mark.parametrize(
+    ("down", "code"),
+    [
+        ("DROP INDEX CONCURRENTLY i;", 0),
+        ("-- sqlmig: no-transaction\nDROP INDEX i; VACUUM t;", 0),
+        ("-- sqlmig: no-transaction\nDROP INDEX i; DELETE FROM t;", 1),
+    ],
+)
+def test_what_cannot_be_rehearsed_goes_on_only_where_its_statements_touch_no_row(
+    project: Project, down: str, code: int
+) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
+        up_2_i="CREATE INDEX CONCURRENTLY i ON t (n);",
+        down_2_i=down,
+    )
+    project.run("up")
+    output = project.run("down", code=code)
+    assert ("it runs outside a transaction" in output.err) == bool(code)
+    assert project.query("SELECT count(*) FROM t") == [(1,)]
+
+
+def test_a_lock_that_is_held_meanwhile_is_tried_again(project: Project) -> None:
+    tables(project, 1)
+    project.run("up")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE t1")
+        runner = project.fork("down", "--lock-timeout", "100ms")
+        runner.said("trying again in")
+    assert "reverted 0001_t" in runner.ended()
+
+
+def test_what_another_runner_applies_meanwhile_is_rehearsed_as_well(
+    project: Project,
+) -> None:
+    from tests.support.waits import GO, WAITS
+
+    project.write(
+        up_1_a="CREATE TABLE a (n int);",
+        down_1_a="DROP TABLE a;",
+        up_2_b="CREATE TABLE b (n int); INSERT INTO b VALUES (1);" + WAITS,
+        down_2_b="DROP TABLE b;",
+    )
+    project.run("up", "--to", "1")
+    applying = project.fork("up")
+    ((database,),) = project.query("SELECT current_database()")
+    at_the_wait(project, database)
+    reverting = project.fork("down")
+    reverting.said("waiting for process")
+    with psycopg.connect(project.url, application_name=GO):
+        applying.ended()
+        said = reverting.ended(code=1)
+    assert "would lose b (1 row)" in said
+    assert project.tables() == {"a", "b"}
