@@ -182,7 +182,7 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
     missing. For embedded: alone the server is made for this, and removed after it. wait:
     seconds to keep trying a server that does not answer yet.
     """
-    if not url and not any(os.environ.get(name) for name in _DATABASE_VARIABLES):
+    if not has_database(url):
         raise UsageError(
             "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         )
@@ -210,6 +210,11 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
         return
     with server(Path(url.removeprefix(_EMBEDDED)), make=make) as real_url:
         yield real_url
+
+
+def has_database(url: str) -> bool:
+    """Say whether a URL or libpq's variables name a database."""
+    return bool(url) or any(os.environ.get(name) for name in _DATABASE_VARIABLES)
 
 
 def is_throwaway(url: str) -> bool:

@@ -194,16 +194,41 @@ Or give another schema with --schema'
     END
 FROM foreign_table, newest;
 
--- %% refuse_sqlx
--- Its ledger has another name than all the others'.
+-- %% refuse_other_tool
+-- Where there is no ledger of ours: whose ledger of another name there is, and how to take over.
 DO {quote}
 DECLARE
+    ledger record;
     newest numeric;
+    way text;
 BEGIN
-    IF to_regclass({schema_literal} || '._sqlx_migrations') IS NOT NULL THEN
-        EXECUTE 'SELECT coalesce(max(version), 0) FROM ' || {schema_literal} || '._sqlx_migrations' INTO newest;
-        RAISE EXCEPTION 'this database is kept by sqlx (%._sqlx_migrations); to take over: sqlmig stamp %',
-            {schema_literal}, newest || {option};
+    SELECT tool, {schema_literal} || '.' || table_name AS table_name INTO ledger
+    FROM (
+        VALUES
+            ('sqlx', '_sqlx_migrations'),
+            ('goose', 'goose_db_version'),
+            ('Flyway', 'flyway_schema_history'),
+            ('sql-migrate', 'gorp_migrations'),
+            ('Alembic', 'alembic_version'),
+            ('Prisma', '_prisma_migrations'),
+            ('Django', 'django_migrations'),
+            ('node-pg-migrate', 'pgmigrations')
+    ) AS known (tool, table_name)
+    WHERE to_regclass({schema_literal} || '.' || table_name) IS NOT NULL
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
     END IF;
+
+    IF ledger.tool = 'sqlx' THEN
+        EXECUTE 'SELECT coalesce(max(version), 0) FROM ' || ledger.table_name INTO newest;
+        way := 'sqlmig stamp ' || newest || {option};
+    ELSIF ledger.tool IN ('goose', 'Flyway', 'sql-migrate') THEN
+        way := '`sqlmig import DIR` makes pairs of its files, and says which `sqlmig stamp` follows';
+    ELSE
+        way := 'write what is there into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version';
+    END IF;
+    RAISE EXCEPTION 'this database is kept by % (%); to take over: %', ledger.tool, ledger.table_name, way
+        USING HINT = 'To use both, give sqlmig a schema of its own with --schema.';
 END
 {quote};

@@ -90,7 +90,8 @@ def _parse_name(path: Path) -> tuple[int, str]:
     match = _FILE_NAME.fullmatch(path.name)
     if match is None or int(match[1]) > _LARGEST_VERSION:
         raise SqlmigError(
-            f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number"
+            f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number. "
+            "`sqlmig import DIR` makes pairs of another tool's files"
         )
     return int(match[1]), match[3]
 

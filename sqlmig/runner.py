@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from sqlmig import migrations
 from sqlmig.connection import fetch, rollback, send
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal
@@ -133,8 +132,7 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
     """
     rows = session.rows_to_run(request, done)
     if not session.ledger_exists:
-        # sqlx's ledger has another name than all the others'.
-        send(session.connection, session.ledger.sql("refuse_sqlx").encode())
+        send(session.connection, session.ledger.sql("refuse_other_tool").encode())
     if isinstance(request, Up):
         return [_step_to_apply(session, row) for row in rows]
     return _steps_to_revert(session, rows)
@@ -285,9 +283,7 @@ def record_piece(session: Session, step: Step) -> Piece:
     record = session.ledger.delete(row.version)
     if row.migration and row.recorded is None:
         # The checksum is of what ran, whatever the file holds by now.
-        record = session.ledger.insert(
-            row.migration, migrations.checksum(step.file.text)
-        )
+        record = session.ledger.insert(row.migration, step.file.checksum)
     return own_piece(
         "record",
         f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};{record}",

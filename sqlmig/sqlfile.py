@@ -17,13 +17,22 @@ from sqlmig.lexer import (
     statements,
     tokens,
 )
-from sqlmig.migrations import read
+from sqlmig.migrations import checksum, read
 from sqlmig.places import excerpt, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
+# What every pg_dump since August 2025 writes before and behind its SQL, for psql alone.
+_RESTRICT = re.compile(rb"(?<![^\r\n])\\(?:un)?restrict[ \t]+\w+[ \t]*(?=[\r\n]|\Z)")
+# A mark behind which other tools' files have their down half, in the same file.
+_DOWN_MARKS = (b"migrate:down", b"+goose", b"+migrate", b"---- create above")
+_DOWN_MARK = re.compile(
+    rb"--[ \t]*(?:migrate:down|\+goose[ \t]+down|\+migrate[ \t]+down)\b"
+    rb"|---- create above / drop below ----",
+    re.IGNORECASE,
+)
 _COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
 _SAYS_CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 # Statements that PostgreSQL refuses to run in a transaction when they say CONCURRENTLY.
@@ -55,7 +64,8 @@ _CONTROL_WORDS = frozenset(
 class SqlFile(NamedTuple):
     """The text of a file, its statements, and how it wants to be run.
 
-    Places are byte offsets. The text is UTF-8 without a byte order mark.
+    Places are byte offsets. The text is UTF-8 without a byte order mark, and without the
+    lines of a pg_dump that only psql understands.
     """
 
     path: Path
@@ -72,6 +82,12 @@ class SqlFile(NamedTuple):
     irreversible: str | None = (
         None  # a down file's reason why it cannot undo its up file
     )
+    as_written: bytes | None = None  # the whole text, where the other lacks such lines
+
+    @property
+    def checksum(self) -> str:
+        """The checksum of the file as it was when it was read."""
+        return checksum(self.text if self.as_written is None else self.as_written)
 
 
 class _Control(NamedTuple):
@@ -99,6 +115,24 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
 
 def scan(text: bytes, path: Path = Path()) -> SqlFile:
     """Find the statements of a text. Raises ScanError for what must not be sent."""
+    restricted = text
+    while True:
+        try:
+            file = _scan(restricted, path)
+        except ScanError as error:
+            restriction = _RESTRICT.match(restricted, error.offset)
+            if not restriction:
+                raise
+            # Blanks in its place keep all places right.
+            blanks = b" " * len(restriction[0])
+            before = restricted[: restriction.start()]
+            restricted = before + blanks + restricted[restriction.end() :]
+        else:
+            return file if restricted is text else file._replace(as_written=text)
+
+
+def _scan(text: bytes, path: Path) -> SqlFile:
+    _refuse_two_halves(text)
     directives = _read_directives(text)
     starts = array("q")
     opening: list[bytes] = []
@@ -170,12 +204,27 @@ def _is_alone_on_its_line(text: bytes, start: int) -> bool:
     return not text[line_start:start].strip()
 
 
+def _refuse_two_halves(text: bytes) -> None:
+    """Refuse a file of another tool that holds an up and a down half: both would run."""
+    if not any(mark in text for mark in _DOWN_MARKS) or not _DOWN_MARK.search(text):
+        return
+    for kind, start, end in tokens(text):
+        mark = _DOWN_MARK.match(text, start, end)
+        if kind == "line" and mark and _is_alone_on_its_line(text, start):
+            raise ScanError(
+                f"“{mark[0].decode()}” begins the down half for another tool, but here both halves would run; "
+                "`sqlmig import DIR` makes pairs of such files",
+                start,
+            )
+
+
 def _refuse_copy(words: bytes, start: int) -> None:
     copy = _COPY.match(words)
     if copy:
         direction = copy[1].decode().upper()
         raise ScanError(
-            f"COPY {direction} needs a client to read or send the data; write INSERT statements instead",
+            f"COPY {direction} needs a client to read or send the data; write INSERT statements instead "
+            "(`pg_dump --inserts` does)",
             start,
         )
 

@@ -6,13 +6,14 @@ import sys
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import sqlmig
 from sqlmig import migrations, plan
-from sqlmig.api import database, is_throwaway
+from sqlmig.api import database, has_database, is_throwaway
 from sqlmig.cli import output
 from sqlmig.cli.options import (
     AS_JSON,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from sqlmig.schemas import Schemas
     from sqlmig.session import Session
     from sqlmig.takeover import Correction
+    from sqlmig.takeover.foreign_files import ForeignFiles
+    from sqlmig.takeover.importing import Pair
 
 _FEW = 5  # so many names are printed
 _INDENT = " " * 14
@@ -73,11 +76,13 @@ def group(context: click.Context) -> None:
 
 def _command(*examples: str, fails: str = "it failed") -> Callable[..., Any]:
     """Add a command to the group, with the examples and the reason of exit code 1 below its help."""
-    add = all_of(
-        group.command(epilog=_epilog(examples, fails)), shared_options(is_group=False)
-    )
 
     def decorate(function: Callable[..., Any]) -> Any:
+        name = function.__name__.rstrip("_")  # a keyword of Python has one at its end
+        add = all_of(
+            group.command(name, epilog=_epilog(examples, fails)),
+            shared_options(is_group=False),
+        )
         return add(click.pass_obj(function))
 
     return decorate
@@ -602,6 +607,86 @@ def stamp(settings: Settings, version: int) -> int:
             )
     with _open_one(settings) as session:
         return _correct_one(session, corrections_of)
+
+
+@_command(
+    "sqlmig import db/migrations",
+    "sqlmig --dir sql import supabase/migrations",
+    fails="it failed or refused",
+)
+@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+def import_(settings: Settings, source: Path) -> int:
+    """Turn another tool's files into pairs, in --dir.
+
+    It reads the files of dbmate, goose, sql-migrate, tern, Flyway and the Supabase CLI. It overwrites nothing, and says
+    what it could not take over. With a database it reads that tool's ledger, and says which `sqlmig stamp` follows.
+    """
+    from sqlmig.takeover.foreign_files import read_foreign
+    from sqlmig.takeover.importing import pairs_of, write
+
+    if source.resolve() == settings.directory.resolve():
+        raise UsageError(
+            f"{source}: the pairs would stand between the other tool's files; name another directory with --dir"
+        )
+    foreign = read_foreign(source)
+    pairs = pairs_of(foreign, settings.directory)
+    next_step = _step_after_import(settings, foreign, pairs)
+    problems = write(pairs, settings.directory)
+    click.echo(
+        f"{settings.directory}: {counted(len(pairs), 'migration')} of {foreign.tool} written"
+    )
+
+    for line in foreign.left_out:
+        output.say(f"not taken over: {line}")
+    without = [pair.version for pair in pairs if len(pair.files) == 1]
+    if without:
+        output.say(
+            f"no down file, as there is nothing in their down half: {', '.join(without)}"
+        )
+    for problem in problems:
+        output.say(f"to be mended before it can run: {problem}")
+    click.echo(next_step)
+    return 0
+
+
+def _step_after_import(
+    settings: Settings, foreign: ForeignFiles, pairs: Sequence[Pair]
+) -> str:
+    """Return what is to be done next, as the other tool's ledger says where there is a database."""
+    from sqlmig.takeover.importing import read_their_ledger
+
+    if not has_database(settings.url):
+        newest = int(pairs[-1].version) if pairs else 0
+        return (
+            "Next, on each database that has them: `sqlmig stamp V`, V the newest version that is applied there. "
+            f"The newest here is {newest}"
+        )
+    from sqlmig.connection import connect
+
+    with (
+        database(settings.url, settings.wait) as url,
+        connect(url, output.say) as connection,
+    ):
+        theirs = read_their_ledger(connection, foreign.tool, pairs)
+        name = connection.database_name
+    if theirs is None or theirs.newest is None:
+        return f"{foreign.tool} has applied none of them to {name}. Next: `sqlmig up`"
+
+    lines = []
+    if theirs.not_applied:
+        missing = ", ".join(pair.version for pair in theirs.not_applied)
+        lines.append(
+            f"{foreign.tool} has not applied {missing}, but newer ones. Let it apply them before you stamp"
+        )
+    stamp = f"sqlmig stamp {int(theirs.newest.version)}"
+    if foreign.tool == "dbmate":  # its ledger has the name of ours
+        stamp = f"ALTER TABLE schema_migrations RENAME TO schema_migrations_before_sqlmig; then `{stamp}`"
+    else:
+        stamp = f"`{stamp}`"
+    lines.append(
+        f"{foreign.tool} has applied them to {name} up to {theirs.newest.version}. Next: {stamp}"
+    )
+    return "\n".join(lines)
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")

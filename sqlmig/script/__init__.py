@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import dollar_quote, literal, read_statements
 from sqlmig.lexer import BLANK_KINDS, tokens
-from sqlmig.migrations import checksum
 from sqlmig.places import place
 from sqlmig.sqlfile import load
 from sqlmig.transaction import file_pieces, joined
@@ -162,8 +161,7 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
     if ledger.is_named:
         settings = _without_results(ledger.sql("path_first", local=True)) + "\n"
     record = (
-        ledger.insert(migration, checksum(file.text))
-        + " ON CONFLICT (version) DO NOTHING"
+        ledger.insert(migration, file.checksum) + " ON CONFLICT (version) DO NOTHING"
     )
     if down:
         record = ledger.delete(migration.version)

@@ -41,6 +41,37 @@ THEIRS = {
         ),
         ["this database is kept by sqlx", "sqlmig stamp 3"],
     ),
+    "goose": (
+        (
+            "CREATE TABLE goose_db_version (id serial, version_id bigint, is_applied boolean, tstamp timestamp);"
+            "INSERT INTO goose_db_version (version_id, is_applied) VALUES (3, true)"
+        ),
+        ["kept by goose", "`sqlmig import DIR`", "--schema"],
+    ),
+    "flyway": (
+        "CREATE TABLE flyway_schema_history (installed_rank int, version varchar(50), success boolean)",
+        ["kept by Flyway", "`sqlmig import DIR`"],
+    ),
+    "sql-migrate": (
+        "CREATE TABLE gorp_migrations (id text, applied_at timestamptz)",
+        ["kept by sql-migrate", "`sqlmig import DIR`"],
+    ),
+    "alembic": (
+        "CREATE TABLE alembic_version (version_num varchar(32))",
+        ["kept by Alembic", "pg_dump --schema-only", "`sqlmig stamp`"],
+    ),
+    "prisma": (
+        "CREATE TABLE _prisma_migrations (id varchar(36), migration_name text)",
+        ["kept by Prisma", "pg_dump --schema-only"],
+    ),
+    "django": (
+        "CREATE TABLE django_migrations (id bigint, app text, name text)",
+        ["kept by Django", "pg_dump --schema-only"],
+    ),
+    "node-pg-migrate": (
+        "CREATE TABLE pgmigrations (id int, name text, run_on timestamp)",
+        ["kept by node-pg-migrate", "pg_dump --schema-only"],
+    ),
     "ecto": (
         (
             "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, inserted_at timestamp(0));"

@@ -1,0 +1,30 @@
+-- What other tools' ledgers say is applied: one column, as the tool writes it. Each under the tool's name.
+
+-- %% dbmate
+SELECT version FROM schema_migrations;
+
+-- %% goose
+-- It keeps a row for each up and each down: the last one of a version counts.
+SELECT version_id::text
+FROM (SELECT DISTINCT ON (version_id) version_id, is_applied FROM goose_db_version ORDER BY version_id, id DESC) AS last
+WHERE is_applied;
+
+-- %% sql_migrate
+SELECT id FROM gorp_migrations;
+
+-- %% tern
+-- It keeps one number: all up to that are applied.
+SELECT generate_series(1, version)::text FROM schema_version;
+
+-- %% flyway
+SELECT version
+FROM (
+    SELECT DISTINCT ON (version) version, type
+    FROM flyway_schema_history
+    WHERE success AND version IS NOT NULL
+    ORDER BY version, installed_rank DESC
+) AS last
+WHERE type NOT LIKE 'UNDO%';
+
+-- %% the_supabase_cli
+SELECT version FROM supabase_migrations.schema_migrations;

@@ -1,0 +1,144 @@
+"""Writing another tool's files as pairs of ours, and the stamp that follows, from that tool's ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+
+from sqlmig import migrations
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import read_statements
+from sqlmig.sqlfile import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlmig.connection import Connection
+    from sqlmig.takeover.foreign_files import ForeignFiles, ForeignMigration
+
+_LEDGERS = read_statements(Path(__file__).parent / "foreign_ledgers.sql")
+_DIGITS = 4  # of a version, where the tool's own are no numbers
+
+
+class Pair(NamedTuple):
+    """A migration as it is written here: the version's digits, the files and their texts."""
+
+    version: str
+    files: dict[Path, bytes]
+    source: ForeignMigration
+
+
+class TheirLedger(NamedTuple):
+    """What another tool's ledger says of these migrations: the newest that is applied, and older ones that are not."""
+
+    newest: Pair | None
+    not_applied: list[Pair]
+
+
+def pairs_of(foreign: ForeignFiles, directory: Path) -> list[Pair]:
+    """Return what is to be written into a directory. Raises SqlmigError where it would meet what is there."""
+    pairs = []
+    versions = _versions(foreign.migrations)
+    for version, migration in zip(versions, foreign.migrations, strict=True):
+        name = " ".join(migration.name.split()).replace(" ", "_").replace("/", "_")
+        stem = f"{version}_{name}"
+        files = {directory / f"{stem}.up.sql": migration.up.text}
+        if migration.down and not migration.down.is_empty():
+            files[directory / f"{stem}.down.sql"] = migration.down.text
+        pairs.append(Pair(version, files, migration))
+    _refuse_to_meet(pairs, directory)
+    return pairs
+
+
+def _versions(found: Sequence[ForeignMigration]) -> list[str]:
+    """Return the versions here: the tool's own, or where they have dots (Flyway) their numbers in order."""
+    if all(migration.version.isdecimal() for migration in found):
+        width = max((len(migration.version) for migration in found), default=0)
+        width = max(width, _DIGITS)
+        if all(migration.version.startswith("0") for migration in found):
+            width = 0  # their own zeros are enough
+        return [f"{migration.version:0>{width}}" for migration in found]
+    return [f"{number:0{_DIGITS}}" for number in range(1, len(found) + 1)]
+
+
+def _refuse_to_meet(pairs: Sequence[Pair], directory: Path) -> None:
+    """Raise SqlmigError for a version that the directory has already, under whatever name."""
+    try:
+        present = migrations.find(directory)
+    except SqlmigError:
+        if directory.is_dir() and any(directory.glob("*.sql")):
+            raise
+        return  # there is nothing
+    taken = {migration.version: migration.up_file for migration in present}
+    for pair in pairs:
+        if int(pair.version) in taken:
+            raise SqlmigError(
+                f"nothing was written: {taken[int(pair.version)]} has version {int(pair.version)} already; "
+                "name another directory with --dir"
+            )
+
+
+def write(pairs: Sequence[Pair], directory: Path) -> list[str]:
+    """Write the files, all or none, and return what must be mended in them before they can run."""
+    written: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for pair in pairs:
+            for path, text in pair.files.items():
+                with path.open("xb") as file:
+                    written.append(path)
+                    file.write(text)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise SqlmigError(
+                f"nothing was written: {error.filename}: {error.strerror}"
+            ) from None
+        raise
+
+    problems = []
+    for path in written:
+        try:
+            load(path)
+        except SqlmigError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+def read_their_ledger(
+    connection: Connection, tool: str, pairs: Sequence[Pair]
+) -> TheirLedger | None:
+    """Return what the tool's ledger in this database says; None where there is none. It writes nothing."""
+    try:
+        with connection.transaction():
+            connection.execute(b"SET TRANSACTION READ ONLY")
+            rows = connection.execute(_LEDGERS[_title(tool)].encode()).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        return None
+
+    applied = {str(version) for (version,) in rows}
+    newest = None
+    not_applied: list[Pair] = []
+    for pair in reversed(pairs):
+        if applied & _their_names(tool, pair.source):
+            newest = newest or pair
+        elif newest:
+            not_applied.insert(0, pair)
+    return TheirLedger(newest, not_applied)
+
+
+def _title(tool: str) -> str:
+    return tool.lower().replace("-", "_").replace(" ", "_")
+
+
+def _their_names(tool: str, migration: ForeignMigration) -> set[str]:
+    """Return what the tool may call a migration in its ledger."""
+    if tool == "sql-migrate":
+        return {migration.path.name}
+    names = {migration.version}
+    if migration.version.isdecimal():
+        names.add(str(int(migration.version)))
+    return names
