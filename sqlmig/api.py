@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlmig.ledger import Ledger
 from sqlmig.migrations import find
 from sqlmig.plan import Down, Up, words_for_ahead
 from sqlmig.session import Options, open_session
+from sqlmig.times import parse_lock_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _DATABASE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 _EMBEDDED = "embedded:"
-_SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
 
 
 class Status(NamedTuple):
@@ -62,7 +61,7 @@ def up(
     if to is not None and steps is not None:
         raise UsageError("to and steps exclude each other; give one")
     _refuse_negative(to=to, steps=steps, retries=retries)
-    options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
+    options = _options(lock_timeout, retries)
     request = Up(to, steps, allow_out_of_order)
     return _run(url, directory, schema, request, options, wait, make=True)
 
@@ -89,8 +88,13 @@ def down(
     if not any(given):
         steps = 1
     _refuse_negative(to=to, steps=steps, retries=retries)
-    options = Options(lock_timeout=parse_lock_timeout(lock_timeout), retries=retries)
+    options = _options(lock_timeout, retries)
     return _run(url, directory, schema, Down(to, steps), options, wait, make=False)
+
+
+def _options(lock_timeout: str, retries: int) -> Options:
+    parse_lock_timeout(lock_timeout)
+    return Options(lock_timeout.strip(), retries)
 
 
 def _refuse_negative(**numbers: int | None) -> None:
@@ -152,26 +156,6 @@ def _open(
         open_session(found, ledger, migrations, say, options=options) as session,
     ):
         yield session
-
-
-def parse_lock_timeout(value: str) -> str:
-    """Return a time as PostgreSQL takes it. Raises UsageError for what is no time of at least 1 ms."""
-    parse_time(value, units=("s", "ms", "min"), at_least=0.001)
-    return value.strip()
-
-
-def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float:
-    """Return a time in seconds, of a number with a unit. Raises UsageError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", value, re.ASCII)
-    if match and match[2] in units:
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds >= at_least:
-            return seconds
-    wanted = f"{', '.join(units[:-1])} or {units[-1]}"
-    least = f", at least {at_least * 1000:.0f} ms" if at_least else ""
-    raise UsageError(
-        f"{value!r} is no time: give a number with {wanted}{least}, for example 5{units[0]}"
-    )
 
 
 @contextmanager

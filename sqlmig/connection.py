@@ -37,10 +37,16 @@ _ANSWERS = (
 
 
 class Connection(psycopg.Connection[tuple[object, ...]]):
-    """A connection that tells notices, and calls ``tick`` ten times a second while it waits for the server."""
+    """A connection that tells notices, and calls each of ``ticks`` ten times a second while it waits for the server."""
 
-    tick: Callable[[], None] | None = None
+    ticks: list[Callable[[], None]]
     say: Callable[[str], None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Connect as psycopg does."""
+        self.ticks = []
+        super().__init__(*args, **kwargs)
+
     # Citus hands the text of a message to its workers, and takes one statement in it only.
     one_statement_a_message: bool = False
     # The database and the server in words, for messages: ``shop on db.example.org``.
@@ -56,20 +62,40 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         """Whether no transaction is open."""
         return self.info.transaction_status == pq.TransactionStatus.IDLE
 
+    def refuse_read_only(self, *, chooses_its_mode: bool = False) -> None:
+        """Raise SqlmigError where the server has said that it takes no changes (since PostgreSQL 14 it does).
+
+        chooses_its_mode: the transaction may begin as READ WRITE.
+        """
+        if self.info.parameter_status("in_hot_standby") == "on":
+            why = "is a standby"
+        elif (
+            self.info.parameter_status("default_transaction_read_only") == "on"
+            and not chooses_its_mode
+        ):
+            why = "is read-only for this role (default_transaction_read_only)"
+        else:
+            return
+        raise SqlmigError(
+            f"nothing was done: {self.database_name} {why}. Connect to the primary, "
+            "for example with target_session_attrs=read-write in the URL"
+        )
+
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Consume a generator of psycopg's, as psycopg does."""
-        if self.tick:
-            gen = self._ticking(gen, self.tick)
+        if self.ticks:
+            gen = self._ticking(gen)
         return super().wait(gen, *args, **kwargs)
 
-    def _ticking(self, gen: Any, tick: Callable[[], None]) -> Any:
-        """Call tick each time that psycopg wakes and the server has sent nothing."""
+    def _ticking(self, gen: Any) -> Any:
+        """Tick each time that psycopg wakes and the server has sent nothing."""
         ready = None
         try:
             while True:
                 state = gen.send(ready)
                 while not (ready := (yield state)):
-                    tick()
+                    for tick in list(self.ticks):
+                        tick()
         except StopIteration as end:
             return end.value
 

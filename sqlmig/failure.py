@@ -11,7 +11,7 @@ from sqlmig.transaction import joined, piece_at
 from sqlmig.wording import server_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import Piece, Role
@@ -27,50 +27,119 @@ _RUN_ALONE = "put “-- sqlmig: no-transaction” on a line before the first sta
 
 
 class _Hint(NamedTuple):
-    """What to do about an error: for files in a transaction or not, by SQLSTATE and words of the message."""
+    """What to do about an error: by SQLSTATE and words of the message, and by how the file runs."""
 
-    in_transaction: bool
     sqlstates: str  # a regular expression
     message: str  # likewise
     advice: str
+    in_transaction: bool | None = None  # None: either way
+    in_first_file: bool = False  # only where the same run makes the ledger
 
 
+# The first that fits is the one that is shown.
 _HINTS = (
     _Hint(
-        in_transaction=True,
         sqlstates="25001",
         message="",
         advice=f"give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or {_RUN_ALONE}",
+        in_transaction=True,
     ),
     _Hint(
-        in_transaction=True,
         sqlstates="2D000",
         message="",
         advice=f"a DO block or procedure may not end the file's transaction: take that out, or {_RUN_ALONE}",
+        in_transaction=True,
     ),
     _Hint(
-        in_transaction=True,
+        sqlstates="25001",
+        message="",
+        advice="take BEGIN and COMMIT out: this file runs statement by statement",
+        in_transaction=False,
+    ),
+    _Hint(
         sqlstates="42704",
         message='role "(anon|authenticated|service_role)"',
         advice="it is Supabase's: create the role, or look into pg_roles before you use it",
     ),
     _Hint(
-        in_transaction=True,
         sqlstates="0A000|58P01",
         message="extension ",
         advice="use a server that has the extension, with --database-url",
     ),
     _Hint(
-        in_transaction=False,
-        sqlstates="25001",
-        message="",
-        advice="take BEGIN and COMMIT out: this file runs statement by statement",
+        sqlstates="42704",
+        message='unrecognized configuration parameter "transaction_timeout"',
+        advice="a pg_dump of PostgreSQL 17 or newer wrote this line, and this server is older: take the line out",
     ),
     _Hint(
-        in_transaction=False,
+        sqlstates="42P06",
+        message='schema "public"',
+        advice="every database has this schema; a dump makes it anew. Take the line out",
+    ),
+    _Hint(
+        sqlstates="42P07|42P16",
+        message='"schema_migrations"',
+        advice=(
+            "this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own: "
+            "take the statements about this table out"
+        ),
+    ),
+    _Hint(
         sqlstates="42P0[67]|42710|42701|42723",
         message="",
         advice="it may be left over from an interrupted run. Check that it is complete, or drop it",
+        in_transaction=False,
+    ),
+    _Hint(
+        sqlstates="42P0[67]|42710|42723",
+        message="",
+        advice=(
+            "this database has no ledger yet, but it is not empty. If it has what these files make, "
+            "`sqlmig stamp V` records everything up to V as applied, and runs nothing"
+        ),
+        in_first_file=True,
+    ),
+    _Hint(
+        sqlstates="42501",
+        message="for schema public",
+        advice=(
+            "since PostgreSQL 15 a role may not create in public unless it was allowed to: "
+            "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema"
+        ),
+    ),
+    _Hint(
+        sqlstates="25006",
+        message="",
+        advice=(
+            "this server is a standby, or default_transaction_read_only is on. Connect to the primary, "
+            "for example with target_session_attrs=read-write in the URL"
+        ),
+    ),
+    _Hint(
+        sqlstates="57014",
+        message="statement timeout",
+        advice=(
+            "the role or the database sets statement_timeout. For this file alone, "
+            "begin it with: SET LOCAL statement_timeout = 0;"
+        ),
+        in_transaction=True,
+    ),
+    _Hint(
+        sqlstates="57014",
+        message="statement timeout",
+        advice=(
+            "the role or the database sets statement_timeout. For this file alone, "
+            "begin it with: SET statement_timeout = 0;"
+        ),
+        in_transaction=False,
+    ),
+    _Hint(
+        sqlstates="55006",
+        message="pending trigger events",
+        advice=(
+            "deferred constraints are still to be checked: "
+            "put SET CONSTRAINTS ALL IMMEDIATE; before this statement"
+        ),
     ),
 )
 
@@ -89,11 +158,14 @@ def explain(
     statements_done: int,
     message: Sequence[Piece],
     file: SqlFile | None,
+    *,
+    in_first_file: bool = False,
 ) -> Explanation:
     """Say where and why the server stopped in a message.
 
     statements_done: how many of the message's statements it had done. file: the one to
-    name where the piece that failed is of no file.
+    name where the piece that failed is of no file. in_first_file: the same transaction
+    makes the ledger.
     """
     offset = _offset_in_message(diagnostic, statements_done, joined(message))
     piece, offset = piece_at(message, offset)
@@ -115,8 +187,12 @@ def explain(
 
     lines += _inner_query(diagnostic)
     lines += more
-    if file:
-        lines += _hints(diagnostic.sqlstate, first, in_transaction=file.in_transaction)
+    lines += _hints(
+        diagnostic.sqlstate,
+        first,
+        in_transaction=file is None or file.in_transaction,
+        in_first_file=in_first_file,
+    )
     return Explanation(piece.role, "\n".join(lines), file, found)
 
 
@@ -150,11 +226,16 @@ def _inner_query(diagnostic: Any) -> list[str]:
     return ["in the query that it ran:", excerpt(query.encode(), offset)]
 
 
-def _hints(sqlstate: str, first_line: str, *, in_transaction: bool) -> Iterator[str]:
+def _hints(
+    sqlstate: str, first_line: str, *, in_transaction: bool, in_first_file: bool
+) -> list[str]:
     for hint in _HINTS:
-        if hint.in_transaction != in_transaction:
+        if hint.in_transaction not in (None, in_transaction):
             continue
-        if re.fullmatch(hint.sqlstates, sqlstate) and re.search(
-            hint.message, first_line
-        ):
-            yield f"HINT: {hint.advice}"
+        if hint.in_first_file and not in_first_file:
+            continue
+        if not re.fullmatch(hint.sqlstates, sqlstate):
+            continue
+        if re.search(hint.message, first_line):
+            return [f"HINT: {hint.advice}"]
+    return []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.connection import fetch
 from sqlmig.ledger import literal
-from sqlmig.lexer import BLANK_KINDS, tokens
+from sqlmig.lexer import plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from sqlmig.connection import Connection
     from sqlmig.sqlfile import SqlFile
@@ -60,7 +60,8 @@ def named_in(file: SqlFile) -> Named:
     indexes = set()
     created = set()
     everything = False
-    for statement in _plain_texts(file):
+    for start, end in pairwise([*file.statement_starts, len(file.text)]):
+        statement = plain_text(file.text[start:end])
         if create := _CREATE.match(statement):
             tables.add(create["table"])
             if create["index"]:
@@ -77,18 +78,6 @@ def named_in(file: SqlFile) -> Named:
                 everything = True
 
     return Named(frozenset(tables), frozenset(indexes), frozenset(created), everything)
-
-
-def _plain_texts(file: SqlFile) -> Iterator[str]:
-    """Yield each statement without comments, with one blank in the place of white space."""
-    for start, end in pairwise([*file.statement_starts, len(file.text)]):
-        parts = []
-        for token in tokens(file.text[start:end]):
-            if token.kind in BLANK_KINDS:
-                parts.append(b" ")
-            else:
-                parts.append(file.text[start + token.start : start + token.end])
-        yield re.sub(" +", " ", b"".join(parts).decode())
 
 
 def invalid_indexes(connection: Connection, named: Named) -> list[Invalid]:

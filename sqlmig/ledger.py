@@ -27,6 +27,7 @@ TABLE = "schema_migrations"
 # integer, bigint, text, text, timestamp, boolean.
 _TYPES_AS_READ = [23, 20, 25, 25, 1114, 16]
 _UNDEFINED_TABLE = "42P01"
+_INSUFFICIENT_PRIVILEGE = "42501"
 _UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
 
 
@@ -177,9 +178,11 @@ def read_several(
             return None
         if problem.error.sqlstate in _UNDEFINED_COLUMN_OR_FUNCTION:
             raise SqlmigError(_whose_table(connection, ledgers[0])) from None
-        raise SqlmigError(
-            _unreadable(ledgers[0], problem.error.diag.message_primary)
-        ) from None
+        words = _unreadable(ledgers[0], problem.error.diag.message_primary)
+        owner = ledger_owner(connection)
+        if problem.error.sqlstate == _INSUFFICIENT_PRIVILEGE and owner:
+            words += f"; {owner}"
+        raise SqlmigError(words) from None
     except OperationalError as problem:
         raise SqlmigError(_unreadable(ledgers[0], str(problem).strip())) from None
 
@@ -226,6 +229,16 @@ def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
 
 def _unreadable(ledger: Ledger, why: str | None) -> str:
     return f"cannot read the ledger {ledger.schema}.{TABLE}: {why}"
+
+
+def ledger_owner(connection: Connection) -> str:
+    """Return words for whose the ledgers are that the role may not write; empty where there is none."""
+    from sqlmig.connection import fetch
+
+    ((owners,),) = fetch(connection, _STATEMENTS["owners"])
+    if not owners:
+        return ""
+    return f"the ledger belongs to {owners}: connect as that role, or as a member of it"
 
 
 def _whose_table(connection: Connection, ledger: Ledger) -> str:

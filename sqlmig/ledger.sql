@@ -59,21 +59,33 @@ END
 {quote};
 
 -- %% definition
--- Closed to everyone but its owner from the first moment.
-CREATE TABLE IF NOT EXISTS {table} (
-    version bigint NOT NULL,
-    name text NOT NULL,
-    checksum text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now(),
-    down text,
-    CONSTRAINT sqlmig_schema_migrations_pkey PRIMARY KEY (version)
-);
-ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+-- Closed to everyone but its owner from the first moment. Where it is there already this takes no lock on it. Row level
+-- security is for Supabase and PostgREST, which have the role anon; elsewhere it would break a backup by pg_read_all_data.
 DO {quote}
 DECLARE
     grantee oid;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = {literal}::pg_catalog.regclass) THEN
+    IF pg_catalog.to_regclass({literal}) IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    CREATE TABLE {table} (
+        version bigint NOT NULL,
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        down text,
+        CONSTRAINT sqlmig_schema_migrations_pkey PRIMARY KEY (version)
+    );
+    COMMENT ON TABLE {table} IS 'The migrations applied to this database, written by sqlmig alone.';
+    COMMENT ON COLUMN {table}.version IS 'The number that the file''s name begins with.';
+    COMMENT ON COLUMN {table}.name IS 'The rest of the file''s name.';
+    COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
+    COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
+    COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back where the files have none any more.';
+
+    IF pg_catalog.to_regrole('anon') IS NOT NULL THEN
+        ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
         CREATE POLICY nobody ON {table} USING (false);
     END IF;
     FOR grantee IN
@@ -89,12 +101,6 @@ BEGIN
     END LOOP;
 END
 {quote};
-COMMENT ON TABLE {table} IS 'The migrations applied to this database, written by sqlmig alone.';
-COMMENT ON COLUMN {table}.version IS 'The number that the file''s name begins with.';
-COMMENT ON COLUMN {table}.name IS 'The rest of the file''s name.';
-COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
-COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
-COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back where the files have none any more.';
 
 -- %% read
 -- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
@@ -124,6 +130,11 @@ FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
 ORDER BY 1;
 
+-- %% owners
+SELECT string_agg(DISTINCT relowner::regrole::text, ', ')
+FROM pg_class
+WHERE relname = 'schema_migrations' AND relkind IN ('r', 'p') AND NOT has_table_privilege(oid, 'INSERT')
+
 -- %% holders
 -- Who holds the lock, or works on for a runner that is gone. Sent without parameters: with them the portal would stay
 -- open, and its snapshot stall CREATE INDEX CONCURRENTLY.
@@ -142,6 +153,32 @@ FROM (
     WHERE application_name = '{worker}' AND state = 'active' AND datname = current_database()
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
 WHERE pid IS DISTINCT FROM pg_backend_pid();
+
+-- %% blockers
+-- Who holds the lock that our transaction waits for, which is the one with the runners' lock (a pooler does not tell our
+-- process's number). Of the query only what stands before the first quote is shown, as a password may follow.
+SELECT CASE
+    WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
+    WHEN state IS NULL THEN format('process %s (only a member of pg_read_all_stats may see more of it)', blocker)
+    ELSE format(
+        'process %s (%s), %s since %s, its %s query: %s',
+        blocker,
+        coalesce(nullif(application_name, ''), backend_type),
+        state,
+        to_char(CASE state WHEN 'active' THEN query_start ELSE state_change END, 'HH24:MI:SS'),
+        CASE state WHEN 'active' THEN 'present' ELSE 'last' END,
+        shown || CASE WHEN shown = query THEN '' ELSE '…' END
+    )
+END
+FROM (
+    SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS blocker
+    FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid::bigint << 32 | objid::bigint = {key} AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS blocking
+LEFT JOIN pg_stat_activity ON pid = blocker
+CROSS JOIN LATERAL left(regexp_replace(split_part(split_part(query, '''', 1), '$', 1), '\s+', ' ', 'g'), 70) AS shown
+ORDER BY blocker;
 
 -- %% progress
 -- How far an index is (https://www.postgresql.org/docs/current/progress-reporting.html).

@@ -143,6 +143,14 @@ def first_token(text: bytes, start: int = 0) -> int:
     return len(text)
 
 
+def plain_text(statement: bytes) -> str:
+    """Return a statement without comments, with one blank in the place of white space."""
+    parts = []
+    for kind, start, end in tokens(statement):
+        parts.append(b" " if kind in BLANK_KINDS else statement[start:end])
+    return re.sub(" +", " ", b"".join(parts).decode(errors="replace")).strip()
+
+
 def statements(text: bytes, start: int = 0) -> Iterator[tuple[int, list[bytes]]]:
     """Yield where each statement begins, with its words as read_statement gives them.
 

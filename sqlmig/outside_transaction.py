@@ -52,7 +52,7 @@ def run_outside_transaction(
     holder = session.connection
     named = named_in(file)
     with session.connect(session.ledger.worker_name) as worker:
-        worker.tick = holder.tick
+        worker.ticks = holder.ticks
         _take_lock(holder, session.ledger)
         old: list[Invalid] = []
         try:

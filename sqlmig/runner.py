@@ -6,6 +6,7 @@ import random
 import time
 from bisect import insort
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,12 @@ import psycopg
 from sqlmig.connection import fetch, rollback, send
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal
-from sqlmig.outside_transaction import refuse_pooler, run_outside_transaction
+from sqlmig.lock_holders import LockHolders
+from sqlmig.outside_transaction import (
+    refuse_pooler,
+    run_outside_transaction,
+    with_more_words,
+)
 from sqlmig.plan import LedgerRow, Up
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.sqlfile import load
@@ -74,7 +80,8 @@ def run(
     """
     committed: list[Applied] = []
     try:
-        yield from _run(session, request, approve, committed)
+        with closing(LockHolders(session)) as holders:
+            yield from _run(session, request, approve, holders, committed)
     except SqlmigError as error:
         error.applied = committed
         raise
@@ -84,6 +91,7 @@ def _run(
     session: Session,
     request: Request,
     approve: Approve | None,
+    holders: LockHolders,
     committed: list[Applied],
 ) -> Iterator[Done]:
     """Do what run does, and keep what was committed."""
@@ -97,7 +105,7 @@ def _run(
             if approve and not is_approved:
                 approve(session, steps)
                 is_approved = True
-            with session.watch(session, step.row.label):
+            with session.watch(session, step.row.label), holders.noted():
                 _apply_step(session, step)
         except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
             session.catch_up(problem)
@@ -134,8 +142,13 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
     if not session.ledger_exists:
         send(session.connection, session.ledger.sql("refuse_other_tool").encode())
     if isinstance(request, Up):
-        return [_step_to_apply(session, row) for row in rows]
-    return _steps_to_revert(session, rows)
+        steps = [_step_to_apply(session, row) for row in rows]
+    else:
+        steps = _steps_to_revert(session, rows)
+    if steps:
+        has_own_mode = steps[0].file.has_own_mode
+        session.connection.refuse_read_only(chooses_its_mode=has_own_mode)
+    return steps
 
 
 def _step_to_apply(session: Session, row: Row) -> Step:
@@ -293,8 +306,9 @@ def record_piece(session: Session, step: Step) -> Piece:
 def write_records(session: Session, records: Sequence[str]) -> None:
     """Write statements of our own into the ledger, which is made where there is none.
 
-    Raises LockHeld or LedgerChanged before that.
+    Raises LockHeld or LedgerChanged before that, and SqlmigError on a standby.
     """
+    session.connection.refuse_read_only()
     transmit(
         session.connection,
         [
@@ -321,8 +335,12 @@ def _note(session: Session, step: Step) -> None:
 def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> None:
     """Wait before a file is tried again. Raises the failure where it was tried often enough."""
     retries = session.options.retries
+    held = [f"the lock is held by {holder}" for holder in failure.lock_holders]
     if tries > retries:
-        raise failure
+        end = f"nothing of this file was kept; gave up after {tries} " + (
+            "try" if tries == 1 else "tries"
+        )
+        raise with_more_words(failure, "\n".join([str(failure), *held, end]))
     pause = min(
         _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10)
     ) * random.uniform(0.5, 1)
@@ -331,7 +349,7 @@ def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> No
         label = failure.path.name.removesuffix(".up.sql").removesuffix(".down.sql")
     problem = f"{label}: no lock yet"
     if tries == 1:  # what it was told once it need not be told again
-        problem = f"{failure}\nrolled back"
+        problem = "\n".join([str(failure), *held, "rolled back"])
     session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
     session.sleep(pause)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import ServerError, rollback, send
+from sqlmig.connection import ServerError, fetch, rollback, send
 from sqlmig.errors import MigrationFailed
 from sqlmig.failure import explain
+from sqlmig.ledger import ledger_owner
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.transaction import joined, messages
 
@@ -19,18 +20,31 @@ if TYPE_CHECKING:
     from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import Piece
 
+# Objects of PostgreSQL's own have smaller numbers (its src/include/access/transam.h).
+FIRST_NORMAL_OID = 16384
 # How the lock and the guard say no (see ledger.sql): a text that is no integer.
 _INVALID_TEXT = "22P02"
 _UNIQUE_VIOLATION = "23505"
 _LOCK_TIMEOUT = "55P03"
 _DEADLOCK = "40P01"
 _SERIALIZATION_FAILURE = "40001"
+_HAS_OBJECTS = f"""
+    SELECT EXISTS (SELECT FROM pg_class WHERE oid >= {FIRST_NORMAL_OID})
+        OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_NORMAL_OID})
+        OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_NORMAL_OID})
+"""
+_LEDGER_IS_ANOTHERS = "permission denied for table schema_migrations"
 # A file must not change how the rest of it is read.
 _FIXED_SETTINGS = (("standard_conforming_strings", "on"), ("client_encoding", "UTF8"))
 
 
 class TryAgain(MigrationFailed):
-    """The file met another transaction, and was rolled back. It may go through in a moment."""
+    """The file met another transaction, and was rolled back. It may go through in a moment.
+
+    lock_holders has a line for each process that held the lock, as far as that is known.
+    """
+
+    lock_holders: Sequence[str] = ()
 
 
 def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
@@ -40,13 +54,16 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
     MigrationFailed when it is rolled back, and ServerError where no file is concerned.
     """
     file = _first_file(pieces)
+    makes_ledger = any(piece.role == "ledger" for piece in pieces)
     for number, message in enumerate(messages(pieces, connection.largest_message)):
         if number and file:
             refuse_changed_settings(connection, file)
         try:
             send(connection, joined(message))
         except ServerError as error:
-            raise _meaning(error, message, file) from None
+            in_first_file = makes_ledger and _has_objects(connection)
+            meaning = _meaning(error, message, file, in_first_file=in_first_file)
+            raise _with_owner_of_ledger(connection, meaning) from None
         for piece in message:
             file = piece.file or file
 
@@ -77,11 +94,21 @@ def refuse_changed_settings(connection: Connection, file: SqlFile) -> None:
 
 
 def _meaning(
-    error: ServerError, message: Sequence[Piece], file: SqlFile | None
+    error: ServerError,
+    message: Sequence[Piece],
+    file: SqlFile | None,
+    *,
+    in_first_file: bool,
 ) -> Exception:
     """Return the exception that an error of the server's stands for."""
     sqlstate = error.error.sqlstate
-    found = explain(error.error.diag, len(error.results_before), message, file)
+    found = explain(
+        error.error.diag,
+        len(error.results_before),
+        message,
+        file,
+        in_first_file=in_first_file,
+    )
     if found.role == "lock" and sqlstate == _INVALID_TEXT:
         return LockHeld()
     if found.role == "guard" and sqlstate == _INVALID_TEXT:
@@ -96,6 +123,22 @@ def _meaning(
     return failure(
         found.words, path=found.file.path, line=line, column=column, sqlstate=sqlstate
     )
+
+
+def _has_objects(connection: Connection) -> bool:
+    """Say whether the database has a table, type or function that is not PostgreSQL's own."""
+    ((has_objects,),) = fetch(connection, _HAS_OBJECTS)
+    return bool(has_objects)
+
+
+def _with_owner_of_ledger(connection: Connection, error: Exception) -> Exception:
+    """Return an error with the owner's name where it is that the ledger is another role's."""
+    if _LEDGER_IS_ANOTHERS not in str(error):
+        return error
+    owner = ledger_owner(connection)
+    if owner:
+        error.args = (f"{error}\nHINT: {owner}", *error.args[1:])
+    return error
 
 
 def _may_pass(error: psycopg.Error) -> bool:

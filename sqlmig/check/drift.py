@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
+from sqlmig.check.dumps import without_what_is_there
 from sqlmig.check.scratch import run_file, scratch_database
 from sqlmig.connection import fetch, rollback, send
 from sqlmig.errors import SqlmigError
@@ -77,11 +78,14 @@ def _read_expected(
         ) as scratch,
         session.watch(session, "the scratch database"),
     ):
-        scratch.connection.tick = session.connection.tick
+        scratch.connection.ticks = session.connection.ticks
         send(scratch.connection, session.ledger.definition().encode())
         before = _read_with_schemas(scratch.connection)
+        version = scratch.connection.info.server_version
         for file in files:
-            _run_on_scratch(scratch, file)
+            _run_on_scratch(
+                scratch, without_what_is_there(file, session.ledger, version)
+            )
         return before, _read_with_schemas(scratch.connection)
 
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from sqlmig.api import parse_lock_timeout, parse_time
 from sqlmig.errors import UsageError
 from sqlmig.ledger import Ledger
 from sqlmig.session import Options
+from sqlmig.times import parse_lock_timeout, parse_time
 from sqlmig.wording import counted
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -117,9 +117,10 @@ def _schema_name(name: str) -> str:
 
 def _lock_timeout(value: str) -> str:
     try:
-        return parse_lock_timeout(value)
+        parse_lock_timeout(value)
     except UsageError as error:
         raise click.BadParameter(str(error)) from None
+    return value.strip()
 
 
 def _wait_time(value: str) -> float:

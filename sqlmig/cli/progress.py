@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlmig.cli.output import CLEAR_LINE, is_on_terminal
-from sqlmig.errors import SqlmigError
 from sqlmig.wording import display_width
 
 if TYPE_CHECKING:
@@ -27,11 +26,12 @@ _NEXT_WORDS = 60
 def watch(session: Session, label: str) -> Iterator[None]:
     """Say how long something is at work. Nothing waits for that."""
     line = _Line(session, label)
-    session.connection.tick = line.tick
+    ticks = session.connection.ticks
+    ticks.append(line.tick)
     try:
         yield
     finally:
-        session.connection.tick = None
+        ticks.remove(line.tick)
         line.close()
 
 
@@ -51,11 +51,13 @@ class _Line:
     def __init__(self, session: Session, label: str) -> None:
         self._session = session
         self._label = label
+        from sqlmig.aside import Aside  # here, as help needs no driver
+
         self._began = time.monotonic()
         self._told = self._began
-        self._index = ""  # how far an index is
-        self._stack = ExitStack()
-        self._other: Any = None  # the connection that asks for that
+        pid = session.connection.info.backend_pid
+        query = session.ledger.sql("progress", pid=pid)
+        self._index = Aside(session, "sqlmig: progress", query)  # how far an index is
 
     def tick(self) -> None:
         """Say or draw the line, if it is time."""
@@ -64,18 +66,17 @@ class _Line:
             return
         self._told = now
         line = f"{self._label} at work for {timedelta(seconds=int(now - self._began))}"
-        if is_on_terminal():
-            self._ask_progress()
-            _draw(line + self._index)
-        else:
+        if not is_on_terminal():
             self._session.say(line)
+            return
+        self._index.ask()
+        for progress in self._index.answer():
+            line += f": {progress}"
+        _draw(line)
 
     def close(self) -> None:
         """Take the line away."""
-        if self._other is not None:
-            self._other.finish()  # whatever it was asked
-        with suppress(SqlmigError):
-            self._stack.close()
+        self._index.close()
         if is_on_terminal():
             _draw("")
 
@@ -83,28 +84,6 @@ class _Line:
         if is_on_terminal():
             return 1
         return _FIRST_WORD if self._told == self._began else _NEXT_WORDS
-
-    def _ask_progress(self) -> None:
-        """Take the answer to the last question, and ask again; both without waiting."""
-        from psycopg import Error  # loaded by now
-
-        with suppress(SqlmigError, Error):
-            if self._other is None:
-                connection = self._stack.enter_context(
-                    self._session.connect("sqlmig: progress")
-                )
-                self._other = connection.pgconn
-            self._other.consume_input()
-            if self._other.is_busy():
-                return
-            while result := self._other.get_result():
-                self._index = ""
-                if result.ntuples:
-                    self._index = f": {(result.get_value(0, 0) or b'').decode()}"
-            pid = self._session.connection.info.backend_pid
-            self._other.send_query(
-                self._session.ledger.sql("progress", pid=pid).encode()
-            )
 
 
 def _draw(line: str) -> None:

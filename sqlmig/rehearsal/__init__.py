@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ from sqlmig.connection import fetch, rollback
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal, quoted
 from sqlmig.lexer import read_statement
+from sqlmig.lock_holders import LockHolders
 from sqlmig.runner import (
     Step,
     guard_pieces,
@@ -100,12 +102,14 @@ def rehearse(session: Session, request: Request) -> list[Rehearsed]:
         return rehearse_steps(session, plan_steps(session, request))
 
     tries = 0
-    while True:
-        try:
-            return session.when_alone(attempt)
-        except TryAgain as failure:
-            tries += 1
-            pause_before_next_try(session, failure, tries)
+    with closing(LockHolders(session)) as holders:
+        while True:
+            try:
+                with holders.noted():
+                    return session.when_alone(attempt)
+            except TryAgain as failure:
+                tries += 1
+                pause_before_next_try(session, failure, tries)
 
 
 def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.project import RUN
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.project import Project
 
 
@@ -37,6 +42,37 @@ if TYPE_CHECKING:
             "CREATE EXTENSION no_such_thing;",
             "HINT: use a server that has the extension, with --database-url",
         ),
+        (
+            "SET transaction_timeout_of_tomorrow = 0;",
+            "ERROR: unrecognized configuration parameter",
+        ),
+        (
+            "CREATE SCHEMA public;",
+            "HINT: every database has this schema; a dump makes it anew. Take the line out",
+        ),
+        (
+            "CREATE TABLE public.schema_migrations (version text);",
+            "HINT: this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own",
+        ),
+        (
+            "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1);",
+            "HINT: the role or the database sets statement_timeout. For this file alone, begin it with: SET LOCAL",
+        ),
+        (
+            "-- sqlmig: no-transaction\nSET statement_timeout = 1; SELECT pg_sleep(1);",
+            "HINT: the role or the database sets statement_timeout. For this file alone, begin it with: SET statement",
+        ),
+        (
+            (
+                "CREATE TABLE a (n int PRIMARY KEY REFERENCES a DEFERRABLE INITIALLY DEFERRED); INSERT INTO a VALUES (1);"
+                "ALTER TABLE a ADD m int;"
+            ),
+            "HINT: deferred constraints are still to be checked: put SET CONSTRAINTS ALL IMMEDIATE;",
+        ),
+        (
+            "SET LOCAL transaction_read_only = on; CREATE TABLE t ();",
+            "HINT: this server is a standby, or default_transaction_read_only is on",
+        ),
     ],
 )
 def test_a_hint(project: Project, text: str, hint: str) -> None:
@@ -50,3 +86,54 @@ def test_a_hint(project: Project, text: str, hint: str) -> None:
 def test_no_hint_where_none_fits(project: Project, again: str) -> None:
     project.write(up_1_a=f"CREATE TABLE t (); {again};")
     assert "HINT" not in project.run("up", code=1).err
+
+
+def test_a_database_that_is_not_empty_is_stamped(project: Project) -> None:
+    project.query("CREATE TABLE t ()")
+    project.write(up_1_a="CREATE TABLE t ();", up_2_b="CREATE TABLE t ();")
+    error = project.run("up", code=1).err
+    assert "HINT: this database has no ledger yet, but it is not empty" in error
+    assert "`sqlmig stamp V`" in error
+    project.run("stamp", "1")
+    assert "not empty" not in project.run("up", code=1).err
+
+
+@pytest.fixture
+def clerk(project: Project) -> Iterator[Project]:
+    """Return the project as a role without any rights sees it."""
+    role = f"clerk_{RUN}"
+    ((_name,),) = project.query("SELECT current_database()")
+    project.query(f"CREATE ROLE {role} LOGIN")
+    yield replace(project, url=f"{project.url}&options=-c%20role%3D{role}")
+    project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_schema_in_which_one_may_not_create(project: Project, clerk: Project) -> None:
+    project.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    project.write(up_1_a="CREATE TABLE t ();")
+    error = clerk.run("up", code=1).err
+    assert "permission denied for schema public" in error
+    assert "HINT: since PostgreSQL 15 a role may not create in public" in error
+    assert "GRANT CREATE ON SCHEMA public" in error
+
+
+def test_a_ledger_of_another_role(project: Project, clerk: Project) -> None:
+    project.write(up_1_a="SELECT 1;", up_2_b="SELECT 2;")
+    project.run("up", "--to", "1")
+    ((owner,),) = project.query("SELECT current_user::text")
+    words = f"the ledger belongs to {owner}: connect as that role"
+    assert words in clerk.run("status", code=1).err
+    project.query(f"GRANT SELECT ON schema_migrations TO clerk_{RUN}")
+    assert clerk.states() == {1: "applied", 2: "pending"}
+    for command in (["up"], ["stamp", "2"]):
+        assert words in clerk.run(*command, code=1).err
+    assert project.states() == {1: "applied", 2: "pending"}
+
+
+def test_a_setting_of_the_database_that_stops_a_file(project: Project) -> None:
+    ((name,),) = project.query("SELECT quote_ident(current_database())")
+    project.query(f"ALTER DATABASE {name} SET statement_timeout = '100ms'")
+    project.write(up_1_a="SELECT pg_sleep(0.3);")
+    assert "SET LOCAL statement_timeout = 0;" in project.run("up", code=1).err
+    project.write(up_1_a="SET LOCAL statement_timeout = 0;\nSELECT pg_sleep(0.3);")
+    project.run("up")

@@ -152,3 +152,36 @@ def test_the_lock_timeout_does_not_break_a_concurrent_index(project: Project) ->
     assert project.query(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass"
     ) == [(True,)]
+
+
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_a_lock_timeout_says_who_held_the_lock(
+    project: Project, either: Project, retries: str
+) -> None:
+    either.query("CREATE TABLE t ()")
+    either.write(up_1_a="ALTER TABLE t ADD n int;")
+    with psycopg.connect(project.url, application_name="nightly report") as other:
+        other.execute("LOCK TABLE t")
+        ((pid,),) = other.execute("SELECT pg_backend_pid()").fetchall()
+        other.execute("SELECT 'a secret'")
+        error = either.run(
+            "up", "--lock-timeout", "600ms", "--retries", retries, code=1
+        ).err
+    held = rf"the lock is held by process {pid} \(nightly report\), idle in transaction since \d\d:\d\d:\d\d, its last"
+    assert len(re.findall(held, error)) == 1 + int(retries)
+    assert "secret" not in error
+    assert "nothing of this file was kept; gave up after " in error
+    assert either.query(
+        "SELECT count(*) FROM pg_attribute WHERE attname = 'n' AND attrelid = 't'::regclass"
+    ) == [(0,)]
+
+
+def test_a_rehearsal_says_it_too(project: Project) -> None:
+    project.query("CREATE TABLE t ()")
+    project.write(up_1_a="ALTER TABLE t ADD n int;")
+    with psycopg.connect(project.url) as other:
+        other.execute("LOCK TABLE t")
+        error = project.run(
+            "up", "--dry-run", "--lock-timeout", "600ms", "--retries", "0", code=1
+        ).err
+    assert "the lock is held by process" in error

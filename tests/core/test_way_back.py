@@ -134,8 +134,5 @@ def test_nobody_but_the_owner_reads_it(three: Project) -> None:
         assert three.query(
             f"SELECT has_table_privilege('{role}', 'schema_migrations', 'SELECT')"
         ) == [(False,)]
-        assert three.query(
-            "SELECT relrowsecurity FROM pg_class WHERE oid = 'schema_migrations'::regclass"
-        ) == [(True,)]
     finally:
         three.query(f"DROP ROLE {role}")

@@ -1,0 +1,56 @@
+"""What a dump makes anew and a scratch database has already: there it is left out of the file."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from sqlmig.lexer import plain_text
+from sqlmig.sqlfile import scan
+
+if TYPE_CHECKING:
+    from sqlmig.ledger import Ledger
+    from sqlmig.sqlfile import SqlFile
+
+_HAS_TRANSACTION_TIMEOUT = 170000  # the first server version that has this setting
+# Where most files end: nothing of the following is in them.
+_MAY_BE_CONCERNED = re.compile(
+    rb"schema_migrations|transaction_timeout|create\s+schema", re.IGNORECASE
+)
+# What stands before the name of a table, in statements that make or change a table.
+_ABOUT_A_TABLE = (
+    r"(?:create table(?: if not exists)?|alter table(?: if exists)?(?: only)?|insert into"
+    r"|comment on (?:table|column)|create (?:unique )?index \S+ on(?: only)?"
+    r"|create policy \S+ on|(?:grant|revoke) .* on(?: table)?)"
+)
+
+
+def without_what_is_there(
+    file: SqlFile, ledger: Ledger, server_version: int
+) -> SqlFile:
+    """Return a file without the statements that make the schema public or the ledger, and newer settings.
+
+    Blanks stand in their place, so that all places stay right.
+    """
+    if not _MAY_BE_CONCERNED.search(file.text):
+        return file
+    unwanted = _unwanted(ledger, server_version)
+    text = bytearray(file.text)
+    for start, end in pairwise([*file.statement_starts, len(file.text)]):
+        if unwanted.match(plain_text(file.text[start:end])):
+            for place in range(start, end):
+                if text[place] not in b"\r\n":
+                    text[place] = ord(" ")
+    return scan(bytes(text), file.path)
+
+
+def _unwanted(ledger: Ledger, server_version: int) -> re.Pattern[str]:
+    schema = re.escape(ledger.schema)
+    kinds = [
+        r'create schema(?: if not exists)? "?public"? ?;?$',
+        rf'{_ABOUT_A_TABLE} (?:"?{schema}"? ?\. ?)?"?schema_migrations"?(?:[ .;(]|$)',
+    ]
+    if server_version < _HAS_TRANSACTION_TIMEOUT:
+        kinds.append("set (?:local |session )?transaction_timeout ")
+    return re.compile("|".join(kinds), re.IGNORECASE)

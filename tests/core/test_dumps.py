@@ -1,0 +1,172 @@
+"""A dump is a common first file. It runs as pg_dump writes it, and drift goes on behind it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from sqlmig import embedded
+from sqlmig.sqlfile import load
+from tests.support.project import url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.project import Project
+
+MADE = """
+    CREATE TABLE patients (id int PRIMARY KEY, name text NOT NULL);
+    CREATE VIEW names AS SELECT name FROM patients;
+    CREATE FUNCTION double(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n * 2; END $$;
+    COMMENT ON TABLE patients IS 'a backslash \\restrict in a text';
+    INSERT INTO patients VALUES (1, E'a \\\\unrestrict x');
+"""
+
+
+def dumped(project: Project, *options: str) -> str:
+    """Return what pg_dump writes of the database."""
+    program = embedded.programs() / "pg_dump"
+    line = [str(program), "--no-owner", *options, "-d", project.url]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def other(project: Project) -> Iterator[Project]:
+    """Yield the same files beside another database, which is empty."""
+    name = project.query("SELECT current_database()")[0][0] + "_other"
+    project.query(f"CREATE DATABASE {name}")
+    parts = conninfo_to_dict(project.url) | {"dbname": name}
+    yield replace(project, url=make_conninfo("", **parts))
+    project.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("options", [("--schema-only",), ("--inserts",)])
+def test_it_is_the_first_file_as_pg_dump_writes_it(
+    project: Project, other: Project, options: tuple[str, ...]
+) -> None:
+    project.query(MADE)
+    text = dumped(project, *options)
+    assert re.match(r"(?s)--\n.*\\restrict \w+\n.*\\unrestrict \w+\n\s*\Z", text)
+    text = text.replace("SET transaction_timeout = 0;\n", "")  # for an older server
+    project.file("1_dump.up.sql", text)
+    other.run("up")
+    assert other.states() == {1: "applied"}
+    assert other.query("SELECT double(2), count(*) FROM names") == [
+        (4, int("--inserts" in options))
+    ]
+    project.run("stamp", "1")
+    assert project.run("drift").out == "nothing differs\n"
+    other.run("drift")
+
+
+def test_places_behind_the_line_are_right(project: Project) -> None:
+    project.file("1_a.up.sql", "\\restrict abc\r\nSELECT 1;\n  SELECT nothing;\n")
+    assert "1_a.up.sql:3:10: ERROR" in project.run("up", code=1).err
+
+
+def test_the_checksum_is_of_the_file_as_it_is(project: Project) -> None:
+    project.file("1_a.up.sql", "\\restrict abc\nSELECT 1;\n\\unrestrict abc\n")
+    project.run("up")
+    assert project.states() == {1: "applied"}
+    project.file("1_a.up.sql", "\\restrict abd\nSELECT 1;\n\\unrestrict abd\n")
+    assert project.states() == {1: "changed"}
+
+
+def test_the_same_words_in_a_text_are_sent_as_they_are(project: Project) -> None:
+    project.file(
+        "1_a.up.sql",
+        "\\restrict x\nCREATE TABLE t AS SELECT '\n\\restrict abc\n'::text AS s, $$\n\\unrestrict y\n$$::text AS d;",
+    )
+    project.run("up")
+    assert project.query("SELECT s, d FROM t") == [
+        ("\n\\restrict abc\n", "\n\\unrestrict y\n")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["\\connect x\n", "SELECT 1; \\restrict abc\n", "\\restrict\n", "\\d\n"]
+)
+def test_other_meta_commands_are_still_refused(project: Project, text: str) -> None:
+    project.file("1_a.up.sql", text)
+    assert "a psql meta-command" in project.run("up", code=1).err
+
+
+def test_only_those_lines_become_blanks(tmp_path: Path) -> None:
+    path = tmp_path / "1_a.up.sql"
+    path.write_bytes(b"\\restrict abc\nSELECT 1;\n\\unrestrict abc")
+    file = load(path)
+    assert file.text == b"             \nSELECT 1;\n               "
+
+
+def test_a_dump_with_more_than_a_scratch_database_takes_is_no_drift(
+    project: Project,
+) -> None:
+    project.file("1_a.up.sql", "SELECT 1;")
+    project.run("up")
+    text = dumped(project, "--schema-only", "-n", "public")
+    assert "CREATE SCHEMA public;" in text
+    assert "CREATE TABLE public.schema_migrations" in text
+    project.query("CREATE TABLE kept ()")
+    project.file(
+        "2_dump.up.sql",
+        text + "\nSET transaction_timeout = 0;\nCREATE TABLE public.kept ();",
+    )
+    project.run("stamp", "2")
+    assert project.run("drift").out == "nothing differs\n"
+
+
+def test_a_dump_with_another_tools_ledger_is_no_drift(project: Project) -> None:
+    project.query("CREATE TABLE kept ()")
+    project.file(
+        "1_dump.up.sql",
+        "CREATE TABLE public.schema_migrations (version varchar NOT NULL);\n"
+        "ALTER TABLE ONLY public.schema_migrations\n    ADD CONSTRAINT p PRIMARY KEY (version);\n"
+        "CREATE UNIQUE INDEX i ON public.schema_migrations USING btree (version);\n"
+        "INSERT INTO public.schema_migrations VALUES ('1');\n"
+        "CREATE TABLE public.kept ();\n"
+        "COMMENT ON TABLE public.kept IS 'schema_migrations';",
+    )
+    project.query("COMMENT ON TABLE kept IS 'schema_migrations'")
+    project.run("stamp", "1")
+    assert project.run("drift").out == "nothing differs\n"
+
+
+def test_the_same_table_in_another_schema_is_compared(project: Project) -> None:
+    project.file(
+        "1_a.up.sql",
+        "CREATE SCHEMA auth; CREATE TABLE auth.schema_migrations (version text);",
+    )
+    project.run("up")
+    assert project.run("drift").out == "nothing differs\n"
+    project.query("DROP TABLE auth.schema_migrations")
+    assert "missing  table auth.schema_migrations" in project.run("drift", code=1).out
+
+
+def test_a_backup_by_a_role_that_may_only_read_has_the_ledger(
+    tmp_path: Path, project: Project
+) -> None:
+    """On a server without Supabase's roles, which others may have made on the one that is shared."""
+    with embedded.server(tmp_path / "server", {"fsync": "off"}) as url:
+        apart = replace(project, url=url)
+        apart.file("1_a.up.sql", "CREATE TABLE a (n int); INSERT INTO a VALUES (1);")
+        apart.run("up")
+        apart.query("CREATE ROLE backup LOGIN; GRANT pg_read_all_data TO backup")
+        reading = make_conninfo("", **conninfo_to_dict(url) | {"user": "backup"})
+        text = dumped(replace(apart, url=reading), "--inserts")
+        assert "INSERT INTO public.schema_migrations VALUES (1, 'a'" in text
+        assert replace(apart, url=reading).states() == {1: "applied"}
+
+        apart.query("CREATE ROLE anon")
+        apart.run("up", "--schema", "behind_an_api")
+        with psycopg.connect(url) as connection:
+            assert connection.execute(
+                "SELECT schemaname::text, rowsecurity FROM pg_tables WHERE tablename = 'schema_migrations' ORDER BY 1"
+            ).fetchall() == [("behind_an_api", True), ("public", False)]
+            assert url_of(connection)
