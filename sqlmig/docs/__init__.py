@@ -80,6 +80,8 @@ def _make_safe(how: str, word: str) -> str:
     if how == "block":
         fence = _fence(word, at_least=3)
         return f"{fence}sql\n{word}\n{fence}"
+    if how == "anchor":
+        return _anchor(word)
     if how == "name":
         return _mermaid_name(word)
     if how == "word":
@@ -106,6 +108,11 @@ def _markdown_text(word: str) -> str:
     for line in word.strip().splitlines():
         lines.append(_MARKUP.sub(r"\\\g<0>", line.strip()))
     return re.sub(r"^(\d+)([.)])", r"\1\\\2", "<br>".join(lines))
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _mermaid_name(word: str) -> str:

@@ -90,9 +90,36 @@ grants (oid, grantee, privilege) AS (
     FROM columns CROSS JOIN aclexplode(attacl)
     GROUP BY attrelid, grantee, privilege_type, is_grantable
 ),
+functions AS (
+    SELECT * FROM pg_proc
+    WHERE pronamespace = quote_ident(current_schema())::regnamespace
+        AND oid NOT IN (SELECT objid FROM owned WHERE catalog = 'pg_proc')
+),
+counts (place, noun, number) AS (
+    SELECT 1, 'table', count(*) FROM tables
+    UNION ALL
+    SELECT 2, 'view', count(*) FROM views
+    UNION ALL
+    SELECT 3, 'function', count(*) FROM functions
+),
 lines (section, object, part, place, kind, words) AS (
     SELECT 0, '', 0, '', 'schema', ARRAY[current_schema()::text,
         nullif(obj_description(quote_ident(current_schema())::regnamespace, 'pg_namespace'), 'standard public schema')]
+
+    -- What there is, with a link to each section.
+    UNION ALL
+    SELECT 0, '', 1, '', 'summary', ARRAY[string_agg(
+        format('%s %s%s', number, noun, CASE number WHEN 1 THEN '' ELSE 's' END), ', ' ORDER BY place)]
+    FROM counts WHERE number > 0
+    HAVING count(*) > 0
+    UNION ALL
+    SELECT 0, relname, 2, '', 'contents', ARRAY[relname::text, relname::text, rtrim(split_part(obj_description(oid, 'pg_class'), '. ', 1), '.')]
+    FROM tables
+    UNION ALL
+    SELECT 0, relname, 3, '', 'contents', ARRAY[relname::text,
+        format('%s (%s)', relname, CASE relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END),
+        rtrim(split_part(obj_description(oid, 'pg_class'), '. ', 1), '.')]
+    FROM views
 
     -- The diagram.
     UNION ALL
@@ -208,9 +235,7 @@ lines (section, object, part, place, kind, words) AS (
         (SELECT string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ', ' ORDER BY grantee = 0 DESC, grantee::regrole::text)
             FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee <> proowner),
         obj_description(p.oid, 'pg_proc')]
-    FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
-    WHERE pronamespace = quote_ident(current_schema())::regnamespace
-        AND p.oid NOT IN (SELECT objid FROM owned WHERE catalog = 'pg_proc')
+    FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
     UNION ALL
     SELECT 7, typname, 0, '', 'type', ARRAY[typname::text,
         CASE typtype
@@ -233,6 +258,8 @@ lines (section, object, part, place, kind, words) AS (
 forms (kind, before, line) AS (VALUES
     -- What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
     ('schema', '', E'# Schema {0:text}{1:\n\n|text}'),
+    ('summary', '', E'\n{0:raw}, as `sqlmig docs` finds them in the database, with their comments.'),
+    ('contents', E'\n| section | what it is |\n| --- | --- |', '| [{0:text}](#{1:anchor}) | {2:text} |'),
     ('diagram', E'\n```mermaid', 'erDiagram'),
     ('entity', '', '    {0:name} {{'),
     ('attribute', '', '        {0:word} {1:word}{2: |raw}'),
@@ -258,4 +285,6 @@ forms (kind, before, line) AS (VALUES
     ('function', E'\n## Functions\n\n| function | returns | language | may be run by | comment |\n| --- | --- | --- | --- | --- |', '| {0:cell} | {1:cell} | {2:raw} | {3:text} | {4:text} |'),
     ('type', E'\n## Types\n\n| type | is | comment |\n| --- | --- | --- |', '| {0:text} | {1:cell} | {2:text} |')
 )
-SELECT before, line, words FROM lines JOIN forms USING (kind) ORDER BY section, object COLLATE "C", part, place COLLATE "C"
+SELECT before, line, words
+FROM lines JOIN forms USING (kind)
+ORDER BY section, CASE section WHEN 0 THEN part ELSE 0 END, object COLLATE "C", part, place COLLATE "C"

@@ -24,10 +24,20 @@ if TYPE_CHECKING:
 
 _TEMPLATES = read_statements(Path(__file__).parent / "script.sql")
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
+_ADDS_ENUM_VALUE = re.compile(
+    r"\bALTER\s+TYPE\s+[^;']+?\s+ADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?('(?:[^']|'')+')",
+    re.IGNORECASE,
+)
 _NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
 _CREATES_TABLE = re.compile(
     rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE
 )
+_GRANTS_ON_TABLES = re.compile(
+    r"\bGRANT\s[^;]*?\bON\s+(?:TABLE\s+)?(ALL\s+TABLES\b|[^;%()]+?)\s+TO\b",
+    re.IGNORECASE,
+)
+# A GRANT whose tables a format() fills in.
+_GRANTS_ON_UNKNOWN = re.compile(r"\bGRANT\b[^;]*%", re.IGNORECASE)
 _SECURES_TABLE = re.compile(
     rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE
 )
@@ -49,6 +59,8 @@ def make_script(
     for migration, file in zip(chosen, files, strict=True):
         _refuse(migration, file, is_alone=len(chosen) == 1)
 
+    if not down:
+        _warn_of_enum_values(chosen, files, say)
     steps = []
     for migration, file in zip(chosen, files, strict=True):
         steps.append(_step(ledger, migration, file, down=down))
@@ -62,7 +74,8 @@ def make_script(
     ]
     tail = ledger.fill(_TEMPLATES["tail"], names=", ".join(names))
     whole = "\n".join([head.lstrip(), *steps, tail]) + "\n"
-    _warn(whole, say)
+    _warn_of_size(whole, say)
+    _warn_of_access("\n".join(steps), say)
     return whole
 
 
@@ -189,17 +202,59 @@ def _without_results(sql: str) -> str:
     return re.sub(r"^SELECT (.+);$", perform, sql, flags=re.MULTILINE)
 
 
-def _warn(whole: str, say: Say) -> None:
+def _warn_of_size(whole: str, say: Say) -> None:
     size = len(whole.encode())
     if size > _LARGEST:
         say(
             f"warning: {size:,} bytes; the Supabase SQL editor takes {_LARGEST:,}: print parts with --from and --to"
         )
-    open_tables = set(_CREATES_TABLE.findall(whole)) - set(
-        _SECURES_TABLE.findall(whole)
-    )
+
+
+def _warn_of_access(text: str, say: Say) -> None:
+    """Warn of tables that on Supabase too many can reach, or nobody."""
+    created = set(_CREATES_TABLE.findall(text))
+    open_tables = created - set(_SECURES_TABLE.findall(text))
     if open_tables:
         say(
-            f"warning: on Supabase anyone could reach {', '.join(sorted(open_tables))}; "
-            "add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
+            f"warning: {', '.join(sorted(open_tables))} without row level security: on Supabase the API's roles reach "
+            "all rows of a table that is granted to them, and older projects grant every new table. "
+            "Add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
         )
+    closed_tables = created - _granted(text, created)
+    if closed_tables:
+        say(
+            f"warning: {', '.join(sorted(closed_tables))} granted to nobody: since 30 October 2026 Supabase grants "
+            "a new table to no role, not even to service_role, so the first request is refused (42501). "
+            "Add GRANT … ON … TO …, with the name spelled so"
+        )
+
+
+def _granted(text: str, created: set[str]) -> set[str]:
+    """Return the tables that a script grants to somebody; all, where it does not name them."""
+    names: set[str] = set()
+    if _GRANTS_ON_UNKNOWN.search(text):
+        return created
+    for tables in _GRANTS_ON_TABLES.findall(text):
+        if tables.lower().startswith("all"):
+            return created
+        names.update(name.strip() for name in tables.split(","))
+    return names
+
+
+def _warn_of_enum_values(
+    chosen: Sequence[Migration], files: Sequence[SqlFile], say: Say
+) -> None:
+    """Warn of a file that uses an enum value which an earlier file of the script adds: PostgreSQL refuses that."""
+    added: dict[str, Migration] = {}
+    for migration, file in zip(chosen, files, strict=True):
+        text = file.text.decode()
+        for value, earlier in added.items():
+            if value not in text or earlier is migration:
+                continue
+            say(
+                f"warning: {migration.label} says {value}, which {earlier.label} adds to an enum. If that is the same "
+                "value, and the enum is there already, PostgreSQL refuses the whole script (55P04): a value cannot be "
+                f"used in the transaction that adds it. Print two: --to {earlier.version}, and --from the next one"
+            )
+        for value in _ADDS_ENUM_VALUE.findall(text):
+            added.setdefault(value, migration)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from markdown_it import MarkdownIt
@@ -101,6 +102,23 @@ def test_no_comment_becomes_a_heading_a_list_or_a_fence(odd: Project) -> None:
         for token in tokens
         if token.type in ("html_block", "ordered_list_open", "link_open")
     ]
+
+
+def test_every_link_of_the_contents_leads_to_a_heading(odd: Project) -> None:
+    for page in (page_of(odd), (SQL / "README.md").read_text()):
+        tokens = MarkdownIt("commonmark").enable("table").parse(page)
+        anchors = set()
+        links = []
+        for n, token in enumerate(tokens):
+            if token.type == "heading_open":
+                title = "".join(part.content for part in tokens[n + 1].children or ())
+                # As GitHub makes them.
+                kept = re.sub(r"[^\w\- ]", "", title.lower())
+                anchors.add("#" + kept.replace(" ", "-"))
+            links += [part for part in token.children or () if part.type == "link_open"]
+        assert len(links) >= 10
+        assert {unquote(str(link.attrs["href"])) for link in links} <= anchors
+        assert page.index("| section |") < page.index("```mermaid")
 
 
 def test_the_diagram_is_mermaids_grammar(odd: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from sqlmig.cli import command
 from tests.support.pasting import paste
 from tests.support.project import LOCK, RUN, SQL, Project
-from tests.support.waits import tables
+from tests.support.waits import GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,11 +331,11 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
         'CREATE TABLE open (); CREATE TABLE "shut" (); ALTER TABLE "shut" ENABLE ROW LEVEL SECURITY;',
     )
     output = project.run("script")
-    assert (
-        "warning: on Supabase anyone could reach open; add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
-        in output.err
+    first, second = output.err.splitlines()
+    assert first.startswith("warning: open without row level security: on Supabase")
+    assert second.startswith(
+        'warning: "shut", open granted to nobody: since 30 October 2026'
     )
-    assert "shut" not in output.err
     assert project.run("--schema", "my-app", "script").err == output.err
     assert "schema_migrations" not in output.err
     project.file("2_t.up.sql", f"SELECT '{'x' * 1_000_000}'")
@@ -342,6 +343,69 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
         "the Supabase SQL editor takes 980,000: print parts with --from and --to"
         in project.run("script").err
     )
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        "GRANT SELECT ON a, public.b TO anon",
+        "GRANT UPDATE (n), SELECT ON TABLE a, b TO anon",
+        "DO $$BEGIN GRANT SELECT ON a,\n  b TO anon; END$$",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO anon",
+        "DO $$BEGIN EXECUTE format('GRANT SELECT ON %I TO anon', 'a'); END$$",
+    ],
+)
+def test_a_table_that_somebody_was_granted_is_not_warned_of(
+    project: Project, grant: str
+) -> None:
+    project.file(
+        "1_t.up.sql",
+        "CREATE TABLE a (n int); ALTER TABLE a ENABLE ROW LEVEL SECURITY;"
+        f"CREATE TABLE {'public.b' if 'public.b' in grant else 'b'} ();"
+        f"ALTER TABLE {'public.b' if 'public.b' in grant else 'b'} ENABLE ROW LEVEL SECURITY;{grant};",
+    )
+    assert project.run("script").err == ""
+
+
+def test_an_enum_value_that_is_used_too_early_is_warned_of(project: Project) -> None:
+    project.write(
+        up_1_type="CREATE TYPE mood AS ENUM ('sad');",
+        up_2_value="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'happy';",
+        up_3_use="CREATE TABLE t (m mood DEFAULT 'happy');",
+    )
+    error = project.run("script").err
+    assert "warning: 3_use says 'happy', which 2_value adds to an enum" in error
+    assert "--to 2" in error
+    paste(project, printed(project, "--to", "1"))
+    with pytest.raises(psycopg.errors.UnsafeNewEnumValueUsage):
+        paste(project, printed(project))
+    assert project.tables() == set()
+    paste(project, printed(project, "--to", "2"))
+    rest = project.run("script", "--from", "3")
+    assert "happy" not in rest.err
+    paste(project, rest.out)
+    assert project.tables() == {"t"}
+
+
+def test_on_a_database_with_the_ledger_status_does_not_wait_for_it(
+    project: Project,
+) -> None:
+    tables(project, 1)
+    project.run("up")
+    project.write(up_2_long=WAITS)
+    text = printed(project)
+    with ThreadPoolExecutor() as pool:
+        pasted = pool.submit(paste, project, text)
+        at_the_wait(project, project.query("SELECT current_database()")[0][0])
+        states = project.states()
+        held = project.query(
+            "SELECT DISTINCT mode FROM pg_locks WHERE relation = 'schema_migrations'::regclass"
+        )
+        with psycopg.connect(project.url, application_name=GO):
+            pasted.result()
+    assert states == {1: "applied", 2: "pending"}
+    assert ("AccessShareLock",) in held
+    assert ("AccessExclusiveLock",) not in held
 
 
 def test_the_projects_own_script_is_warned_of_nothing(therapyflow: Project) -> None:
