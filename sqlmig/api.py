@@ -166,6 +166,7 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
     missing. For embedded: alone the server is made for this, and removed after it. wait:
     seconds to keep trying a server that does not answer yet.
     """
+    url = url.strip()
     if not has_database(url):
         raise UsageError(
             "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"

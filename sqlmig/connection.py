@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,9 @@ def connect(
             _require_standard_strings(connection)
             yield connection
     except psycopg.Error as error:
-        words = str(error).strip()
+        # psycopg and libpq each say that it failed; we have said so as well.
+        words = str(error).strip().removeprefix("connection failed: ")
+        words = re.sub(r"connection to (server [^\n]*?) failed: ", r"\1: ", words)
         password = given.get("password")
         if password:
             words = words.replace(password, "***")

@@ -52,11 +52,12 @@ class Ledger:
     """Where the ledger is.
 
     is_named: whether its schema was named. Then the schema is made when it is missing,
-    and the files run in it.
+    and the files run in it. announces_schema: the server says so then.
     """
 
     schema: str
     is_named: bool
+    announces_schema: bool = True
 
     @property
     def table(self) -> str:
@@ -87,6 +88,7 @@ class Ledger:
             "quote": dollar_quote("sqlmig", self.table),
             "key": self.lock_key,
             "worker": self.worker_name,
+            "level": "NOTICE" if self.announces_schema else "DEBUG",
             "named": self.is_named,
             "option": literal(schema_option),
             "is_ours": _STATEMENTS["is_ours"],

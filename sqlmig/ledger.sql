@@ -53,7 +53,7 @@ DO {quote}
 BEGIN
     IF to_regnamespace({schema_literal}) IS NULL THEN
         CREATE SCHEMA {schema};
-        RAISE NOTICE 'created the schema %', {schema_literal};
+        RAISE {level} 'created the schema %', {schema_literal};
     END IF;
 END
 {quote};

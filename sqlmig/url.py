@@ -7,23 +7,35 @@ from psycopg.conninfo import conninfo_to_dict
 
 from sqlmig.errors import UsageError
 
-# What other libraries' URLs begin with, and their parameters: known names only, as anything
-# else may be a part of a password.
-_FOREIGN = re.compile(
-    r"""
-    ^(?:
-        jdbc:
-        |pgx[45]?:
-        |postgres(?:ql)?\+(?:psycopg2?|psycopg2cffi|asyncpg|pg8000|psycopg_async):
-    )
-    |(?<=[?&])(?:
-        schema|pgbouncer|connection_limit|pool_timeout|socket_timeout|statement_cache_size
-        |sslaccept|sslidentity|currentSchema|prepareThreshold
-        |x-migrations-table|x-statement-timeout|x-multi-statement
-    )(?==)
-    """,
-    re.VERBOSE,
+# What SQLAlchemy's URLs begin with: the driver's name is of no interest here.
+_DRIVER = re.compile(
+    r"postgres(?:ql)?\+(?:psycopg2?|psycopg2cffi|asyncpg|pg8000|psycopg_async)://"
 )
+# What other libraries' URLs begin with.
+_FOREIGN_SCHEME = re.compile(
+    r"(jdbc|pgx[45]?|pq|psql|pgsql|postgres(?:ql)?)(?::|\+\w+:)"
+)
+_SCHEMA = "--schema names a schema"
+# Other libraries' parameters, and what to do about each. Known names only, as anything
+# else may be a part of a password.
+_NAMES_TO_TAKE_OUT = """
+    pgbouncer connection_limit pool_timeout socket_timeout statement_cache_size sslidentity uselibpqcompat
+    prepareThreshold ApplicationName loginTimeout reWriteBatchedInserts stringtype
+    prepared_statement_cache_size command_timeout server_settings min_size max_size pool_size max_overflow
+    pool_max_conns pool_min_conns pool_max_conn_lifetime pool_max_conn_idle_time default_query_exec_mode
+    statement_cache_capacity TimeZone pool encoding reaping_frequency prepared_statements conn_max_age
+    max idleTimeoutMillis connectionTimeoutMillis x-migrations-table x-statement-timeout x-multi-statement
+"""
+_FOREIGN_PARAMETERS = {
+    **dict.fromkeys(_NAMES_TO_TAKE_OUT.split(), "take it out"),
+    "schema": _SCHEMA,
+    "currentSchema": _SCHEMA,
+    "search_path": _SCHEMA,
+    "ssl": "write sslmode=require",
+    "ssl_require": "write sslmode=require",
+    "sslaccept": "write sslmode=require or sslmode=verify-full",
+}
+_PARAMETER = re.compile(r"(?<=[?&])[\w-]+(?==)")
 # An @ or / in the password moves a part of it into another field, which libpq's messages
 # then show.
 _PASSWORD_MOVED = re.compile(r"postgres(?:ql)?://(?:[^?@]*@[^?@]*|[^?@/]*/[^?@]*)@")
@@ -31,27 +43,35 @@ _PASSWORD_MOVED = re.compile(r"postgres(?:ql)?://(?:[^?@]*@[^?@]*|[^?@/]*/[^?@]*
 
 def parameters(url: str) -> dict[str, str]:
     """Return the parameters that a URL or a conninfo string gives, and no others. Raises UsageError."""
-    foreign = None
+    url = _DRIVER.sub("postgresql://", url.strip(), count=1)
     try:
         url.encode()
         found = _given(url)
         if _is_plausible(url, found):
             return found
     except (psycopg.Error, UnicodeEncodeError):
-        foreign = _FOREIGN.search(url)
+        pass
+    raise UsageError(_what_is_wrong(url))
 
-    if foreign is None:
-        raise UsageError(
-            "the database URL cannot be read (it is not repeated here, as it may hold a password); "
-            "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX"
-        )
-    remedy = (
-        "begin it with postgresql://" if foreign[0].endswith(":") else "take it out"
-    )
-    if "chema" in foreign[0]:
-        remedy += "; --schema names a schema"
-    raise UsageError(
-        f"the database URL cannot be read: “{foreign[0]}” is another library's; {remedy}"
+
+def _what_is_wrong(url: str) -> str:
+    """Return words for why a URL cannot be read."""
+    if url.startswith(("'", '"')):
+        return "the database URL cannot be read: it begins with a quote; give it without quotes"
+    if url.startswith(("postgres://", "postgresql://")):
+        problems = []
+        for name in dict.fromkeys(_PARAMETER.findall(url)):
+            if name in _FOREIGN_PARAMETERS:
+                problems.append(
+                    f"“{name}” is another library's; {_FOREIGN_PARAMETERS[name]}"
+                )
+        if problems:
+            return f"the database URL cannot be read: {', and '.join(problems)}"
+    elif scheme := _FOREIGN_SCHEME.match(url):
+        return f"the database URL cannot be read: “{scheme[1]}…” is another library's; begin it with postgresql://"
+    return (
+        "the database URL cannot be read (it is not repeated here, as it may hold a password); "
+        "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX"
     )
 
 

@@ -20,6 +20,7 @@ from sqlmig.cli.options import (
     DRY_RUN,
     LOCKS,
     NOT_NEGATIVE,
+    SHARED_NAMES,
     STEPS,
     TO,
     YES,
@@ -55,7 +56,88 @@ def _epilog(examples: Sequence[str], fails: str) -> str:
     return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
 
 
+# What other tools call a command, and what it is here.
+_OTHER_NAMES = {
+    "migrate": "up",
+    "apply": "up",
+    "upgrade": "up",
+    "deploy": "up",
+    "rollback": "down",
+    "revert": "down",
+    "downgrade": "down",
+    "undo": "down",
+    "redo": "down",
+    "init": "new",
+    "create": "new",
+    "generate": "new",
+    "add": "new",
+    "info": "status",
+    "history": "status",
+    "current": "status",
+    "version": "status",
+    "list": "status",
+    "validate": "check",
+    "verify": "check",
+    "test": "check",
+    "baseline": "stamp",
+    "force": "stamp",
+    "diff": "drift",
+    "dump": "docs",
+    "convert": "import",
+}
+
+
+class _Command(click.Command):
+    """A command whose help shows its own options first, and then those that every command takes."""
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        own = []
+        shared = []
+        for parameter in self.get_params(ctx):
+            record = None
+            if isinstance(parameter, click.Option):
+                record = parameter.get_help_record(ctx)
+            if record and parameter.name in SHARED_NAMES:
+                shared.append(record)
+            elif record:
+                own.append(record)
+        for title, records in (
+            ("Options", own),
+            ("Options of every command, before its name or behind it", shared),
+        ):
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class _Group(click.Group):
+    """The group of commands. It knows what other tools call them."""
+
+    command_class = _Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        typed = args[0]
+        if self.get_command(ctx, typed) is None and not typed.startswith("-"):
+            meant = _OTHER_NAMES.get(typed) or _alike(typed, self.list_commands(ctx))
+            if meant:
+                ctx.fail(
+                    f"there is no command {typed!r}; did you mean `sqlmig {meant}`?"
+                )
+        return super().resolve_command(ctx, args)
+
+
+def _alike(typed: str, names: Sequence[str]) -> str | None:
+    from difflib import get_close_matches
+
+    found = get_close_matches(typed, names, 1)
+    return found[0] if found else None
+
+
 @click.group(
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_epilog(
         [
@@ -403,7 +485,8 @@ def _print_answers(rows_by_schema: dict[str, list[Row]]) -> None:
         answers[_answer(rows)].append(schema)
     for answer, schemas in sorted(answers.items(), key=lambda item: -len(item[1])):
         which = f" ({', '.join(schemas)})" if len(schemas) <= _FEW else ""
-        click.echo(f"{counted(len(schemas), 'schema')}{which}: {answer}")
+        each = ", each" if len(schemas) > 1 else ""
+        click.echo(f"{counted(len(schemas), 'schema')}{which}{each}: {answer}")
 
 
 def _answer(rows: Sequence[Row]) -> str:
@@ -516,11 +599,11 @@ def _print_finding(finding: Finding) -> None:
 )
 @AS_JSON
 def drift(settings: Settings, *, ignore: tuple[str, ...]) -> int:
-    """Name what somebody changed by hand: what is extra, missing or changed.
+    """Name what somebody changed by hand.
 
-    Compares the database with what its applied files make on a scratch database of the server, which it makes and drops
-    (the role needs CREATEDB), in the schemas that they make something in; with --schema, in that one. It writes nothing
-    in the database itself.
+    It says what is extra, missing or changed, in the schemas in which the applied files make something; with --schema,
+    in that one. It runs these files on a scratch database of the server, which it makes and drops (the role needs
+    CREATEDB), and compares. It writes nothing in the database itself.
     """
     from sqlmig.check import find_drift
 
@@ -690,10 +773,10 @@ def _step_after_import(
 
 
 @_command("sqlmig repair", "sqlmig repair 7 12")
-@click.argument("versions", nargs=-1, type=NOT_NEGATIVE, metavar="[V]...")
+@click.argument("versions", nargs=-1, type=NOT_NEGATIVE, metavar="[V…]")
 @YES
 def repair(settings: Settings, versions: tuple[int, ...]) -> int:
-    """Bring the ledger in line with files edited, renumbered or removed on purpose.
+    """Accept files that were edited, renumbered or removed on purpose.
 
     A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
     touched; what a missing version made stays.
@@ -804,9 +887,10 @@ def _correct_many(
 
 @_command("sqlmig docs > schema.md")
 def docs(settings: Settings) -> None:
-    """Print the schema as a Markdown page: --schema's, or the first on the search path.
+    """Print the schema as a Markdown page.
 
-    Its tables, views and functions, with a Mermaid diagram, which GitHub draws, from the catalog and its comments.
+    It has the tables, views and functions with their comments, and a Mermaid diagram, which GitHub draws. The schema is
+    --schema's, or the first on the search path.
     """
     from sqlmig.connection import connect
     from sqlmig.docs import page

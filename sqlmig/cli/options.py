@@ -130,9 +130,32 @@ def _wait_time(value: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
-option = partial(click.option, show_default=True, show_envvar=True)
+class _Number(click.ParamType):  # type: ignore[type-arg]
+    """A whole number, at least so large."""
+
+    name = "integer"
+
+    def __init__(self, at_least: int) -> None:
+        self._at_least = at_least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number. A value that is none is a usage error."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = -1
+        if number < self._at_least:
+            self.fail(
+                f"{value!r} is no whole number of at least {self._at_least}", param, ctx
+            )
+        return number
+
+
+option = click.option
 _kept = partial(option, expose_value=False, callback=_keep)
-NOT_NEGATIVE = click.IntRange(0)
+NOT_NEGATIVE = _Number(0)
 
 
 def all_of(*options: Decorator[Any]) -> Decorator[Any]:
@@ -146,52 +169,50 @@ def all_of(*options: Decorator[Any]) -> Decorator[Any]:
     return decorate
 
 
-def shared_options(*, is_group: bool) -> Decorator[Any]:
-    """Return the options that stand before a command's name or behind it.
+SHARED_NAMES = frozenset(("url", "directory", "schemas", "wait"))
 
-    The group tells of them and asks the environment. Behind the name they are hidden.
-    """
-    kept = partial(_kept, hidden=not is_group)
+
+def shared_options(*, is_group: bool) -> Decorator[Any]:
+    """Return the options that stand before a command's name or behind it. Only the group asks the environment."""
 
     def variable(name: str) -> str | None:
         return name if is_group else None
 
     return all_of(
-        kept(
+        _kept(
             "-d",
             "--database-url",
             "url",
             envvar=variable("DATABASE_URL"),
             metavar="URL",
-            show_default="libpq's PG* variables",
-            help="The database; embedded:PATH is a private server on a directory.",
+            help="The database (environment DATABASE_URL, else libpq's PG* variables). "
+            "embedded:PATH is a private server on a directory, embedded: alone a throwaway one.",
         ),
-        kept(
+        _kept(
             "--dir",
             "directory",
             envvar=variable("SQLMIG_DIR"),
             type=click.Path(path_type=Path),
-            show_default="sql",
-            help="Where the SQL files are.",
+            metavar="DIR",
+            help="Where the SQL files are (environment SQLMIG_DIR, else sql).",
         ),
-        kept(
+        _kept(
             "--schema",
             "schemas",
             envvar=variable("SQLMIG_SCHEMA"),
             metavar="NAME",
             type=_schema_name,
             multiple=True,
-            show_default="public",
             callback=_keep_schemas,
-            help="The ledger's schema. If you give one, it is made when missing and comes first in the search path. "
-            "Repeat it for several schemas, or use * and ?. Each schema has its own ledger.",
+            help="The ledger's schema (environment SQLMIG_SCHEMA, else public). If you give one, it is made when "
+            "missing and comes first in the search path. Repeat it for several schemas, or use * and ?. "
+            "Each schema has its own ledger.",
         ),
-        kept(
+        _kept(
             "--wait",
             metavar="TIME",
             type=_wait_time,
-            show_default="0s",
-            help="How long to keep trying a server that does not answer yet. "
+            help="How long to keep trying a server that does not answer yet, such as 30s. "
             "A refusal, such as a wrong password, fails at once.",
         ),
     )
@@ -229,23 +250,21 @@ LOCKS = all_of(
         "--lock-timeout",
         metavar="TIME",
         type=_lock_timeout,
-        show_default="5s",
         callback=_keep_option,
-        help="How long a statement may queue for a lock.",
+        help="How long a statement may queue for a lock (5s).",
     ),
     _kept(
         "--jobs",
-        type=click.IntRange(1),
+        type=_Number(1),
         metavar="N",
-        show_default="4",
-        help="How many schemas at a time, where --schema names many.",
+        help="How many schemas at a time, where --schema names many (4).",
     ),
     _kept(
         "--retries",
         type=NOT_NEGATIVE,
-        show_default="10",
+        metavar="N",
         callback=_keep_option,
-        help="How often to try again after a lock timeout or deadlock.",
+        help="How often to try again after a lock timeout or deadlock (10).",
     ),
 )
 

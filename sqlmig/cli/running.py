@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlmig.session import Session
 
 Result = TypeVar("Result")
+_FEW = 5  # so many schemas are named
 
 
 def run_one(
@@ -95,6 +96,10 @@ def run_many(
     _warn_of_empty_files([done for _, done in committed], verb)
     if committed and verb == "applied":
         _warn_of_open_tables_of(todo[0])
+    made = sorted(schemas.new & worked)
+    if made:
+        names = f": {', '.join(made)}" if len(made) <= _FEW else ""
+        output.say(f"created {counted(len(made), 'schema')}{names}")
     if not settings.as_json:
         _sum_up(schemas.count, worked, failed, verb, settings)
     return say_failed(failed, schemas.count)

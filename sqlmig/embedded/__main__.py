@@ -17,12 +17,23 @@ from sqlmig.embedded.data_directory import server
 from sqlmig.errors import SqlmigError
 from sqlmig.url import parameters
 
+_USAGE = """Usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]
+
+Run a command with the PG* variables set for the database in DATABASE_URL, for
+example: python -m sqlmig.embedded psql
+
+For embedded:PATH the private server on that directory runs meanwhile. psql,
+pg_dump and the other programs of the server are found without being installed."""
+
 
 def main() -> None:
     """Run the command of the arguments, and exit as it does. psql is found among the server's programs."""
     if not sys.argv[1:]:
-        print("usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]", file=sys.stderr)
+        print(_USAGE, file=sys.stderr)
         sys.exit(2)
+    if sys.argv[1] in ("-h", "--help"):
+        print(_USAGE)
+        sys.exit(0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     signal.signal(signal.SIGINT, lambda *_: None)  # the command's own business
     try:

@@ -28,10 +28,14 @@ _BATCH = 250
 
 @dataclass
 class Schemas:
-    """The schemas that are meant: a session for each whose ledger can be read, and why others cannot."""
+    """The schemas that are meant: a session for each whose ledger can be read, and why others cannot.
+
+    new: those that do not exist yet.
+    """
 
     sessions: list[Session]
     unreadable: dict[str, SqlmigError]
+    new: set[str]
 
     @property
     def count(self) -> int:
@@ -56,9 +60,9 @@ def open_schemas(
 ) -> Iterator[Schemas]:
     """Connect, read the ledgers, and yield a session for each, all on one connection. Nothing is written."""
     with connect(url, say) as connection:
-        ledgers = find_ledgers(connection, names, say)
+        ledgers, new = find_ledgers(connection, names, say)
         files: dict[Path, SqlFile] = {}  # a file is scanned once for all of them
-        schemas = Schemas([], {})
+        schemas = Schemas([], {}, new)
         for ledger, found in read_ledgers(connection, ledgers):
             if isinstance(found, SqlmigError):
                 schemas.unreadable[ledger.schema] = found
@@ -92,8 +96,11 @@ def _with_prefix(schema: str, say: Say) -> Say:
 
 def find_ledgers(
     connection: Connection, names: Sequence[str], say: Say
-) -> list[Ledger]:
-    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one."""
+) -> tuple[list[Ledger], set[str]]:
+    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one.
+
+    Return also the names of which there is no schema yet.
+    """
     fitting = fetch(
         connection,
         Ledger("public", is_named=False).sql(
@@ -116,7 +123,10 @@ def find_ledgers(
         raise SqlmigError(
             "no schema that matches has a ledger; for the first run give the names without * or ?"
         )
-    return [Ledger(schema, is_named=True) for schema in chosen]
+    ledgers = [
+        Ledger(schema, is_named=True, announces_schema=False) for schema in chosen
+    ]
+    return ledgers, set(named) - {schema for schema, _ in fitting}
 
 
 def _pattern(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
         "postgresql://u:s3/cret@localhost/db",
         "postgresql://u:s3@cret@localhost/db",
         "postgresql://u:s3%zzcret@localhost/db",
-        "postgresql+psycopg://u:s3cret@localhost/db",
+        "postgresql+s3cret://u:cret@localhost/db",
         "postgres://u:5432/s3?host=cret@h/db",
         "u+s3cret:5432/db",
         "u+s3cret://localhost/db",
@@ -148,12 +149,28 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
     ("url", "said"),
     [
         (
-            "postgresql+psycopg2://u:s3cret@localhost/db",
-            "“postgresql+psycopg2:” is another library's; begin it with postgres",
+            "postgresql+drivers3cret://u:s3cret@localhost/db",
+            "“postgresql…” is another library's; begin it with postgresql://",
         ),
         (
             "jdbc:postgresql://localhost/db?user=u&password=s3cret",
-            "“jdbc:” is another library's; begin it with postgres",
+            "“jdbc…” is another library's; begin it with postgresql://",
+        ),
+        (
+            "'postgresql://u:s3cret@localhost/db'",
+            "it begins with a quote; give it without quotes",
+        ),
+        (
+            "postgresql://u:s3cret@localhost/db?search_path=app",
+            "“search_path” is another library's; --schema names a schema",
+        ),
+        (
+            "postgresql://u:s3cret@localhost/db?ssl=require",
+            "“ssl” is another library's; write sslmode=require",
+        ),
+        (
+            "postgresql://u:s3cret@localhost/db?pool_size=5&sslmode=require&command_timeout=1",
+            "“pool_size” is another library's; take it out, and “command_timeout” is another library's; take it out",
         ),
         (
             "postgresql://u:s3cret@localhost/db?pgbouncer=true",
@@ -161,7 +178,7 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
         ),
         (
             "postgresql://u:s3cret@h/db?schema=app",
-            "“schema” is another library's; take it out; --schema names a schema",
+            "“schema” is another library's; --schema names a schema",
         ),
     ],
 )
@@ -172,6 +189,74 @@ def test_what_other_libraries_write_in_a_url_is_named(
     error = replace(project, url=url).run("status", code=2).err
     assert said in error
     assert "s3cret" not in error
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "postgresql+psycopg",
+        "postgresql+psycopg2",
+        "postgresql+asyncpg",
+        "postgres+pg8000",
+    ],
+)
+@pytest.mark.parametrize("blanks", ["", "\n "])
+def test_sqlalchemys_urls_and_blanks_around_one_are_taken(
+    project: Project, scheme: str, blanks: str
+) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    url = project.url.replace("postgresql", scheme, 1)
+    assert replace(project, url=f"{blanks}{url}{blanks}").states() == {1: "pending"}
+
+
+def test_a_failed_connection_says_so_once(project: Project) -> None:
+    project.file("1_x.up.sql", "SELECT 1")
+    url = "postgresql://u@127.0.0.1:1/db"
+    error = replace(project, url=url).run("status", code=1).err
+    assert error.startswith(
+        'error: cannot connect: server at "127.0.0.1", port 1: Connection refused'
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("migrate", "up"),
+        ("rollback", "down"),
+        ("init", "new"),
+        ("baseline", "stamp"),
+        ("statsu", "status"),
+    ],
+)
+def test_a_command_of_another_tool_leads_to_ours(
+    project: Project, typed: str, meant: str
+) -> None:
+    assert f"did you mean `sqlmig {meant}`?" in project.run(typed, code=2).err
+
+
+def test_every_commands_help_shows_the_shared_options(project: Project) -> None:
+    commands = re.findall(r"^  (\w+)  ", project.run("--help").out, re.MULTILINE)
+    assert len(commands) == 11
+    for name in commands:
+        text = project.run(name, "--help").out
+        for shown in (
+            "--database-url URL",
+            "--dir DIR",
+            "--schema NAME",
+            "--wait TIME",
+        ):
+            assert shown in text
+        for strange in ("RANGE", "x>=0", "default: (", "..."):
+            assert strange not in text
+    assert "..." not in project.run("--help").out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_the_embedded_servers_command_has_help(option: str) -> None:
+    line = [sys.executable, "-m", "sqlmig.embedded", option]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Usage: python -m sqlmig.embedded COMMAND")
 
 
 def test_arguments_that_are_no_text_are_usage_errors(project: Project) -> None:

@@ -192,14 +192,14 @@ def test_status_has_a_line_an_answer_and_names_few(project: Project) -> None:
     project.run("up", "--schema", "t_001", "--schema", "t_002")
     lines = project.run("status", "--schema", "t_*").out.splitlines()
     assert lines == [
-        "6 schemas: 1 applied, 1 pending (2_b)",
-        "2 schemas (t_001, t_002): 2 applied",
+        "6 schemas, each: 1 applied, 1 pending (2_b)",
+        "2 schemas (t_001, t_002), each: 2 applied",
     ]
     assert project.run("status", "--schema", "t_*", "--exit-code", code=1)
     project.run("up", "--schema", "*")
     assert (
         project.run("status", "--schema", "t_00?", "--exit-code").out
-        == "8 schemas: 2 applied\n"
+        == "8 schemas, each: 2 applied\n"
     )
     shown = project.run(
         "status", "--schema", "t_003", "--schema", "t_004", "--json"
@@ -418,7 +418,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(
     )
     assert "3 schemas: 2 applied, 1 failed" in output.out
     output = project.run("status", *names, code=1)
-    assert output.out == "2 schemas (t_001, t_002): 2 applied\n"
+    assert output.out == "2 schemas (t_001, t_002), each: 2 applied\n"
     assert "t_foreign: error: " in output.err
     project.query(
         "UPDATE t_001.schema_migrations SET checksum = 'x'; UPDATE t_002.schema_migrations SET checksum = 'x'"
@@ -506,3 +506,17 @@ def test_what_is_wrong_for_all_is_a_usage_error_and_nothing_is_done(
         in project.run("down", "--steps", "5", *both, code=2).err
     )
     assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1])
+
+
+def test_many_schemas_that_are_made_are_said_once(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    project.query("CREATE SCHEMA s_0")
+    names = [word for n in range(12) for word in ("--schema", f"s_{n}")]
+    output = project.run("up", *names)
+    assert output.err == "created 11 schemas\n"
+    assert output.out.endswith("12 schemas: 12 applied\n")
+    assert (
+        project.run("status", "--schema", "s_*").out == "12 schemas, each: 1 applied\n"
+    )
+    few = project.run("up", "--schema", "s_1", "--schema", "n_1", "--schema", "n_2")
+    assert few.err == "created 2 schemas: n_1, n_2\n"
