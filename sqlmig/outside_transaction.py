@@ -15,7 +15,7 @@ from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.indexes import Named, invalid_indexes, left_invalid, named_in
 from sqlmig.places import find_place, place
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
-from sqlmig.transaction import cut, file_piece, own_piece
+from sqlmig.transaction import KEEPALIVES, cut, file_piece, own_piece
 from sqlmig.transmission import refuse_changed_settings, transmit
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def run_outside_transaction(
 
 def _take_lock(holder: Connection, ledger: Ledger) -> None:
     """Begin a transaction that holds the lock for as long as the file takes."""
-    begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0"
+    begin = (
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; {KEEPALIVES}"
+        "SET LOCAL idle_in_transaction_session_timeout = 0"
+    )
     if holder.info.server_version >= 170000:
         begin += "; SET LOCAL transaction_timeout = 0"
     transmit(holder, [own_piece("begin", begin), own_piece("lock", ledger.sql("lock"))])

@@ -22,9 +22,10 @@ from sqlmig.outside_transaction import (
     with_more_words,
 )
 from sqlmig.plan import LedgerRow, Up
+from sqlmig.repeated import run_repeatedly, words_for_rows
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.sqlfile import load
-from sqlmig.transaction import Transaction, file_pieces, own_piece
+from sqlmig.transaction import KEEPALIVES, Transaction, file_pieces, own_piece
 from sqlmig.transmission import TryAgain, transmit
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ class Applied(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A step that is committed."""
+    """A step that is committed. rows: that a file which repeats has changed."""
 
     step: Step
     seconds: float
+    rows: int = 0
 
     @property
     def summary(self) -> Applied:
@@ -96,8 +98,10 @@ def _run(
 ) -> Iterator[Done]:
     """Do what run does, and keep what was committed."""
     steps = _plan(session, request, 0)
+    session.rows_so_far = 0
     is_approved = approve is None
     tries = 0
+    rows_at_last_failure = 0
     while steps:
         step = steps[0]
         began = time.monotonic()
@@ -112,6 +116,9 @@ def _run(
             steps = _plan(session, request, len(committed))
             is_approved = approve is None
         except TryAgain as failure:
+            if session.rows_so_far > rows_at_last_failure:
+                tries = 0  # it has gone on since
+            rows_at_last_failure = session.rows_so_far
             tries += 1
             pause_before_next_try(session, failure, tries)
         except psycopg.OperationalError as error:
@@ -121,7 +128,9 @@ def _run(
         else:
             steps.popleft()
             tries = 0
-            done = Done(step, time.monotonic() - began)
+            rows_at_last_failure = 0
+            done = Done(step, time.monotonic() - began, session.rows_so_far)
+            session.rows_so_far = 0
             committed.append(done.summary)
             yield done
 
@@ -219,7 +228,9 @@ def _copies_in_ledger(session: Session, rows: Sequence[Row]) -> dict[int, SqlFil
 
 
 def _apply_step(session: Session, step: Step) -> None:
-    if step.file.in_transaction:
+    if step.file.repeats:
+        _repeat_file(session, step)
+    elif step.file.in_transaction:
         apply_file(session, step)
     else:
         if not session.ledger_exists:
@@ -240,7 +251,7 @@ def apply_file(session: Session, step: Step) -> None:
         opening=pieces.opening,
         # Nobody else writes the ledger now, and it is as it was when the run was planned.
         lock=lock_piece(session, step),
-        settings=settings_piece(session),
+        settings=settings_piece(session, step),
         guard=guard_pieces(session, step),
         body=pieces.body,
         # What the file leaves behind is checked and undone, so that our own row is written
@@ -255,6 +266,17 @@ def apply_file(session: Session, step: Step) -> None:
     transmit(session.connection, transaction.pieces())
 
 
+def _repeat_file(session: Session, step: Step) -> None:
+    def before() -> list[Piece]:
+        return [
+            lock_piece(session, step),
+            settings_piece(session),
+            *guard_pieces(session, step),
+        ]
+
+    run_repeatedly(session, step.file, before, record_piece(session, step))
+
+
 def lock_piece(session: Session, step: Step | None = None) -> Piece:
     """Return what takes the runners' lock."""
     lock = session.ledger.sql("lock")
@@ -264,11 +286,13 @@ def lock_piece(session: Session, step: Step | None = None) -> Piece:
     return own_piece("lock", lock)
 
 
-def settings_piece(session: Session) -> Piece:
+def settings_piece(session: Session, step: Step | None = None) -> Piece:
     """Return what a file runs under: the lock timeout, and a named schema first on the search path."""
     settings = f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};"
     if session.ledger.is_named:
         settings += session.ledger.sql("path_first", local=True)
+    if step and len(step.file.text) > session.connection.largest_message:
+        settings += KEEPALIVES  # the transaction is open between its messages
     return own_piece("settings", settings)
 
 
@@ -337,9 +361,10 @@ def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> No
     retries = session.options.retries
     held = [f"the lock is held by {holder}" for holder in failure.lock_holders]
     if tries > retries:
-        end = f"nothing of this file was kept; gave up after {tries} " + (
-            "try" if tries == 1 else "tries"
-        )
+        kept = "nothing of this file was kept"
+        if session.rows_so_far:
+            kept = words_for_rows(session.rows_so_far)
+        end = f"{kept}; gave up after {tries} " + ("try" if tries == 1 else "tries")
         raise with_more_words(failure, "\n".join([str(failure), *held, end]))
     pause = min(
         _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10)
@@ -368,6 +393,10 @@ def _interrupted(
     """Return the interrupt with words for what became of the step."""
     if str(error):
         return error
+    earlier = ""
+    if session.rows_so_far:
+        # The last COMMIT may be on its way.
+        earlier = f"; at least {words_for_rows(session.rows_so_far)}"
     verb = "applied" if step.row.recorded is None else "reverted"
     rollback(session.connection)
     try:
@@ -380,4 +409,4 @@ def _interrupted(
     is_recorded = any(row.version == step.row.version for row in session.recorded)
     is_done = is_recorded == (verb == "applied")
     negation = "" if is_done else "not "
-    return type(error)(f"interrupted; {step.row.label} was {negation}{verb}")
+    return type(error)(f"interrupted; {step.row.label} was {negation}{verb}{earlier}")

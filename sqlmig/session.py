@@ -81,6 +81,7 @@ class Session:
     files: dict[Path, SqlFile] = field(
         default_factory=dict
     )  # those that were scanned so far
+    rows_so_far: int = 0  # that the committed runs of a file that repeats have changed
     observes_only_its_schema: bool = (
         False  # a rehearsal then looks at this schema and public
     )

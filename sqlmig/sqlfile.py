@@ -33,6 +33,10 @@ _DOWN_MARK = re.compile(
     rb"|---- create above / drop below ----",
     re.IGNORECASE,
 )
+_WORD = re.compile(rb"[A-Za-z_]+")
+_ONLY_READS = frozenset(
+    (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
+)
 _COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
 _SAYS_CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 # Statements that PostgreSQL refuses to run in a transaction when they say CONCURRENTLY.
@@ -82,7 +86,16 @@ class SqlFile(NamedTuple):
     irreversible: str | None = (
         None  # a down file's reason why it cannot undo its up file
     )
+    repeats: bool = False  # it runs again and again, until a run changes no row
     as_written: bytes | None = None  # the whole text, where the other lacks such lines
+
+    def first_words(self) -> list[bytes]:
+        """Return the first word of each statement, in lower case; empty where that is a sign."""
+        words = []
+        for start in self.statement_starts:
+            match = _WORD.match(self.text, start)
+            words.append(match[0].lower() if match else b"")
+        return words
 
     @property
     def checksum(self) -> str:
@@ -148,11 +161,16 @@ def _scan(text: bytes, path: Path) -> SqlFile:
         starts.append(start)
 
     irreversible = directives.get(b"irreversible")
+    repeats = b"repeat" in directives
     if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
+        if repeats:
+            raise ScanError(
+                "“repeat” is for files that run in a transaction; this one does not", 0
+            )
         return SqlFile(
             path, text, starts, in_transaction=False, irreversible=irreversible
         )
-    return SqlFile(
+    file = SqlFile(
         path,
         text,
         starts,
@@ -160,7 +178,15 @@ def _scan(text: bytes, path: Path) -> SqlFile:
         commit_start=_own_commit(starts, control),
         has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
         irreversible=irreversible,
+        repeats=repeats,
     )
+    if repeats and not set(file.first_words()) - _ONLY_READS:
+        raise ScanError(
+            "“repeat” runs a file until a run changes no row, but this file never changes one; "
+            "write INSERT, UPDATE, DELETE or MERGE, or DO around a function that does",
+            0,
+        )
+    return file
 
 
 def _read_directives(text: bytes) -> dict[bytes, str]:
@@ -190,11 +216,11 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
                 "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”",
                 start,
             )
-    elif name != b"no-transaction" or words:
+    elif name not in (b"no-transaction", b"repeat") or words:
         directive = b" ".join([name, words]).strip().decode()
         raise ScanError(
-            f"unknown directive “{directive}”; there are "
-            "“-- sqlmig: no-transaction” and “-- sqlmig: irreversible, and why”",
+            f"unknown directive “{directive}”; there are “-- sqlmig: no-transaction”, "
+            "“-- sqlmig: repeat” and “-- sqlmig: irreversible, and why”",
             start,
         )
 

@@ -21,6 +21,12 @@ _RESET_SETTINGS, _RESET_PREPARED = (
 # A file need not end with a semicolon, and may end with a comment.
 _BETWEEN = b"\n;"
 
+# A machine that vanishes ends its session within a minute, and with it the locks.
+KEEPALIVES = (
+    "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; "
+    "SET LOCAL tcp_keepalives_count = 3;"
+)
+
 Role = Literal[
     "file",  # statements of the file itself
     "begin",

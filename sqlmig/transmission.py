@@ -12,9 +12,10 @@ from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.transaction import joined, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import psycopg
+    from psycopg.pq.abc import PGresult
 
     from sqlmig.connection import Connection
     from sqlmig.sqlfile import SqlFile
@@ -47,8 +48,14 @@ class TryAgain(MigrationFailed):
     lock_holders: Sequence[str] = ()
 
 
-def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
+def transmit(
+    connection: Connection,
+    pieces: Sequence[Piece],
+    on_results: Callable[[Sequence[PGresult]], None] | None = None,
+) -> None:
     """Send pieces, in as few messages as the server takes.
+
+    on_results is called with the results of each message.
 
     Raises LockHeld and LedgerChanged before a file ran, AlreadyRecorded and
     MigrationFailed when it is rolled back, and ServerError where no file is concerned.
@@ -59,11 +66,13 @@ def transmit(connection: Connection, pieces: Sequence[Piece]) -> None:
         if number and file:
             refuse_changed_settings(connection, file)
         try:
-            send(connection, joined(message))
+            results = send(connection, joined(message))
         except ServerError as error:
             in_first_file = makes_ledger and _has_objects(connection)
             meaning = _meaning(error, message, file, in_first_file=in_first_file)
             raise _with_owner_of_ledger(connection, meaning) from None
+        if on_results:
+            on_results(results)
         for piece in message:
             file = piece.file or file
 

@@ -66,6 +66,8 @@ class _Line:
             return
         self._told = now
         line = f"{self._label} at work for {timedelta(seconds=int(now - self._began))}"
+        if self._session.rows_so_far:
+            line += f", {self._session.rows_so_far:,} rows so far"
         if not is_on_terminal():
             self._session.say(line)
             return

@@ -131,6 +131,8 @@ def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]
             yield f"not rehearsed {label}: {obstacle}{where}"
         else:
             took = output.duration(sum(one.seconds for one in ones))
+            if ones[0].step.file.repeats:
+                took += ", its first run; it repeats until a run changes no row"
             yield f"would {verb} {label}{where} ({took})"
         for effect in _effects(ones):
             yield f"  {effect}"

@@ -46,9 +46,10 @@ def run_one(
             committed.append(done)
             if not settings.as_json:
                 label = done.step.row.label
-                click.echo(
-                    f"{output.coloured(verb)} {label} ({output.duration(done.seconds)})"
-                )
+                took = output.duration(done.seconds)
+                if done.step.file.repeats:
+                    took += f", {counted(done.rows, 'row')}"
+                click.echo(f"{output.coloured(verb)} {label} ({took})")
     finally:
         if settings.as_json:
             output.print_json(_as_object(done) for done in committed)

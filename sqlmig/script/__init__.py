@@ -96,6 +96,12 @@ def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
             f"run its statements one by one, then `sqlmig stamp {migration.version}`, "
             "and print what is behind it with --from"
         )
+    if file.repeats:
+        raise SqlmigError(
+            f"{file.path}: repeats until a run changes no row, which no script can do. Print what is before it with "
+            f"--to, run the file by hand until it says 0 rows, then `sqlmig stamp {migration.version}`, "
+            "and print what is behind it with --from"
+        )
     if file.has_own_mode and not is_alone:
         raise SqlmigError(
             f"{file.path}: begins a transaction of its own kind, which others cannot be in; print it alone, "

@@ -1,0 +1,119 @@
+"""Files that repeat: one transaction a run, until a run changes no row. For backfills of large tables."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlmig.connection import fetch, rollback
+from sqlmig.errors import MigrationFailed
+from sqlmig.transaction import file_pieces
+from sqlmig.transmission import TryAgain, transmit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from psycopg.pq.abc import PGresult
+
+    from sqlmig.session import Session
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+# The tags with which the server says how many rows a statement changed
+# (https://www.postgresql.org/docs/current/protocol-message-formats.html, CommandComplete).
+_ROW_COUNT = re.compile(rb"(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)")
+_COUNTED_STATEMENTS = frozenset((b"insert", b"update", b"delete", b"merge"))
+_CHANGES_NO_ROW = frozenset((b"set", b"reset", b"lock", b"begin", b"start", b"commit"))
+# What the session changed in tables that outlive it, as the server counts it: of this transaction, and of earlier ones
+# that it has not yet handed to the statistics. Null where it does not count.
+_ROWS_BY_STATISTICS = """
+    SELECT CASE WHEN current_setting('track_counts')::bool THEN coalesce(sum(
+        pg_stat_get_xact_tuples_inserted(oid)
+        + pg_stat_get_xact_tuples_updated(oid)
+        + pg_stat_get_xact_tuples_deleted(oid)
+    ), 0)::bigint END
+    FROM pg_class
+    WHERE relkind = 'r' AND relpersistence <> 't' AND relnamespace <> 'pg_catalog'::regnamespace
+"""
+
+
+def run_repeatedly(
+    session: Session,
+    file: SqlFile,
+    before: Callable[[], Sequence[Piece]],
+    record: Piece,
+) -> None:
+    """Run a file until a run changes no row, and record it in the same transaction as that last run.
+
+    before: returns what stands before the file in each transaction, as the ledger is then.
+    session.rows_so_far counts the rows that are committed. Raises as runner.apply_file, with words
+    for what stays.
+    """
+    pieces = file_pieces(file)
+    connection = session.connection
+    has_other_statements = _has_other_statements(file)
+    if has_other_statements and connection.one_statement_a_message:
+        raise MigrationFailed(
+            f"{file.path}: on Citus a file that repeats may only INSERT, UPDATE, DELETE and MERGE, "
+            "as the coordinator does not count the rows of other statements",
+            path=file.path,
+        )
+    try:
+        while True:
+            counter = _RowCounter()
+            transmit(connection, [*pieces.opening, *before()])
+            rows_before = 0
+            if has_other_statements:
+                rows_before = _rows_by_statistics(session, file)
+            transmit(connection, [pieces.body, pieces.constraints], counter.add)
+            rows = counter.rows
+            if has_other_statements:
+                rows = _rows_by_statistics(session, file) - rows_before
+            if not rows:
+                break
+            transmit(connection, [pieces.reset, pieces.commit])
+            session.ledger_exists = True
+            session.rows_so_far += rows
+        transmit(connection, [pieces.reset, record, pieces.commit])
+    except TryAgain:
+        raise
+    except MigrationFailed as failure:
+        if session.rows_so_far:
+            failure.args = (f"{failure}\n{words_for_rows(session.rows_so_far)}",)
+        raise
+
+
+def words_for_rows(rows: int) -> str:
+    """Return the words for rows that earlier runs have changed."""
+    return f"{rows:,} rows of its earlier runs are done and stay; run sqlmig again, and it goes on from there"
+
+
+class _RowCounter:
+    """How many rows statements have changed, as their tags say."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def add(self, results: Sequence[PGresult]) -> None:
+        for result in results:
+            match = _ROW_COUNT.fullmatch(result.command_status or b"")
+            if match:
+                self.rows += int(match[1])
+
+
+def _has_other_statements(file: SqlFile) -> bool:
+    """Say whether a file has statements that may change rows without saying how many, such as DO."""
+    words = set(file.first_words())
+    return bool(words - _COUNTED_STATEMENTS - _CHANGES_NO_ROW)
+
+
+def _rows_by_statistics(session: Session, file: SqlFile) -> int:
+    ((rows,),) = fetch(session.connection, _ROWS_BY_STATISTICS)
+    if rows is None:
+        rollback(session.connection)
+        raise MigrationFailed(
+            f"{file.path}: track_counts is off, so nobody can tell when a file that repeats is done; "
+            "set it on, or write the file with INSERT, UPDATE, DELETE and MERGE only",
+            path=file.path,
+        )
+    return int(rows)

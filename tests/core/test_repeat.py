@@ -1,0 +1,260 @@
+"""A file that repeats: a transaction a run, until a run changes no row. What is done stays, and the rest follows."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.support.project import until
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+ROWS = int(os.environ.get("SQLMIG_TEST_ROWS", "20000"))
+TABLE = f"""
+    CREATE TABLE t AS SELECT id, NULL::int AS twice FROM generate_series(1, {ROWS}) AS id;
+    ALTER TABLE t ADD PRIMARY KEY (id);
+    CREATE INDEX ON t (id) WHERE twice IS NULL;
+    CREATE TABLE runs (rows int);
+"""
+FILL = f"""-- sqlmig: repeat
+UPDATE t SET twice = id * 2
+WHERE id IN (SELECT id FROM t WHERE twice IS NULL ORDER BY id LIMIT {ROWS // 100});
+"""
+
+
+@pytest.fixture
+def backfill(project: Project) -> Project:
+    """Return a project whose second file fills a column of a table that is there."""
+    project.write(up_1_t=TABLE, up_2_fill=FILL)
+    project.run("up", "--to", "1")
+    return project
+
+
+def filled(project: Project) -> int:
+    ((count,),) = project.query("SELECT count(*) FROM t WHERE twice = id * 2")
+    return int(count)
+
+
+def test_it_runs_until_a_run_changes_no_row(backfill: Project) -> None:
+    output = backfill.run("up")
+    assert re.fullmatch(rf"applied 2_fill \(.*, {ROWS:,} rows\)\n", output.out)
+    assert filled(backfill) == ROWS
+    assert backfill.run("up").out == "nothing to do\n"
+
+
+def test_each_run_is_a_transaction_of_its_own(backfill: Project) -> None:
+    backfill.query("ALTER TABLE t ADD by bigint")
+    backfill.file(
+        "2_fill.up.sql", FILL.replace("twice = ", "by = txid_current(), twice = ")
+    )
+    backfill.run("up")
+    assert backfill.query("SELECT count(DISTINCT by) FROM t") == [(100,)]
+
+
+def test_what_is_done_stays_and_the_rest_follows(backfill: Project) -> None:
+    """Killed again and again, at random moments, it ends."""
+    chance = random.Random(26)
+    states = set()
+    for _ in range(6):
+        before = filled(backfill)
+        runner = backfill.fork("up")
+        until(lambda before=before: filled(backfill) > before)  # type: ignore[misc]
+        runner.process.join(chance.uniform(0, 0.05))
+        runner.process.kill()
+        runner.process.join()
+        assert filled(backfill) % (ROWS // 100) == 0
+        states.add(backfill.states()[2])
+        if backfill.states()[2] == "applied":
+            break
+    assert "pending" in states
+    backfill.run("up")
+    assert filled(backfill) == ROWS
+    assert backfill.states() == {1: "applied", 2: "applied"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_one_that_never_ends_is_stopped_with_words(
+    backfill: Project, sent: signal.Signals, code: int
+) -> None:
+    backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nINSERT INTO runs VALUES (1);")
+    runner = backfill.fork("up")
+    until(lambda: backfill.query("SELECT count(*) FROM runs")[0][0] > 20)
+    runner.send(sent)
+    said = runner.ended(code)
+    stays = re.search(
+        r"at least ([\d,]+) rows of its earlier runs are done and stay", said
+    )
+    assert stays
+    assert "2_fill was not applied" in said
+    ((count,),) = backfill.query("SELECT count(*) FROM runs")
+    # The interrupt may meet a COMMIT that is on its way.
+    assert int(stays[1].replace(",", "")) in (count, count - 1)
+    assert backfill.states()[2] == "pending"
+
+
+def test_a_failure_keeps_the_earlier_runs_and_says_so(backfill: Project) -> None:
+    backfill.query(f"ALTER TABLE t ADD CHECK (twice < {ROWS})")
+    error = backfill.run("up", code=1).err
+    assert "2_fill.up.sql:2:1: ERROR: new row for relation" in error
+    half = filled(backfill)
+    assert 0 < half < ROWS
+    assert f"{half:,} rows of its earlier runs are done and stay" in error
+    assert backfill.states()[2] == "pending"
+    backfill.query("ALTER TABLE t DROP CONSTRAINT t_twice_check")
+    assert f"{ROWS - half:,} rows" in backfill.run("up").out
+    assert filled(backfill) == ROWS
+
+
+def test_two_runners_share_the_work_and_a_third_file_waits_for_its_end(
+    backfill: Project,
+) -> None:
+    backfill.write(up_3_end="ALTER TABLE t ALTER twice SET NOT NULL;")
+    runners = [backfill.fork("up") for _ in range(3)]
+    said = "".join(runner.ended() for runner in runners)
+    assert len(re.findall(r"^applied 2_fill", said, re.MULTILINE)) == 1
+    assert len(re.findall(r"^applied 3_end", said, re.MULTILINE)) == 1
+    assert filled(backfill) == ROWS
+
+
+def test_rows_that_others_write_meanwhile_are_filled_as_well(
+    backfill: Project,
+) -> None:
+    runner = backfill.fork("up")
+    until(lambda: filled(backfill) > 0)
+    with psycopg.connect(backfill.url, autocommit=True) as other:
+        other.execute(
+            f"INSERT INTO t (id) SELECT {ROWS} + n FROM generate_series(1, 500) AS n"
+        )
+        other.execute("UPDATE t SET twice = NULL WHERE id = 1")
+    runner.ended()
+    assert filled(backfill) == ROWS + 500
+
+
+def test_through_a_pooler(backfill: Project, pooled: Project) -> None:
+    assert "applied 2_fill" in pooled.run("up").out
+    assert filled(backfill) == ROWS
+
+
+def test_a_lock_that_is_held_for_a_while_is_tried_again(backfill: Project) -> None:
+    backfill.file("2_fill.up.sql", f"{FILL}SELECT pg_sleep(0.01);")
+    runner = backfill.fork("up", "--lock-timeout", "50ms", "--retries", "1")
+    for times in range(
+        1, 4
+    ):  # more often than it may try, but each time it has gone on
+        before = filled(backfill)
+        until(lambda before=before: filled(backfill) > before)  # type: ignore[misc]
+        with psycopg.connect(backfill.url) as other:
+            other.execute("LOCK TABLE t")
+            until(
+                lambda times=times: (  # type: ignore[misc]
+                    runner.output.read_text().count("(1 of 1)") == times
+                )
+            )
+    runner.ended()
+    assert filled(backfill) == ROWS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "DO $$BEGIN UPDATE t SET twice = id * 2 WHERE id IN (SELECT id FROM t WHERE twice IS NULL LIMIT 2000); END$$",
+        (
+            "WITH done AS (UPDATE t SET twice = id * 2 WHERE id IN (SELECT id FROM t WHERE twice IS NULL LIMIT 2000)"
+            " RETURNING 1) SELECT count(*) FROM done"
+        ),
+    ],
+)
+def test_rows_that_no_tag_counts_are_counted_by_the_server(
+    backfill: Project, body: str
+) -> None:
+    backfill.file("2_fill.up.sql", f"-- sqlmig: repeat\n{body};")
+    assert f"{ROWS:,} rows" in backfill.run("up").out
+    assert filled(backfill) == ROWS
+
+
+def test_where_the_server_does_not_count_it_is_refused(backfill: Project) -> None:
+    backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nDO $$BEGIN NULL; END$$;")
+    ((name,),) = backfill.query("SELECT quote_ident(current_database())")
+    backfill.query(f"ALTER DATABASE {name} SET track_counts = off")
+    assert "track_counts is off" in backfill.run("up", code=1).err
+    assert backfill.states()[2] == "pending"
+    backfill.file("2_fill.up.sql", FILL)
+    backfill.run("up")
+    assert filled(backfill) == ROWS
+
+
+def test_as_the_very_first_file_in_a_schema_of_its_own(project: Project) -> None:
+    project.query("CREATE TABLE todo AS SELECT n FROM generate_series(1, 30) AS n")
+    project.write(
+        up_1_x="-- sqlmig: repeat\nDELETE FROM todo WHERE n IN (SELECT n FROM todo LIMIT 10);"
+    )
+    assert "30 rows" in project.run("up", "--schema", "a").out
+    assert project.query("SELECT version FROM a.schema_migrations") == [(1,)]
+
+
+def test_with_an_isolation_level_of_its_own(backfill: Project) -> None:
+    text = FILL.replace("UPDATE", "BEGIN ISOLATION LEVEL REPEATABLE READ;\nUPDATE")
+    backfill.file("2_fill.up.sql", f"{text}COMMIT;")
+    assert f"{ROWS:,} rows" in backfill.run("up").out
+
+
+def test_a_down_file_may_repeat(backfill: Project) -> None:
+    backfill.file(
+        "2_fill.down.sql",
+        "-- sqlmig: repeat\nUPDATE t SET twice = NULL WHERE id IN (SELECT id FROM t WHERE twice IS NOT NULL LIMIT 5000);",
+    )
+    backfill.run("up")
+    assert "reverted 2_fill (" in backfill.run("down", "--yes").out
+    assert filled(backfill) == 0
+    assert backfill.states()[2] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-- sqlmig: repeat\nSELECT 1;", "this file never changes one"),
+        ("-- sqlmig: repeat\n", "this file never changes one"),
+        ("-- sqlmig: repeat\nSELECT fill(10000);", "DO around a function that does"),
+        (
+            "-- sqlmig: repeat\n-- sqlmig: no-transaction\nDELETE FROM t;",
+            "“repeat” is for files that run in a transaction",
+        ),
+        ("-- sqlmig: repeat 5\nDELETE FROM t;", "unknown directive “repeat 5”"),
+    ],
+)
+def test_what_cannot_repeat_is_refused_before_anything_runs(
+    project: Project, text: str, said: str
+) -> None:
+    project.write(up_1_a="CREATE TABLE a ();", up_2_b=text)
+    assert said in project.run("up", code=1).err
+    assert project.tables() == set()
+
+
+def test_a_rehearsal_runs_it_once_and_says_so(backfill: Project) -> None:
+    shown = backfill.run("up", "--dry-run").out
+    assert "would apply 2_fill (" in shown
+    assert "its first run; it repeats until a run changes no row" in shown
+    assert filled(backfill) == 0
+
+
+def test_a_script_names_it_and_refuses(backfill: Project) -> None:
+    output = backfill.run("script", code=1)
+    assert output.out == ""
+    assert "2_fill.up.sql: repeats until a run changes no row" in output.err
+
+
+def test_check_and_drift_take_it(backfill: Project) -> None:
+    backfill.file("1_t.down.sql", "DROP TABLE t, runs;")
+    backfill.file("2_fill.down.sql", "")
+    assert backfill.run("check").out.count("ok") == 2
+    backfill.run("up")
+    assert backfill.run("drift").out == "nothing differs\n"
