@@ -258,7 +258,7 @@ lines (section, object, part, place, kind, words) AS (
 forms (kind, before, line) AS (VALUES
     -- What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
     ('schema', '', E'# Schema {0:text}{1:\n\n|text}'),
-    ('summary', '', E'\n{0:raw}, as `sqlmig docs` finds them in the database, with their comments.'),
+    ('summary', '', E'\n{0:raw}. `sqlmig docs` wrote this page from the database and its comments.'),
     ('contents', E'\n| section | what it is |\n| --- | --- |', '| [{0:text}](#{1:anchor}) | {2:text} |'),
     ('diagram', E'\n```mermaid', 'erDiagram'),
     ('entity', '', '    {0:name} {{'),

@@ -1,0 +1,341 @@
+"""Every place at which a run can be cut off: after each message of the protocol, in each direction.
+
+After each cut the ledger agrees with the database, and the next run ends what was begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+import psycopg
+import pytest
+
+from sqlmig.cli import command as run_command
+from tests.support.counting_proxy import CountingProxy
+from tests.support.project import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_postgresql.executors import NoopExecutor
+
+    from tests.support.counting_proxy import Direction
+    from tests.support.project import Forked, Project
+
+# `make soak` tries every place in every way; otherwise some are left out where they are many.
+TRIES_ALL = bool(os.environ.get("SQLMIG_TEST_KILLS"))
+
+OTHERS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        AND pid <> ALL (%s)
+"""
+ENDS_RUNNERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name LIKE 'sqlmig%' AND (datname = current_database() OR datname LIKE 'sqlmig_scratch_%')
+        AND backend_type = 'client backend'
+"""
+RESET = """
+    DROP SCHEMA IF EXISTS public, a, b, c CASCADE;
+    CREATE SCHEMA public;
+"""
+
+
+class Scenario:
+    """A command that is cut off: the state before it, what must hold after it, and how it ends."""
+
+    files: ClassVar[dict[str, str]] = {
+        "1_t.up.sql": "CREATE TABLE t1 (); CREATE TABLE u1 ();",
+        "1_t.down.sql": "DROP TABLE t1; DROP TABLE u1;",
+        "2_t.up.sql": "CREATE TABLE t2 (); CREATE TABLE u2 ();",
+        "2_t.down.sql": "DROP TABLE t2; DROP TABLE u2;",
+    }
+    command: ClassVar[list[str]] = ["up"]
+    ended: ClassVar[str] = "{1,2}"
+
+    def prepare(self, project: Project) -> str:
+        """Return SQL for the state before the command."""
+        del project
+        return ""
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        """Say whether the ledger agrees with the database."""
+        found = "ARRAY(SELECT right(tablename, 1)::bigint FROM pg_tables WHERE tablename LIKE '{}_' ORDER BY 1)"
+        recorded = self.recorded(watcher)
+        for letter in "tu":
+            ((tables,),) = watcher.execute(f"SELECT {found.format(letter)}")
+            if tables != recorded:
+                return False
+        return True
+
+    def recorded(
+        self, watcher: psycopg.Connection, schema: str = "public"
+    ) -> list[int]:
+        """Return the versions in the ledger."""
+        ledger = f"{schema}.schema_migrations"
+        ((exists,),) = watcher.execute("SELECT to_regclass(%s) IS NOT NULL", [ledger])
+        if not exists:
+            return []
+        rows = watcher.execute(f"SELECT version FROM {ledger} ORDER BY 1").fetchall()
+        return [version for (version,) in rows]
+
+    def is_ended(self, watcher: psycopg.Connection) -> bool:
+        """Say whether the next run has ended what was begun."""
+        return self.holds(watcher) and self.recorded(watcher) == [1, 2]
+
+
+class Up(Scenario):
+    """Two files are applied."""
+
+
+class Down(Scenario):
+    """They are reverted."""
+
+    command: ClassVar[list[str]] = ["down", "--all", "--yes"]
+
+    def prepare(self, project: Project) -> str:
+        return project.run("script").out.partition("\n-- What it did")[0]
+
+    def is_ended(self, watcher: psycopg.Connection) -> bool:
+        return self.holds(watcher) and self.recorded(watcher) == []
+
+
+class CarefulDown(Down):
+    """Off a terminal it rehearses first."""
+
+    command: ClassVar[list[str]] = ["down", "--all"]
+
+
+class Stamp(Scenario):
+    """They are recorded."""
+
+    command: ClassVar[list[str]] = ["stamp", "2"]
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        return self.recorded(watcher) in ([], [1, 2])
+
+
+class Repair(Down):
+    """Both are recorded again."""
+
+    command: ClassVar[list[str]] = ["repair", "--yes"]
+
+    def prepare(self, project: Project) -> str:
+        return (
+            super().prepare(project) + ";UPDATE schema_migrations SET checksum = 'old'"
+        )
+
+    def is_ended(self, watcher: psycopg.Connection) -> bool:
+        return self.checksums(watcher) == 0 and self.holds(watcher)
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        return self.checksums(watcher) in (0, 2)
+
+    def checksums(self, watcher: psycopg.Connection) -> int:
+        """Return how many rows have the old checksum."""
+        ((old,),) = watcher.execute(
+            "SELECT count(*) FROM schema_migrations WHERE checksum = 'old'"
+        )
+        return int(old)
+
+
+class NoTransaction(Scenario):
+    """One of the files runs statement by statement."""
+
+    files: ClassVar[dict[str, str]] = {
+        "1_t.up.sql": (
+            "-- sqlmig: no-transaction\nCREATE TABLE IF NOT EXISTS t1 ();"
+            "CREATE TABLE IF NOT EXISTS u1 (); VACUUM t1; CREATE TABLE IF NOT EXISTS v1 ();"
+        ),
+        "2_t.up.sql": "CREATE TABLE t2 ();",
+    }
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        names = ["t1", "u1", "v1"]
+        rows = watcher.execute(
+            "SELECT to_regclass(n) IS NOT NULL FROM unnest(%s) AS n", [names]
+        ).fetchall()
+        found = [there for (there,) in rows]
+        in_order = found == sorted(found, reverse=True)
+        recorded = self.recorded(watcher)
+        ((second,),) = watcher.execute("SELECT to_regclass('t2') IS NOT NULL")
+        return (
+            in_order and (1 not in recorded or all(found)) and second == (2 in recorded)
+        )
+
+
+class Repeat(Scenario):
+    """One of the files runs three times, and once more."""
+
+    files: ClassVar[dict[str, str]] = {
+        "1_t.up.sql": "CREATE TABLE t AS SELECT n, false AS done FROM generate_series(1, 9) AS n;",
+        "2_fill.up.sql": (
+            "-- sqlmig: repeat\nUPDATE t SET done = true"
+            " WHERE n IN (SELECT n FROM t WHERE NOT done ORDER BY n LIMIT 3);"
+        ),
+    }
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        recorded = self.recorded(watcher)
+        ((table,),) = watcher.execute("SELECT to_regclass('t') IS NOT NULL")
+        if table != (1 in recorded):
+            return False
+        if not table:
+            return True
+        ((done,),) = watcher.execute("SELECT count(*) FILTER (WHERE done) FROM t")
+        return done % 3 == 0 and (2 not in recorded or done == 9)
+
+
+class Schemas(Scenario):
+    """Three schemas at once."""
+
+    command: ClassVar[list[str]] = [
+        "up", "--jobs", "2", "--schema", "a", "--schema", "b", "--schema", "c",
+    ]  # fmt: skip
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        for schema in "abc":
+            rows = watcher.execute(
+                "SELECT right(tablename, 1)::bigint FROM pg_tables WHERE schemaname = %s AND tablename LIKE 't_' ORDER BY 1",
+                [schema],
+            ).fetchall()
+            if [version for (version,) in rows] != self.recorded(watcher, schema):
+                return False
+        return True
+
+    def is_ended(self, watcher: psycopg.Connection) -> bool:
+        return self.holds(watcher) and self.recorded(watcher, "c") == [1, 2]
+
+
+class Check(Scenario):
+    """It has no ledger. What may stay is a scratch database, until the next run."""
+
+    files: ClassVar[dict[str, str]] = {
+        "1_t.up.sql": "CREATE TABLE t1 ();",
+        "1_t.down.sql": "DROP TABLE t1;",
+    }
+    command: ClassVar[list[str]] = ["check"]
+
+    def holds(self, watcher: psycopg.Connection) -> bool:
+        return self.recorded(watcher) == []
+
+    def is_ended(self, watcher: psycopg.Connection) -> bool:
+        return self.holds(watcher)
+
+
+SCENARIOS = [
+    Up, Down, CarefulDown, Stamp, Repair, NoTransaction, Repeat, Schemas, Check,
+]  # fmt: skip
+
+
+@pytest.fixture
+def proxy(server: NoopExecutor) -> Iterator[CountingProxy]:
+    proxy = CountingProxy(server)
+    yield proxy
+    proxy.listener.close()
+
+
+@pytest.fixture
+def trial(project: Project, proxy: CountingProxy) -> Trial:
+    return Trial(project, proxy)
+
+
+@pytest.mark.parametrize("direction", ["to the server", "to the client"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_connection_is_cut(
+    trial: Trial, scenario: type[Scenario], direction: Direction
+) -> None:
+    def cut() -> None:
+        trial.proxy.cut()
+
+    step = 1 if direction == "to the server" else 9
+    trial.cut_at_each_place(scenario(), direction, cut, step)
+
+
+@pytest.mark.parametrize("direction", ["to the server", "to the client"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_servers_process_is_ended(
+    trial: Trial, scenario: type[Scenario], direction: Direction
+) -> None:
+    def end() -> None:
+        trial.project.query(ENDS_RUNNERS)
+
+    trial.cut_at_each_place(scenario(), direction, end, step=9)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_runner_is_killed(trial: Trial, scenario: type[Scenario]) -> None:
+    def kill() -> None:
+        assert trial.runner
+        trial.runner.process.kill()
+
+    trial.forks = True
+    trial.cut_at_each_place(scenario(), "to the server", kill, step=5)
+
+
+class Trial:
+    """A database, and a relay before it."""
+
+    def __init__(self, project: Project, proxy: CountingProxy) -> None:
+        self.project = project
+        self.proxy = proxy
+        self.forks = False
+        self.runner: Forked | None = None
+
+    def cut_at_each_place(
+        self,
+        scenario: Scenario,
+        direction: Direction,
+        act: Callable[[], None],
+        step: int,
+    ) -> None:
+        """Cut a command off at each place in turn, or at each so-manieth, and print how many they were."""
+        step = 1 if TRIES_ALL else step
+        places = 0
+        for name, text in scenario.files.items():
+            self.project.file(name, text)
+        behind = self.proxy.before(self.project)
+        prepared = scenario.prepare(self.project)
+        with psycopg.connect(self.project.url, autocommit=True) as watcher:
+            ours = [pid for (pid,) in watcher.execute(OTHERS, [[]]).fetchall()]
+            place = 1
+            while True:
+                watcher.execute((RESET + prepared).encode())
+                self.proxy.arm(direction, place, act)
+                self._run(behind, scenario.command)
+                count = self.proxy.count
+                until(lambda: not watcher.execute(OTHERS, [ours]).fetchall())
+                assert scenario.holds(watcher), place
+
+                self.project.run(*scenario.command)
+                assert scenario.is_ended(watcher), place
+                if count < place:
+                    break  # it was not cut off any more
+                places += 1
+                place += step
+            scratch = watcher.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE 'sqlmig_scratch_%%' AND datname LIKE %s",
+                [f"sqlmig_scratch_{os.getpid()}_%"],
+            ).fetchall()
+            assert scratch == []
+        print(f"{type(scenario).__name__}: cut off at {places} places {direction}")
+        assert places
+
+    def _run(self, behind: Project, command: list[str]) -> None:
+        """Run a command that is cut off, with whatever exit code, but without a traceback."""
+        if self.forks:
+            self.runner = behind.fork(*command)
+            self.runner.process.join()
+            return
+        err = io.StringIO()
+        with (
+            contextlib.redirect_stderr(err),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            code = run_command(
+                ["-d", behind.url, "--dir", str(behind.directory), *command]
+            )
+        assert code == 0 or "error: " in err.getvalue()

@@ -1,0 +1,120 @@
+"""A relay before the server that counts the messages of the protocol, and does something behind the k-th one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_postgresql.executors import NoopExecutor
+
+    from tests.support.project import Project
+
+Direction = Literal["to the server", "to the client"]
+
+
+class CountingProxy:
+    """A relay that counts messages in each direction, over all its connections.
+
+    Behind message ``at`` of a direction it calls ``act`` once. A message is what has a type
+    and a length; the client's first, which has no type, counts as well
+    (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+    """
+
+    def __init__(self, server: NoopExecutor) -> None:
+        self.server = server
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self.count = 0
+        self._direction: Direction = "to the server"
+        self._at = 0
+        self._act: Callable[[], None] = lambda: None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def before(self, project: Project) -> Project:
+        """Return the project with its database reached through the relay."""
+        parts = conninfo_to_dict(project.url) | {
+            "host": "127.0.0.1",
+            "port": self.listener.getsockname()[1],
+            "sslmode": "disable",
+            "gssencmode": "disable",
+        }
+        return replace(project, url=make_conninfo("", **parts))
+
+    def arm(self, direction: Direction, at: int, act: Callable[[], None]) -> None:
+        """Count anew, and act behind that message."""
+        with self._lock:
+            self._sockets = []
+            self.count = 0
+            self._direction = direction
+            self._at = at
+            self._act = act
+
+    def cut(self) -> None:
+        """Cut all connections that are open."""
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                upstream = self._connect()
+                self._sockets += [client, upstream]
+                for source, target, direction in (
+                    (client, upstream, "to the server"),
+                    (upstream, client, "to the client"),
+                ):
+                    threading.Thread(
+                        target=self._relay,
+                        args=(source, target, direction),
+                        daemon=True,
+                    ).start()
+
+    def _connect(self) -> socket.socket:
+        if str(self.server.host).startswith("/"):
+            upstream = socket.socket(socket.AF_UNIX)
+            upstream.connect(f"{self.server.host}/.s.PGSQL.{self.server.port}")
+            return upstream
+        return socket.create_connection((self.server.host, self.server.port))
+
+    def _relay(
+        self, source: socket.socket, target: socket.socket, direction: Direction
+    ) -> None:
+        rest = b""
+        is_first = direction == "to the server"
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(1 << 16):
+                rest += data
+                while rest:
+                    type_length = 0 if is_first else 1
+                    if len(rest) < type_length + 4:
+                        break
+                    length = type_length + int.from_bytes(
+                        rest[type_length : type_length + 4], "big"
+                    )
+                    if len(rest) < length:
+                        break
+                    target.sendall(rest[:length])
+                    rest = rest[length:]
+                    is_first = False
+                    self._counted(direction)
+            target.shutdown(socket.SHUT_WR)
+
+    def _counted(self, direction: Direction) -> None:
+        with self._lock:
+            if direction != self._direction:
+                return
+            self.count += 1
+            acts = self.count == self._at
+        if acts:
+            self._act()
