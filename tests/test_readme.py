@@ -36,7 +36,9 @@ def steps(transcript: str) -> list[tuple[str, str]]:
 def bare(text: str) -> str:
     """Take out what differs each time: durations, times of day, the database, white space at a line's end."""
     text = re.sub(
-        r"sqlmig_empty_\w+ on [\w.]+(?:, port \d+)?", "shop on this machine", text
+        r"sqlmig_empty_\w+ on (?:this machine|[\w.]+)(?:, port \d+)?",
+        "shop on this machine",
+        text,
     )
     text = re.sub(r"\b(?:\d+ ms|\d+\.\d s)\b", "SOME TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "THEN", text)
