@@ -16,7 +16,7 @@ from sqlmig.places import place
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down)\.sql", re.DOTALL)
+_FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
 _LARGEST_VERSION = 2**63 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -30,6 +30,7 @@ class Migration:
     name: str  # the label without the version's number
     up_file: Path
     down_file: Path | None
+    rows_file: Path | None = None  # rows that `check` writes after the up file
 
     @cached_property
     def checksum(self) -> str:
@@ -48,24 +49,27 @@ def find(directory: Path) -> list[Migration]:
     """Return the migrations of a directory, by version.
 
     Raises SqlmigError where a name does not fit, where two files are of one version
-    and direction, where a down file has no up file, and where there is none at all.
+    and kind, where a down or rows file has no up file, and where there is none at all.
     """
     up_files: dict[int, Path] = {}
     down_files: dict[int, Path] = {}
+    rows_files: dict[int, Path] = {}
+    by_kind = {"up": up_files, "down": down_files, "rows": rows_files}
     for file_name in _sql_files(directory):
         path = directory / file_name
-        version, direction = _parse_name(path)
-        files = up_files if direction == "up" else down_files
+        version, kind = _parse_name(path)
+        files = by_kind[kind]
         if version in files:
             raise SqlmigError(
-                f"{path}: version {version} has another {direction} file, {files[version]}; rename or remove one"
+                f"{path}: version {version} has another {kind} file, {files[version]}; rename or remove one"
             )
         files[version] = path
 
-    for version in down_files.keys() - up_files.keys():
-        raise SqlmigError(
-            f"{down_files[version]}: version {version} has a down file but no up file"
-        )
+    for kind, files in by_kind.items():
+        for version in sorted(files.keys() - up_files.keys()):
+            raise SqlmigError(
+                f"{files[version]}: version {version} has a {kind} file but no up file"
+            )
     if not up_files:
         raise SqlmigError(
             f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir"
@@ -76,13 +80,20 @@ def find(directory: Path) -> list[Migration]:
         label = up_file.name.removesuffix(".up.sql")
         name = label.partition("_")[2]
         migrations.append(
-            Migration(version, label, name, up_file, down_files.get(version))
+            Migration(
+                version,
+                label,
+                name,
+                up_file,
+                down_files.get(version),
+                rows_files.get(version),
+            )
         )
     return migrations
 
 
 def _parse_name(path: Path) -> tuple[int, str]:
-    """Return the version and the direction, ``up`` or ``down``, that a file's name says."""
+    """Return the version and the kind, ``up``, ``down`` or ``rows``, that a file's name says."""
     if not path.name.isprintable():
         raise SqlmigError(
             f"{path.name!a}: the file name has bytes or characters that cannot be shown; rename it"
@@ -90,7 +101,7 @@ def _parse_name(path: Path) -> tuple[int, str]:
     match = _FILE_NAME.fullmatch(path.name)
     if match is None or int(match[1]) > _LARGEST_VERSION:
         raise SqlmigError(
-            f"{path}: the name must be VERSION_NAME.up.sql or VERSION_NAME.down.sql, VERSION a 64-bit number. "
+            f"{path}: the name must be VERSION_NAME.up.sql, .down.sql or .rows.sql, VERSION a 64-bit number. "
             "`sqlmig import DIR` makes pairs of another tool's files"
         )
     return int(match[1]), match[3]

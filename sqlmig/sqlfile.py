@@ -34,6 +34,7 @@ _DOWN_MARK = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(rb"[A-Za-z_]+")
+_ACCEPTABLE = frozenset(("rewrites", "reads", "losses"))
 _ONLY_READS = frozenset(
     (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
 )
@@ -86,6 +87,8 @@ class SqlFile(NamedTuple):
     irreversible: str | None = (
         None  # a down file's reason why it cannot undo its up file
     )
+    accepts: frozenset[str] = frozenset()  # what `check --fail-on` lets pass
+    accepts_reason: str = ""
     repeats: bool = False  # it runs again and again, until a run changes no row
     as_written: bytes | None = None  # the whole text, where the other lacks such lines
 
@@ -161,6 +164,7 @@ def _scan(text: bytes, path: Path) -> SqlFile:
         starts.append(start)
 
     irreversible = directives.get(b"irreversible")
+    accepts, accepts_reason = _read_accepts(directives.get(b"accepts", ""))
     repeats = b"repeat" in directives
     if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
         if repeats:
@@ -168,7 +172,13 @@ def _scan(text: bytes, path: Path) -> SqlFile:
                 "“repeat” is for files that run in a transaction; this one does not", 0
             )
         return SqlFile(
-            path, text, starts, in_transaction=False, irreversible=irreversible
+            path,
+            text,
+            starts,
+            in_transaction=False,
+            irreversible=irreversible,
+            accepts=accepts,
+            accepts_reason=accepts_reason,
         )
     file = SqlFile(
         path,
@@ -178,6 +188,8 @@ def _scan(text: bytes, path: Path) -> SqlFile:
         commit_start=_own_commit(starts, control),
         has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
         irreversible=irreversible,
+        accepts=accepts,
+        accepts_reason=accepts_reason,
         repeats=repeats,
     )
     if repeats and not set(file.first_words()) - _ONLY_READS:
@@ -216,13 +228,27 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
                 "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”",
                 start,
             )
+    elif name == b"accepts":
+        accepted, reason = _read_accepts(words.decode())
+        if not reason or not accepted or accepted - _ACCEPTABLE:
+            raise ScanError(
+                "“accepts” needs one or more of rewrites, reads and losses, and a reason: "
+                "“-- sqlmig: accepts rewrites, reads: the table is small”",
+                start,
+            )
     elif name not in (b"no-transaction", b"repeat") or words:
         directive = b" ".join([name, words]).strip().decode()
         raise ScanError(
             f"unknown directive “{directive}”; there are “-- sqlmig: no-transaction”, "
-            "“-- sqlmig: repeat” and “-- sqlmig: irreversible, and why”",
+            "“-- sqlmig: repeat”, “-- sqlmig: irreversible: REASON” and “-- sqlmig: accepts reads: REASON”",
             start,
         )
+
+
+def _read_accepts(words: str) -> tuple[frozenset[str], str]:
+    """Return what a file accepts, and why: of ``rewrites, reads: REASON``."""
+    kinds, _, reason = words.partition(":")
+    return frozenset(re.findall(r"[^\s,]+", kinds)), reason.strip()
 
 
 def _is_alone_on_its_line(text: bytes, start: int) -> bool:

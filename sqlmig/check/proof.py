@@ -1,4 +1,4 @@
-"""Whether each down file undoes its up file: both run on the scratch database, and the catalog is compared."""
+"""Whether each down file undoes its up file: both run on the scratch database, and catalog and rows are compared."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from sqlmig.check.catalog import (
     read_catalog,
 )
 from sqlmig.check.counts import CatalogCounts
+from sqlmig.check.effects import Effects, EffectWatcher
+from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
 from sqlmig.check.scratch import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.connection import rollback
-from sqlmig.errors import SqlmigError
+from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.sqlfile import load
 from sqlmig.transaction import file_pieces, own_piece
 from sqlmig.transmission import transmit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from sqlmig.check.scratch import Scratch
     from sqlmig.migrations import Migration
@@ -43,80 +46,167 @@ _MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
 
 @dataclass
 class Finding:
-    """What was found of a version."""
+    """What was found of a version.
+
+    path and line say where, as far as that is known. refused has what the gate does not
+    let pass, in words.
+    """
 
     version: int
     label: str
+    path: Path
     result: Result = "ok"
+    line: int | None = None
     differences: Differences = field(default_factory=Differences)
+    row_changes: list[RowChange] = field(default_factory=list)
+    effects: Effects = field(default_factory=Effects)
+    refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it makes the check fail."""
+        return self.result not in ("ok", "irreversible") or bool(self.refused)
+
+
+@dataclass
+class _Trial:
+    """The scratch database, and what is known of it. compares_rows: whether any version has a file with rows."""
+
+    scratch: Scratch
+    counts: CatalogCounts
+    watcher: EffectWatcher
+    compares_rows: bool
+
+    def rows(self) -> Rows:
+        """Return the rows of all tables, where they are compared."""
+        if not self.compares_rows:
+            return Rows({}, {})
+        return read_rows(self.scratch.connection, self.scratch.schema)
 
 
 def prove(
-    scratch: Scratch, migrations: Sequence[Migration], start: int = 0
+    scratch: Scratch,
+    migrations: Sequence[Migration],
+    start: int = 0,
+    fail_on: Sequence[str] = (),
 ) -> Iterator[Finding]:
-    """Try each version on the scratch database, and yield what was found. Those before the start are only run."""
+    """Try each version on the scratch database, and yield what was found. Those before the start are only run.
+
+    fail_on: the kinds of effects that a file must not have while others wait, unless it
+    accepts them.
+    """
     names = catalogs(scratch.connection)
     if scratch.owns_server:
         names = sorted({*names, *SHARED_CATALOGS})
     counts = CatalogCounts(
         scratch.connection, names, counts_all_again=scratch.owns_server
     )
-    _clear(scratch, counts)
+    trial = _Trial(
+        scratch,
+        counts,
+        EffectWatcher(scratch.connection, scratch.schema),
+        compares_rows=any(migration.rows_file for migration in migrations),
+    )
+    _clear(trial)
     for migration in migrations:
         if migration.version < start:
-            _run(scratch, counts, load(migration.up_file))
+            _run(trial, load(migration.up_file))
+            if migration.rows_file:
+                _run(trial, load(migration.rows_file))
             continue
 
-        finding = Finding(migration.version, migration.label)
+        finding = Finding(migration.version, migration.label, migration.up_file)
         try:
-            _try_version(scratch, counts, migration, finding)
+            trial.watcher.begin()
+            _try_version(trial, migration, finding, fail_on)
         except SqlmigError as error:
-            finding.result = "failed"
-            finding.notes.append(str(error))
+            _note_failure(finding, error)
         yield finding
 
 
+def _note_failure(finding: Finding, error: SqlmigError) -> None:
+    finding.result = "failed"
+    finding.notes.append(str(error))
+    if isinstance(error, MigrationFailed) and error.path:
+        finding.path = error.path
+        finding.line = error.line
+
+
 def _try_version(
-    scratch: Scratch, counts: CatalogCounts, migration: Migration, finding: Finding
+    trial: _Trial, migration: Migration, finding: Finding, fail_on: Sequence[str]
 ) -> None:
     up = load(migration.up_file)
+    down = _down_to_try(migration, finding)
+    if down is None:
+        _run_once(trial, up, finding)
+    else:
+        _try_both(trial, up, down, finding)
+    _apply_gate(finding, up, fail_on)
+    if migration.rows_file:
+        _run(trial, load(migration.rows_file))
+        if down is not None:
+            _try_down_with_rows(trial, down, migration.rows_file)
+
+
+def _down_to_try(migration: Migration, finding: Finding) -> SqlFile | None:
+    """Return the down file; None where it cannot be tried, and the finding says why."""
     if migration.down_file is None:
         finding.result = "no-down"
-        _run(scratch, counts, up)
-        return
+        return None
     down = load(migration.down_file)
     if down.irreversible is not None:
         finding.result = "irreversible"
         if down.irreversible:
             finding.notes.append(down.irreversible)
-        _run(scratch, counts, up)
-        return
+        return None
 
     down_name = migration.down_file.name.removesuffix(".down.sql").partition("_")[2]
     if down_name != migration.name:
         finding.notes.append("the down file has another name")
+    return down
+
+
+def _try_both(trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding) -> None:
     if up.statement_starts and not down.statement_starts:
         finding.notes.append("the down file is empty")
-    differences = _try_in_one_transaction(scratch, counts, up, down)
-    if differences is None:
-        _try_one_by_one(scratch, counts, up, down, finding)
-    else:
-        finding.differences = differences
-        finding.notes += differences.notes
-    if finding.differences:
+    if not _try_in_one_transaction(trial, up, down, finding):
+        _try_one_by_one(trial, up, down, finding)
+
+    if finding.row_changes and "losses" in down.accepts:
+        for change in finding.row_changes:
+            finding.notes.append(f"{change.kind}: {change}")
+        finding.notes.append(f"it accepts losses: {down.accepts_reason}")
+        finding.row_changes = []
+    if finding.differences or finding.row_changes:
         finding.result = "broken"
 
 
-def _try_in_one_transaction(
-    scratch: Scratch, counts: CatalogCounts, up: SqlFile, down: SqlFile
-) -> Differences | None:
-    """Try both files in one transaction, at whose end the up file has run once.
+def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
+    """Refuse what the file does to the application, unless it accepts it."""
+    for kind in fail_on:
+        done = finding.effects.while_others_wait(kind)
+        if not done:
+            continue
+        if kind in up.accepts:
+            finding.notes.append(f"it accepts {kind}: {up.accepts_reason}")
+        elif kind == "losses":
+            finding.refused.append(f"loses {', '.join(done)}")
+        else:
+            finding.refused.append(f"{kind} {', '.join(done)} while others wait")
 
-    Returns None where that cannot be; then nothing was done.
+
+def _try_in_one_transaction(
+    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding
+) -> bool:
+    """Try both files in one transaction, at whose end the up file has run once, and note what is found.
+
+    Returns False where that cannot be; then nothing was done.
     """
     if not _fit_one_transaction(up, down):
-        return None
+        return False
+    scratch = trial.scratch
+    counts = trial.counts
     ups = _body_of(up)
     downs = _body_of(down)
     applied = own_piece("other", "SAVEPOINT applied")
@@ -127,14 +217,22 @@ def _try_in_one_transaction(
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
         before = counts.read()
-        for start, (*pieces, reset) in (
-            (own_piece("other", "SAVEPOINT before"), ups),
-            (applied, downs),
-        ):
-            transmit(scratch.connection, [start, *pieces])
-            if scratch.guard.reaches_beyond(writes_before):
-                return None  # one by one it is told which file does
-            transmit(scratch.connection, [reset])
+        rows_before = trial.rows()
+
+        *pieces, reset = ups
+        transmit(scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces])
+        if scratch.guard.reaches_beyond(writes_before):
+            return False  # one by one it is told which file does
+        effects = trial.watcher.observe()
+        transmit(scratch.connection, [reset])
+
+        *pieces, reset = downs
+        transmit(scratch.connection, [applied, *pieces])
+        if scratch.guard.reaches_beyond(writes_before):
+            return False
+        transmit(scratch.connection, [reset])
+
+        row_changes = compare_rows(rows_before, trial.rows())
         if counts.read() == before:
             # Nothing differs. The down file has left what the up file needs to run again.
             differences = Differences()
@@ -150,10 +248,14 @@ def _try_in_one_transaction(
         counts.forget_written()
         transmit(scratch.connection, [own_piece("commit", "COMMIT")])
     except (SqlmigError, psycopg.Error):
-        return None
+        return False
     finally:
         rollback(scratch.connection)
-    return differences
+    finding.differences = differences
+    finding.notes += differences.notes
+    finding.row_changes = row_changes
+    finding.effects = effects
+    return True
 
 
 def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
@@ -170,37 +272,68 @@ def _body_of(file: SqlFile) -> list[Piece]:
 
 
 def _try_one_by_one(
-    scratch: Scratch,
-    counts: CatalogCounts,
-    up: SqlFile,
-    down: SqlFile,
-    finding: Finding,
+    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding
 ) -> None:
     """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
-    _clear(scratch, counts)
+    _clear(trial)
     moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
-    before = _read(scratch, with_values=moves_sequence)
-    _run(scratch, counts, up)
-    _run(scratch, counts, down)
-    after = _read(scratch, with_values=moves_sequence)
+    rows_before = trial.rows()
+    before = _read(trial.scratch, with_values=moves_sequence)
+    _run_once(trial, up, finding)
+    _run(trial, down)
+    after = _read(trial.scratch, with_values=moves_sequence)
     finding.differences = compare(before, after)
     finding.notes += finding.differences.notes
+    finding.row_changes = compare_rows(rows_before, trial.rows())
 
     try:
-        _run(scratch, counts, up)
+        _run(trial, up)
     except SqlmigError as error:  # it stumbles over what its down file left
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 
 
-def _run(scratch: Scratch, counts: CatalogCounts, file: SqlFile) -> None:
+def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
+    """See that the down file also runs where there are rows of its version. Raises SqlmigError."""
+    if not down.in_transaction or down.has_own_mode:
+        return
+    connection = trial.scratch.connection
     try:
-        run_file(scratch, file)
+        connection.execute("BEGIN")
+        transmit(connection, _body_of(down))
+    except MigrationFailed as failure:
+        failure.args = (f"with the rows of {rows_file.name}: {failure}",)
+        raise
     finally:
-        if file.in_transaction:
-            counts.forget()
-        else:
-            _clear(scratch, counts)
+        rollback(connection)
+        trial.counts.forget()
+
+
+def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
+    """Run an up file, and note what it does to the application."""
+
+    def observe() -> None:
+        finding.effects = trial.watcher.observe()
+
+    try:
+        run_file(trial.scratch, up, observe)
+    finally:
+        _forget(trial, up)
+
+
+def _run(trial: _Trial, file: SqlFile) -> None:
+    try:
+        run_file(trial.scratch, file)
+    finally:
+        _forget(trial, file)
+
+
+def _forget(trial: _Trial, file: SqlFile) -> None:
+    """Forget what was known before a file ran."""
+    if file.in_transaction:
+        trial.counts.forget()
+    else:
+        _clear(trial)
 
 
 def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
@@ -218,8 +351,8 @@ def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
     return catalog
 
 
-def _clear(scratch: Scratch, counts: CatalogCounts) -> None:
+def _clear(trial: _Trial) -> None:
     """Let nothing of a file stay in the session, and prepare there what counts the catalogs."""
-    rollback(scratch.connection)
-    scratch.connection.execute("DISCARD ALL")
-    counts.prepare()
+    rollback(trial.scratch.connection)
+    trial.scratch.connection.execute("DISCARD ALL")
+    trial.counts.prepare()

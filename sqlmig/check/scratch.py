@@ -22,7 +22,7 @@ from sqlmig.transmission import transmit
 from sqlmig.url import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlmig.connection import Connection
     from sqlmig.ledger import Ledger
@@ -48,6 +48,7 @@ class Scratch:
     connection: Connection
     guard: ServerGuard
     owns_server: bool
+    schema: str  # where names are written without their schema
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def scratch_database(
                 send(inside, ";".join(within).encode())
                 guard = ServerGuard(inside, outside, owns_server=owns_server)
                 guard.require_counts()
-                yield Scratch(inside, guard, owns_server)
+                yield Scratch(inside, guard, owns_server, ledger.schema)
         except BaseException:
             # The first error is the one to tell.
             with suppress(psycopg.Error):
@@ -158,8 +159,12 @@ def _drop(outside: Connection, name: str) -> None:
         raise
 
 
-def run_file(scratch: Scratch, file: SqlFile) -> None:
+def run_file(
+    scratch: Scratch, file: SqlFile, observe: Callable[[], None] = lambda: None
+) -> None:
     """Run a file as ``up`` would, but for the ledger. Nothing of it stays in the session.
+
+    observe is called before a transaction is committed.
 
     Raises BeyondDatabase, before it is committed, where it changes more than the scratch
     database.
@@ -174,6 +179,7 @@ def run_file(scratch: Scratch, file: SqlFile) -> None:
             writes_before = guard.writes()
             transmit(connection, [pieces.body, pieces.constraints])
             guard.refuse_if_beyond(file, writes_before)
+            observe()
             transmit(connection, [pieces.reset, pieces.commit])
         finally:
             rollback(connection)

@@ -135,3 +135,91 @@ FROM unnest(ARRAY[{names}]::regclass[]) AS relation
 WHERE pg_stat_get_xact_tuples_inserted(relation)
     + pg_stat_get_xact_tuples_updated(relation)
     + pg_stat_get_xact_tuples_deleted(relation) > 0
+
+-- %% tables_with_rows
+-- The tables that files made: the name, what to select from, and the columns of the primary key. A partition's rows count
+-- for its root; a table's rows are its own, without those of tables that inherit from it.
+SELECT
+    CASE nspname WHEN {schema} THEN quote_ident(relname) ELSE format('%I.%I', nspname, relname) END,
+    CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || format('%I.%I', nspname, relname),
+    ARRAY(
+        SELECT attname::text
+        FROM pg_index
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = c.oid
+            AND indisprimary
+        ORDER BY attnum
+    )
+FROM pg_class AS c
+JOIN pg_namespace AS s ON s.oid = relnamespace
+WHERE relkind IN ('r', 'p')
+    AND NOT relispartition
+    AND relpersistence <> 't'
+    AND nspname !~ '^(pg_|information_schema$)'
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY 1;
+
+-- %% sequences
+-- How far each is; one that counts down has the opposite sign.
+SELECT
+    CASE schemaname WHEN {schema} THEN quote_ident(sequencename) ELSE format('%I.%I', schemaname, sequencename) END,
+    coalesce(last_value * sign(increment_by), 0)::bigint
+FROM pg_sequences
+WHERE schemaname !~ '^(pg_|information_schema$)';
+
+-- %% touched
+-- What the open transaction has done to the tables that were there before, those up to a number: its kind (null where it
+-- is gone), the lock that others wait for (2: also to read), whether its file is new, how often it was read from the
+-- beginning, how many indexes it has, and how many rows were deleted. The numbers of files and of relations are drawn
+-- from the same counter.
+SELECT
+    held.relation::bigint,
+    c.relkind::text,
+    held.lock,
+    coalesce(c.relfilenode::bigint > {newest}, false),
+    coalesce(pg_stat_get_xact_numscans(c.oid), 0),
+    (SELECT count(*) FROM pg_index WHERE indrelid = c.oid),
+    coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0)
+FROM (
+    SELECT
+        relation,
+        max(CASE
+            WHEN mode = 'AccessExclusiveLock' THEN 2
+            WHEN mode IN ('ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock') THEN 1
+            ELSE 0
+        END) AS lock
+    FROM pg_locks
+    WHERE pid = pg_backend_pid()
+        AND locktype = 'relation'
+        AND relation >= 16384
+        AND relation <= {newest}
+    GROUP BY relation
+) AS held
+LEFT JOIN pg_class AS c ON c.oid = held.relation
+WHERE c.oid IS NULL
+    OR c.relkind IN ('r', 'p', 'm');
+
+-- %% newest
+-- The largest number of a relation or of its file.
+SELECT greatest(
+    (SELECT max(oid)::bigint FROM pg_class),
+    (SELECT max(relfilenode)::bigint FROM pg_class WHERE reltablespace = 0)
+);
+
+-- %% columns
+-- The roots, names and columns of tables: those that are newer than a number, and some others.
+SELECT
+    c.oid::bigint,
+    coalesce(pg_partition_root(c.oid), c.oid)::bigint,
+    CASE
+        WHEN relnamespace = to_regnamespace({schema_name}) THEN quote_ident(relname)
+        ELSE format('%s.%I', relnamespace::regnamespace, relname)
+    END,
+    (
+        SELECT json_object_agg(attnum, quote_ident(attname))
+        FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+    )
+FROM pg_class AS c
+WHERE relkind IN ('r', 'p', 'm')
+    AND (c.oid > {newest} OR c.oid = ANY ('{{{touched}}}'::oid[]));

@@ -14,7 +14,7 @@ import click
 import sqlmig
 from sqlmig import migrations, plan
 from sqlmig.api import database, has_database, is_throwaway
-from sqlmig.cli import output
+from sqlmig.cli import github, output
 from sqlmig.cli.options import (
     AS_JSON,
     DRY_RUN,
@@ -39,7 +39,6 @@ from sqlmig.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from sqlmig.check import Finding
     from sqlmig.plan import Request, Row
     from sqlmig.schemas import Schemas
     from sqlmig.session import Session
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from sqlmig.takeover.importing import Pair
 
 _FEW = 5  # so many names are printed
-_INDENT = " " * 14
 
 
 def _epilog(examples: Sequence[str], fails: str) -> str:
@@ -517,7 +515,8 @@ def new(settings: Settings, name: str) -> None:
 @_command(
     "sqlmig check",
     "sqlmig check --from 12 --json",
-    fails="one is broken, failed or has no down file",
+    "sqlmig check --fail-on rewrites,reads --base origin/main",
+    fails="a version is broken, failed, refused or has no down file",
 )
 @option(
     "--from",
@@ -526,25 +525,44 @@ def new(settings: Settings, name: str) -> None:
     metavar="V",
     help="Do not test versions before V; just run them.",
 )
+@option(
+    "--fail-on",
+    metavar="LIST",
+    default="",
+    help="Fail where a file rewrites or reads a table while others wait for it, or loses data: "
+    "rewrites,reads,losses or some of them. A file passes that accepts it.",
+)
+@option(
+    "--base",
+    metavar="REF",
+    help="A git revision, such as origin/main. Fail where its files were edited or removed here, "
+    "or where a version here is taken or passed by there.",
+)
 @AS_JSON
-def check(settings: Settings, start: int | None) -> int:
+def check(settings: Settings, start: int | None, fail_on: str, base: str | None) -> int:
     """Prove that each down file undoes its up file.
 
-    On a scratch database of the server, which it makes and drops: the role needs CREATEDB. It compares the schema, not
-    the rows. With --schema, the files run in a schema of that name there.
+    It runs each version up, down and up again on a scratch database of the server, which it makes and drops (the role
+    needs CREATEDB), and compares the schema, and the rows where there are VERSION_NAME.rows.sql files. With --schema,
+    the files run in a schema of that name there.
     """
-    from sqlmig.check import prove, scratch_database
+    from sqlmig.check import compare_with_base, prove, scratch_database
+    from sqlmig.cli import checking
 
+    kinds = _effect_kinds(fail_on)
     ledger = settings.ledger
     found = migrations.find(settings.directory)
     plan.check_version(found, start)
+    problems = compare_with_base(settings.directory, found, base) if base else []
+    for problem in problems:
+        checking.say_base_problem(problem)
     with (
         database(settings.url, settings.wait, make=True) as url,
         scratch_database(
             url, ledger, output.say, owns_server=is_throwaway(settings.url)
         ) as scratch,
     ):
-        trials = prove(scratch, found, start or 0)
+        trials = prove(scratch, found, start or 0, kinds)
         bar = nullcontext(trials)
         if output.is_on_terminal():
             bar = click.progressbar(
@@ -554,37 +572,28 @@ def check(settings: Settings, start: int | None) -> int:
             findings = list(shown)
 
     if settings.as_json:
-        output.print_json(_finding_as_object(finding) for finding in findings)
+        output.print_json(checking.as_object(finding) for finding in findings)
     else:
         for finding in findings:
-            _print_finding(finding)
-    return int(
-        any(finding.result not in ("ok", "irreversible") for finding in findings)
-    )
+            checking.print_finding(finding)
+    failed = [finding for finding in findings if finding.has_failed]
+    if github.is_wanted():
+        for finding in failed:
+            checking.annotate_finding(finding)
+    return int(bool(failed or problems))
 
 
-def _finding_as_object(finding: Finding) -> dict[str, object]:
-    differences = finding.differences
-    return {
-        "version": finding.version,
-        "result": finding.result,
-        "left": [" ".join(key) for key in differences.left],
-        "lost": [" ".join(key) for key in differences.lost],
-        "changed": [str(difference) for difference in differences.changed],
-        "notes": finding.notes,
-    }
+def _effect_kinds(words: str) -> list[str]:
+    """Return the kinds of effects in a list such as ``rewrites,reads``."""
+    from sqlmig.check import EFFECT_KINDS
 
-
-def _print_finding(finding: Finding) -> None:
-    padding = " " * (12 - len(finding.result))
-    click.echo(f"{output.coloured(finding.result)}{padding}  {finding.label}")
-    for name in ("left", "lost"):
-        for key in getattr(finding.differences, name):
-            click.echo(f"{_INDENT}{name}: {' '.join(key)}")
-    for difference in finding.differences.changed:
-        click.echo(f"{_INDENT}changed: {difference}")
-    for note in finding.notes:
-        click.echo(f"{_INDENT}note: {note}".replace("\n", f"\n{_INDENT}"))
+    kinds = words.replace(",", " ").split()
+    for kind in kinds:
+        if kind not in EFFECT_KINDS:
+            raise UsageError(
+                f"--fail-on takes {', '.join(EFFECT_KINDS)}, separated by commas, and not {kind!r}"
+            )
+    return kinds
 
 
 @_command(
@@ -885,8 +894,19 @@ def _correct_many(
     return say_failed(failed, schemas.count)
 
 
-@_command("sqlmig docs > schema.md")
-def docs(settings: Settings) -> None:
+@_command(
+    "sqlmig docs > schema.md",
+    "sqlmig docs --check schema.md",
+    fails="it failed, or --check and the file is another page",
+)
+@option(
+    "--check",
+    "checked",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Print nothing, and fail where FILE is not the page.",
+)
+def docs(settings: Settings, checked: Path | None) -> int:
     """Print the schema as a Markdown page.
 
     It has the tables, views and functions with their comments, and a Mermaid diagram, which GitHub draws. The schema is
@@ -896,8 +916,35 @@ def docs(settings: Settings) -> None:
     from sqlmig.docs import page
 
     ledger = settings.ledger
+    shown = ""
+    if checked:
+        shown = migrations.read(checked).decode()
     with (
         database(settings.url, settings.wait) as url,
         connect(url, output.say) as connection,
     ):
-        click.echo(page(connection, ledger.schema if ledger.is_named else ""), nl=False)
+        name = connection.database_name
+        text = page(connection, ledger.schema if ledger.is_named else "")
+    if checked is None:
+        click.echo(text, nl=False)
+        return 0
+    return _compare_page(checked, shown, text, name)
+
+
+def _compare_page(path: Path, shown: str, page: str, database_name: str) -> int:
+    """Say where a file is not the page of the database; return the exit code."""
+    lines = shown.splitlines()
+    expected = page.splitlines()
+    if lines == expected:
+        return 0
+    number = 0
+    while lines[number : number + 1] == expected[number : number + 1]:
+        number += 1
+    output.say_error(
+        f"{path}:{number + 1}: it is not the page of {database_name}; write it anew: sqlmig docs > {path}"
+    )
+    if github.is_wanted():
+        github.annotate(
+            path, number + 1, "stale page", "sqlmig docs writes another page"
+        )
+    return 1

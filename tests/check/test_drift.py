@@ -183,9 +183,9 @@ def test_what_is_changed_or_missing_is_said_first(project: Project) -> None:
     )
     project.run("up")
     project.write(up_1_a="CREATE TABLE a (n int)")
-    (project.directory / "3_c.up.sql").unlink()
+    (project.directory / "2_b.up.sql").unlink()
     error = project.run("drift", code=1).err
-    assert "nothing can be compared: 1_a is changed, 3_c is missing" in error
+    assert "nothing can be compared: 1_a is changed, 2_b is missing" in error
 
 
 def test_the_json_is_a_list_of_what_differs(project: Project) -> None:

@@ -1,0 +1,129 @@
+"""The files beside those of a git revision: what a pull request must not do to migrations that others have."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig import migrations
+from sqlmig.errors import SqlmigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlmig.migrations import Migration
+
+_UP_FILE = re.compile(r"(?a:(\d+))_.*\.up\.sql", re.DOTALL)
+
+
+class BaseProblem(NamedTuple):
+    """What is wrong with a file beside a revision, and where."""
+
+    version: int
+    path: Path
+    words: str
+
+
+def compare_with_base(
+    directory: Path, found: Sequence[Migration], revision: str
+) -> list[BaseProblem]:
+    """Return what is wrong with the files beside a revision, which others may have applied by now.
+
+    A version that the revision has under another name, or that is older than its newest,
+    is measured against the revision itself; what was edited or removed against the point
+    where this branch left it. Raises SqlmigError where git cannot tell.
+    """
+    base = _Repository(directory)
+    tip = base.up_files(base.commit(revision))
+    fork = base.merge_base(revision)
+    at_fork = base.up_files(fork)
+    here = {migration.version: migration for migration in found}
+
+    problems = []
+    for version, name in sorted(at_fork.items()):
+        migration = here.get(version)
+        path = directory / name
+        if migration is None:
+            words = f"{name} is in {revision}, but it was removed here"
+            problems.append(BaseProblem(version, path, words))
+        elif migration.up_file.name == name and migration.checksum != base.checksum(
+            fork, name
+        ):
+            words = f"it is in {revision}, but it was edited here; write the change as a new migration"
+            problems.append(BaseProblem(version, migration.up_file, words))
+
+    newest = max(tip, default=-1)
+    for version, migration in sorted(here.items()):
+        name = migration.up_file.name
+        words = ""
+        if version in tip and tip[version] != name:
+            words = f"version {version} is taken in {revision} by {tip[version]}"
+        elif version not in tip and version < newest:
+            words = f"it is older than the newest in {revision}, {tip[newest]}"
+        if words:
+            words += f"; give it a number after {newest}"
+            problems.append(BaseProblem(version, migration.up_file, words))
+    return problems
+
+
+class _Repository:
+    """The git repository that holds a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._git("rev-parse", "--git-dir")
+
+    def commit(self, revision: str) -> str:
+        """Return the commit that a revision means."""
+        try:
+            return self._git(
+                "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
+            )
+        except SqlmigError:
+            raise SqlmigError(
+                f"--base {revision}: there is no such revision here; fetch it first, in GitHub Actions with "
+                "fetch-depth: 0 for actions/checkout"
+            ) from None
+
+    def merge_base(self, revision: str) -> str:
+        """Return the commit at which this branch left a revision."""
+        try:
+            return self._git("merge-base", revision, "HEAD")
+        except SqlmigError:
+            raise SqlmigError(
+                f"--base {revision}: git finds no commit that it shares with this branch. A shallow clone has too few; "
+                "fetch all, in GitHub Actions with fetch-depth: 0 for actions/checkout"
+            ) from None
+
+    def up_files(self, commit: str) -> dict[int, str]:
+        """Return the names of the up files in the directory at a commit, by version."""
+        files = {}
+        for name in self._git("ls-tree", "-z", "--name-only", commit).split("\0"):
+            match = _UP_FILE.fullmatch(name)
+            if match:
+                files[int(match[1])] = name
+        return files
+
+    def checksum(self, commit: str, name: str) -> str:
+        """Return the checksum of a file in the directory at a commit."""
+        return migrations.checksum(self._git_bytes("show", f"{commit}:./{name}"))
+
+    def _git(self, *arguments: str) -> str:
+        return self._git_bytes(*arguments).decode(errors="replace").strip()
+
+    def _git_bytes(self, *arguments: str) -> bytes:
+        """Return what git prints, asked in the directory. Raises SqlmigError."""
+        try:
+            ran = subprocess.run(
+                ["git", "-C", str(self._directory), *arguments],
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise SqlmigError("--base needs git, which is not installed") from None
+        if ran.returncode:
+            said = ran.stderr.decode(errors="replace").strip()
+            raise SqlmigError(f"--base: git could not tell: {said}")
+        return ran.stdout

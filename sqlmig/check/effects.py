@@ -1,0 +1,189 @@
+"""What a file would do to the application: traced on the scratch database, where its tables may be empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.check.scratch import STATEMENTS
+from sqlmig.connection import fetch
+from sqlmig.ledger import literal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from sqlmig.connection import Connection
+
+KINDS = ("rewrites", "reads", "losses")
+_LOCKS = ("", "writes", "reads and writes")
+
+
+@dataclass
+class Effects:
+    """What a file does to tables that were there before it.
+
+    locks: what others wait to do with a table. rewrites and reads: the tables that are
+    written anew, and that are read whole. losses: what is dropped or emptied, in words.
+    """
+
+    locks: dict[str, str] = field(default_factory=dict)
+    rewrites: list[str] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+    def while_others_wait(self, kind: str) -> list[str]:
+        """Return what is done of a kind while others wait for the table. Losses count always."""
+        if kind == "losses":
+            return self.losses
+        tables = self.rewrites if kind == "rewrites" else self.reads
+        return [table for table in tables if table in self.locks]
+
+    def words(self) -> Iterator[str]:
+        """Yield a line for each table, and for each loss."""
+        for table in sorted({*self.locks, *self.rewrites, *self.reads}):
+            does = []
+            if table in self.locks:
+                does.append(f"blocks {self.locks[table]}")
+            if table in self.rewrites:
+                does.append("rewrites it")
+            elif table in self.reads:
+                does.append("reads it whole")
+            yield f"{table}: {', '.join(does)}"
+        for loss in self.losses:
+            yield f"would lose {loss}"
+
+
+class _Touched(NamedTuple):
+    """A relation that the open transaction has touched, as scratch.sql says."""
+
+    oid: int
+    kind: str | None  # None where it is gone
+    lock: int
+    has_new_file: bool
+    scans: int
+    indexes: int
+    deleted: int
+
+
+class _Table(NamedTuple):
+    """A table by its number, with its root's number and its columns by theirs."""
+
+    oid: int
+    root: int
+    name: str
+    columns: dict[str, str]
+
+
+class EffectWatcher:
+    """Watches what transactions do to the tables that were there before.
+
+    It knows the tables and their columns by their numbers in the catalog, as what is
+    dropped has no name any more.
+    """
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        """Begin with the tables that there are. schema: its names are written without it."""
+        self._connection = connection
+        self._schema_name = literal(quoted(schema))
+        self._newest = 0
+        self._tables: dict[int, _Table] = {}
+        self._touched: set[int] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Learn of the tables as they are now, between two transactions."""
+        self._learn(self._touched)
+        self._touched = set()
+        # What is counted of scans is counted from here on.
+        ((newest, _),) = fetch(
+            self._connection,
+            f"SELECT ({STATEMENTS['newest'].strip().rstrip(';')}), pg_stat_force_next_flush()::text",
+        )
+        self._newest = int(newest)
+
+    def observe(self) -> Effects:
+        """Return what the open transaction has done."""
+        effects = Effects()
+        locks: dict[str, int] = {}
+        changed = []
+        dropped = []
+        query = STATEMENTS["touched"].format(newest=self._newest)
+        for row in fetch(self._connection, query):
+            touched = _Touched(*row)
+            if touched.oid not in self._tables:
+                continue
+            if touched.kind is None:
+                dropped.append(touched.oid)
+                continue
+            root = self._tables[touched.oid].root
+            name = self._tables[root].name
+            locks[name] = max(touched.lock, locks.get(name, 0))
+            _note_reads_and_writes(effects, touched, name)
+            if touched.lock == len(_LOCKS) - 1:
+                changed.append(touched.oid)
+
+        for table, lock in sorted(locks.items()):
+            if lock:
+                effects.locks[table] = _LOCKS[lock]
+        self._note_drops(dropped, effects)
+        self._touched.update(changed)
+        self._note_columns(changed, effects)
+        for names in (effects.rewrites, effects.reads, effects.losses):
+            names[:] = sorted(set(names))
+        return effects
+
+    def _note_drops(self, oids: Collection[int], effects: Effects) -> None:
+        """Note the tables that are gone; of a partition only that, where its root is still there."""
+        for oid in oids:
+            table = self._tables.get(oid)
+            if table is None or (table.root != oid and table.root in oids):
+                continue
+            effects.losses.append(f"table {table.name}")
+            effects.locks[table.name] = _LOCKS[-1]
+
+    def _note_columns(self, oids: Iterable[int], effects: Effects) -> None:
+        """Note the columns that are gone from tables that are still there."""
+        before = {oid: self._tables[oid] for oid in oids if oid in self._tables}
+        if not before:
+            return
+        for table in self._read_tables(before):
+            if table.oid not in before:
+                continue
+            gone = before[table.oid].columns.keys() - table.columns.keys()
+            names = sorted(before[table.oid].columns[number] for number in gone)
+            if names:
+                effects.losses.append(f"{', '.join(names)} of {table.name}")
+
+    def _learn(self, oids: Iterable[int]) -> None:
+        for table in self._read_tables(oids):
+            self._tables[table.oid] = table
+
+    def _read_tables(self, oids: Iterable[int]) -> list[_Table]:
+        """Return these tables, and those that are newer than what is known."""
+        query = STATEMENTS["columns"].format(
+            newest=self._newest,
+            touched=",".join(str(oid) for oid in oids),
+            schema_name=self._schema_name,
+        )
+        tables = []
+        for oid, root, name, columns in fetch(self._connection, query):
+            tables.append(_Table(oid, root, name, columns or {}))
+        return tables
+
+
+def _note_reads_and_writes(effects: Effects, touched: _Touched, table: str) -> None:
+    """Note what is known by a table's file, and by what was read and deleted of it."""
+    # TRUNCATE reads the table, which is empty then, once for each index that it makes anew.
+    is_emptied = (
+        touched.has_new_file
+        and touched.kind != "m"
+        and touched.scans <= touched.indexes
+    )
+    if is_emptied:
+        effects.losses.append(f"all rows of {table}")
+    elif touched.has_new_file:
+        effects.rewrites.append(table)
+    if touched.scans and not is_emptied:
+        effects.reads.append(table)
+    if touched.deleted:
+        effects.losses.append(f"rows of {table}")

@@ -1,0 +1,174 @@
+"""`check --base REF` and `docs --check FILE`: what a pull request must not do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.project import Project
+
+
+def git(directory: Path, *arguments: str) -> None:
+    settings = [
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@x",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+    }
+    subprocess.run(
+        ["git", *settings, *arguments],
+        cwd=directory,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+
+
+def commit(project: Project) -> None:
+    git(project.directory, "add", "-A")
+    git(project.directory, "commit", "-qm", "x")
+
+
+def pair(project: Project, version: int, name: str, text: str = "SELECT 1;") -> None:
+    project.file(f"{version:04}_{name}.up.sql", text)
+    project.file(f"{version:04}_{name}.down.sql", "SELECT 1;")
+
+
+@pytest.fixture
+def branch(project: Project) -> Project:
+    """Return a branch beside main, on which there are by now a second and a fourth version."""
+    git(project.directory.parent, "init", "-q", "-b", "main")
+    pair(project, 1, "first")
+    commit(project)
+    git(project.directory, "branch", "work")
+    pair(project, 2, "second")
+    pair(project, 4, "fourth")
+    commit(project)
+    git(project.directory, "checkout", "-q", "work")
+    return project
+
+
+def test_a_branch_that_is_behind_and_adds_a_newer_version_is_well(
+    branch: Project,
+) -> None:
+    pair(branch, 5, "mine")
+    assert branch.run("check", "--base", "main").err == ""
+
+
+def test_a_version_that_is_taken(branch: Project) -> None:
+    pair(branch, 2, "mine")
+    output = branch.run("check", "--base", "main", code=1)
+    assert (
+        "0002_mine.up.sql: version 2 is taken in main by 0002_second.up.sql"
+        in output.err
+    )
+    assert "give it a number after 4" in output.err
+    assert output.out.count("ok") == 2  # the trials go on
+
+
+def test_a_version_that_is_older_than_the_newest_there(branch: Project) -> None:
+    pair(branch, 3, "mine")
+    error = branch.run("check", "--base", "main", code=1).err
+    assert (
+        "0003_mine.up.sql: it is older than the newest in main, 0004_fourth.up.sql"
+        in error
+    )
+
+
+def test_a_file_that_was_edited_or_removed(branch: Project) -> None:
+    git(branch.directory, "merge", "-q", "main")
+    pair(branch, 1, "first", "SELECT 2;")
+    for path in branch.directory.glob("0002_*"):
+        path.unlink()
+    branch.file("0004_fourth.down.sql", "SELECT 'a down file may be mended';")
+    error = branch.run("check", "--base", "main", code=1).err
+    assert "0001_first.up.sql: it is in main, but it was edited here" in error
+    assert "0002_second.up.sql is in main, but it was removed here" in error
+    assert "0004" not in error
+
+
+def test_line_endings_are_no_edit(branch: Project) -> None:
+    pair(branch, 1, "first", "SELECT 1;")
+    branch.file("0001_first.up.sql", b"SELECT 1;")
+    assert branch.run("check", "--base", "main").err == ""
+
+
+def test_on_github_it_is_an_annotation(
+    branch: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    pair(branch, 2, "mine")
+    error = branch.run("check", "--base", "main", code=1).err
+    assert "::error file=" in error
+    assert "version 2 is taken in main" in error
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("nothing", "--base nothing: there is no such revision here; fetch it first"),
+        ("--all", "there is no such revision here"),
+    ],
+)
+def test_a_revision_that_is_not_there(
+    branch: Project, revision: str, said: str
+) -> None:
+    assert said in branch.run("check", f"--base={revision}", code=1).err
+
+
+def test_no_common_commit_as_in_a_shallow_clone(branch: Project) -> None:
+    git(branch.directory, "checkout", "-q", "--orphan", "other")
+    pair(branch, 9, "apart")
+    commit(branch)
+    error = branch.run("check", "--base", "main", code=1).err
+    assert "A shallow clone has too few" in error
+    assert "fetch-depth: 0" in error
+
+
+def test_no_repository(project: Project) -> None:
+    pair(project, 1, "first")
+    error = project.run("check", "--base", "main", code=1).err
+    assert "not a git repository" in error
+
+
+def test_no_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    pair(project, 1, "first")
+    assert "--base needs git" in project.run("check", "--base", "main", code=1).err
+
+
+def test_a_page_that_is_up_to_date(project: Project, tmp_path: Path) -> None:
+    project.query("CREATE TABLE t (n int)")
+    page = tmp_path / "schema.md"
+    page.write_text(project.run("docs").out)
+    output = project.run("docs", "--check", str(page))
+    assert (output.out, output.err) == ("", "")
+    page.write_bytes(page.read_bytes().replace(b"\n", b"\r\n"))
+    project.run("docs", "--check", str(page))
+
+
+def test_a_page_that_is_stale(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "schema.md"
+    page.write_text(project.run("docs").out)
+    project.query("CREATE TABLE t (n int)")
+    output = project.run("docs", "--check", str(page), code=1)
+    assert output.out == ""
+    assert "schema.md:2: it is not the page of " in output.err
+    assert "sqlmig docs > " in output.err
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert "::error file=" in project.run("docs", "--check", str(page), code=1).err
+    missing = project.run("docs", "--check", str(tmp_path / "none.md"), code=1).err
+    assert "none.md" in missing
