@@ -69,6 +69,11 @@ class CountingProxy:
             while True:
                 client, _ = self.listener.accept()
                 upstream = self._connect()
+                for end in (client, upstream):
+                    if (
+                        end.family == socket.AF_INET
+                    ):  # many small pieces, none of which may wait
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, upstream]
                 for source, target, direction in (
                     (client, upstream, "to the server"),
@@ -90,25 +95,37 @@ class CountingProxy:
     def _relay(
         self, source: socket.socket, target: socket.socket, direction: Direction
     ) -> None:
+        try:
+            self._relay_messages(source, target, direction)
+        except OSError:
+            pass  # cut off, at either end
+        finally:
+            # As a network does: an end that is gone is gone for the other one, too.
+            for end in (source, target):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            source.close()
+
+    def _relay_messages(
+        self, source: socket.socket, target: socket.socket, direction: Direction
+    ) -> None:
         rest = b""
         is_first = direction == "to the server"
-        with contextlib.suppress(OSError), source:
-            while data := source.recv(1 << 16):
-                rest += data
-                while rest:
-                    type_length = 0 if is_first else 1
-                    if len(rest) < type_length + 4:
-                        break
-                    length = type_length + int.from_bytes(
-                        rest[type_length : type_length + 4], "big"
-                    )
-                    if len(rest) < length:
-                        break
-                    target.sendall(rest[:length])
-                    rest = rest[length:]
-                    is_first = False
-                    self._counted(direction)
-            target.shutdown(socket.SHUT_WR)
+        while data := source.recv(1 << 16):
+            rest += data
+            while rest:
+                type_length = 0 if is_first else 1
+                if len(rest) < type_length + 4:
+                    break
+                length = type_length + int.from_bytes(
+                    rest[type_length : type_length + 4], "big"
+                )
+                if len(rest) < length:
+                    break
+                target.sendall(rest[:length])
+                rest = rest[length:]
+                is_first = False
+                self._counted(direction)
 
     def _counted(self, direction: Direction) -> None:
         with self._lock:
