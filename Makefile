@@ -57,8 +57,7 @@ docs: $(READY) ## Write sql/README.md, the page about the schema
 	@rm -rf .cache/docs && mkdir -p .cache
 	@DATABASE_URL=embedded:.cache/docs $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES"
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
-	@{ echo '<!-- Written by make docs. -->'; echo; \
-	    $(BIN)/python -m sqlmig -d embedded:.cache/docs docs; } > .cache/page.md
+	@$(BIN)/python -m sqlmig -d embedded:.cache/docs docs > .cache/page.md
 	@mv .cache/page.md sql/README.md
 
 mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)

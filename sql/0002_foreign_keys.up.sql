@@ -1,6 +1,7 @@
 -- How the tables refer to one another, and what a delete takes with it. Every key between two of an organization's rows
 -- begins with org_id, so both rows always belong to the same organization. No role and no isolation level gets around
 -- it.
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_fkey
     FOREIGN KEY (org_id) REFERENCES organizations (id)

@@ -1,5 +1,6 @@
 -- The specification's five indexes; then one for each list, look-up and foreign key that these do not serve; then what
 -- is unique.
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 -- Patient lookup by therapist
 CREATE INDEX idx_patients_therapist ON patients(assigned_therapist_id);

@@ -1,4 +1,5 @@
 -- The audit log: it writes itself, nobody changes it, and it still says whose a row was when the organization is gone.
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 -- The writer of an audit row does not choose its time, nor the organization's id and name, which follow from org_id.
 CREATE FUNCTION stamp_audit_log() RETURNS trigger

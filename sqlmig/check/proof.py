@@ -118,7 +118,6 @@ def prove(
 
         finding = Finding(migration.version, migration.label, migration.up_file)
         try:
-            trial.watcher.begin()
             _try_version(trial, migration, finding, fail_on)
         except SqlmigError as error:
             _note_failure(finding, error)
@@ -170,8 +169,9 @@ def _down_to_try(migration: Migration, finding: Finding) -> SqlFile | None:
 def _try_both(trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding) -> None:
     if up.statement_starts and not down.statement_starts:
         finding.notes.append("the down file is empty")
-    if not _try_in_one_transaction(trial, up, down, finding):
-        _try_one_by_one(trial, up, down, finding)
+    rows_before = trial.rows()
+    if not _try_in_one_transaction(trial, up, down, finding, rows_before):
+        _try_one_by_one(trial, up, down, finding, rows_before)
 
     if finding.row_changes and "losses" in down.accepts:
         for change in finding.row_changes:
@@ -197,7 +197,7 @@ def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
 
 
 def _try_in_one_transaction(
-    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding
+    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding, rows_before: Rows
 ) -> bool:
     """Try both files in one transaction, at whose end the up file has run once, and note what is found.
 
@@ -214,10 +214,10 @@ def _try_in_one_transaction(
     try:
         for file in (up, down):
             scratch.guard.before_file(file)
+        trial.watcher.begin()
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
         before = counts.read()
-        rows_before = trial.rows()
 
         *pieces, reset = ups
         transmit(scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces])
@@ -272,12 +272,11 @@ def _body_of(file: SqlFile) -> list[Piece]:
 
 
 def _try_one_by_one(
-    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding
+    trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding, rows_before: Rows
 ) -> None:
     """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
     _clear(trial)
     moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
-    rows_before = trial.rows()
     before = _read(trial.scratch, with_values=moves_sequence)
     _run_once(trial, up, finding)
     _run(trial, down)
@@ -315,6 +314,7 @@ def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
     def observe() -> None:
         finding.effects = trial.watcher.observe()
 
+    trial.watcher.begin()
     try:
         run_file(trial.scratch, up, observe)
     finally:

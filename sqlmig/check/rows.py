@@ -90,8 +90,14 @@ def compare_rows(before: Rows, after: Rows) -> list[RowChange]:
 
 
 def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange]:
-    lost = _minus(was.rows, now.rows)
-    left = _minus(now.rows, was.rows)
+    rows_now = now.rows
+    if was.rows:  # a column that is new is told by the catalog
+        columns = was.rows[0].keys()
+        rows_now = [
+            {name: row[name] for name in columns if name in row} for row in now.rows
+        ]
+    lost = _minus(was.rows, rows_now)
+    left = _minus(rows_now, was.rows)
     pairs = _pairs(lost, left, was.key)
     changed: Counter[tuple[str, ...]] = Counter()
     for old, new in pairs:
