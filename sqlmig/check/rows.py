@@ -92,10 +92,8 @@ def compare_rows(before: Rows, after: Rows) -> list[RowChange]:
 def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange]:
     rows_now = now.rows
     if was.rows:  # a column that is new is told by the catalog
-        columns = was.rows[0].keys()
-        rows_now = [
-            {name: row[name] for name in columns if name in row} for row in now.rows
-        ]
+        known = was.rows[0].keys()
+        rows_now = [_only(known, row) for row in now.rows]
     lost = _minus(was.rows, rows_now)
     left = _minus(rows_now, was.rows)
     pairs = _pairs(lost, left, was.key)
@@ -113,6 +111,10 @@ def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange
     for columns, count in sorted(changed.items()):
         changes.append(RowChange("changed", table, columns, count))
     return changes
+
+
+def _only(columns: Iterable[str], row: Row) -> Row:
+    return {name: row[name] for name in columns if name in row}
 
 
 def _minus(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:

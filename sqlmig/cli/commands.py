@@ -528,7 +528,6 @@ def new(settings: Settings, name: str) -> None:
 @option(
     "--fail-on",
     metavar="LIST",
-    default="",
     help="Fail where a file rewrites or reads a table while others wait for it, or loses data: "
     "rewrites,reads,losses or some of them. A file passes that accepts it.",
 )
@@ -539,7 +538,9 @@ def new(settings: Settings, name: str) -> None:
     "or where a version here is taken or passed by there.",
 )
 @AS_JSON
-def check(settings: Settings, start: int | None, fail_on: str, base: str | None) -> int:
+def check(
+    settings: Settings, start: int | None, fail_on: str | None, base: str | None
+) -> int:
     """Prove that each down file undoes its up file.
 
     It runs each version up, down and up again on a scratch database of the server, which it makes and drops (the role
@@ -549,7 +550,7 @@ def check(settings: Settings, start: int | None, fail_on: str, base: str | None)
     from sqlmig.check import compare_with_base, prove, scratch_database
     from sqlmig.cli import checking
 
-    kinds = _effect_kinds(fail_on)
+    kinds = _effect_kinds(fail_on or "")
     ledger = settings.ledger
     found = migrations.find(settings.directory)
     plan.check_version(found, start)
