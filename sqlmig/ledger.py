@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGresult
 
-    from sqlmig.connection import Connection
+    from sqlmig.connection import Connection, ServerError
     from sqlmig.migrations import Migration
 
 TABLE = "schema_migrations"
@@ -180,11 +180,7 @@ def read_several(
             return None
         if problem.error.sqlstate in _UNDEFINED_COLUMN_OR_FUNCTION:
             raise SqlmigError(_whose_table(connection, ledgers[0])) from None
-        words = _unreadable(ledgers[0], problem.error.diag.message_primary)
-        owner = ledger_owner(connection)
-        if problem.error.sqlstate == _INSUFFICIENT_PRIVILEGE and owner:
-            words += f"; {owner}"
-        raise SqlmigError(words) from None
+        raise SqlmigError(_why_unreadable(connection, ledgers[0], problem)) from None
     except OperationalError as problem:
         raise SqlmigError(_unreadable(ledgers[0], str(problem).strip())) from None
 
@@ -227,6 +223,18 @@ def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
         entry = LedgerRow(int(version), name, checksum, iso_time, has_down_copy == "t")
         found[int(number)].append(entry)
     return found
+
+
+def _why_unreadable(
+    connection: Connection, ledger: Ledger, problem: ServerError
+) -> str:
+    """Return words for why the server refuses to show a ledger; with its owner, where that is of use."""
+    words = _unreadable(ledger, problem.error.diag.message_primary)
+    if problem.error.sqlstate == _INSUFFICIENT_PRIVILEGE:
+        owner = ledger_owner(connection)
+        if owner:
+            words += f"; {owner}"
+    return words
 
 
 def _unreadable(ledger: Ledger, why: str | None) -> str:

@@ -163,42 +163,40 @@ def _scan(text: bytes, path: Path) -> SqlFile:
                 opening.append(joined)
         starts.append(start)
 
-    irreversible = directives.get(b"irreversible")
     accepts, accepts_reason = _read_accepts(directives.get(b"accepts", ""))
-    repeats = b"repeat" in directives
-    if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
-        if repeats:
-            raise ScanError(
-                "“repeat” is for files that run in a transaction; this one does not", 0
-            )
-        return SqlFile(
-            path,
-            text,
-            starts,
-            in_transaction=False,
-            irreversible=irreversible,
-            accepts=accepts,
-            accepts_reason=accepts_reason,
-        )
     file = SqlFile(
         path,
         text,
         starts,
-        opening_end=_opening_end(text, starts, len(opening)),
-        commit_start=_own_commit(starts, control),
-        has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
-        irreversible=irreversible,
+        irreversible=directives.get(b"irreversible"),
         accepts=accepts,
         accepts_reason=accepts_reason,
-        repeats=repeats,
+        repeats=b"repeat" in directives,
     )
-    if repeats and not set(file.first_words()) - _ONLY_READS:
+    if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
+        file = file._replace(in_transaction=False)
+    else:
+        file = file._replace(
+            opening_end=_opening_end(text, starts, len(opening)),
+            commit_start=_own_commit(starts, control),
+            has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
+        )
+    if file.repeats:
+        _refuse_wrong_repeat(file)
+    return file
+
+
+def _refuse_wrong_repeat(file: SqlFile) -> None:
+    if not file.in_transaction:
+        raise ScanError(
+            "“repeat” is for files that run in a transaction; this one does not", 0
+        )
+    if not set(file.first_words()) - _ONLY_READS:
         raise ScanError(
             "“repeat” runs a file until a run changes no row, but this file never changes one; "
             "write INSERT, UPDATE, DELETE or MERGE, or DO around a function that does",
             0,
         )
-    return file
 
 
 def _read_directives(text: bytes) -> dict[bytes, str]:

@@ -38,25 +38,11 @@ def compare_with_base(
     base = _Repository(directory)
     tip = base.up_files(base.commit(revision))
     fork = base.merge_base(revision)
-    at_fork = base.up_files(fork)
-    here = {migration.version: migration for migration in found}
-
-    problems = []
-    for version, name in sorted(at_fork.items()):
-        migration = here.get(version)
-        path = directory / name
-        if migration is None:
-            words = f"{name} is in {revision}, but it was removed here"
-            problems.append(BaseProblem(version, path, words))
-        elif migration.up_file.name == name and migration.checksum != base.checksum(
-            fork, name
-        ):
-            words = f"it is in {revision}, but it was edited here; write the change as a new migration"
-            problems.append(BaseProblem(version, migration.up_file, words))
-
+    problems = _changed_files(base, fork, directory, found, revision)
     newest = max(tip, default=-1)
-    for version, migration in sorted(here.items()):
+    for migration in found:
         name = migration.up_file.name
+        version = migration.version
         words = ""
         if version in tip and tip[version] != name:
             words = f"version {version} is taken in {revision} by {tip[version]}"
@@ -65,6 +51,29 @@ def compare_with_base(
         if words:
             words += f"; give it a number after {newest}"
             problems.append(BaseProblem(version, migration.up_file, words))
+    return problems
+
+
+def _changed_files(
+    base: _Repository,
+    fork: str,
+    directory: Path,
+    found: Sequence[Migration],
+    revision: str,
+) -> list[BaseProblem]:
+    """Return the up files of a commit that were edited or removed here."""
+    here = {migration.version: migration for migration in found}
+    problems = []
+    for version, name in sorted(base.up_files(fork).items()):
+        migration = here.get(version)
+        if migration is None:
+            words = f"{name} is in {revision}, but it was removed here"
+            problems.append(BaseProblem(version, directory / name, words))
+            continue
+        path = migration.up_file
+        if path.name == name and migration.checksum != base.checksum(fork, name):
+            words = f"it is in {revision}, but it was edited here; write the change as a new migration"
+            problems.append(BaseProblem(version, path, words))
     return problems
 
 

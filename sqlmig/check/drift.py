@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlmig.check.scratch import Scratch
     from sqlmig.connection import Connection
     from sqlmig.ledger import Ledger
+    from sqlmig.plan import Row
     from sqlmig.session import Session
     from sqlmig.sqlfile import SqlFile
 
@@ -108,18 +109,22 @@ def _drop_what_is_elsewhere(
 
 def _applied_files(session: Session) -> list[SqlFile]:
     applied = [row for row in session.rows() if row.recorded]
-    wrong = [f"{row.label} is {row.state}" for row in applied if row.state != "applied"]
-    if any(row.state == "ahead" for row in applied):
-        raise SqlmigError(
-            f"nothing can be compared: {', '.join(wrong)} of these files; run it with the files of the newest release"
-        )
-    if wrong:
-        raise SqlmigError(
-            f"nothing can be compared: {', '.join(wrong)}; restore the file, or see `sqlmig repair`"
-        )
+    _refuse_what_is_not_applied(applied)
     if not applied:
         raise SqlmigError("nothing can be compared: no file is applied here")
     return [load(row.migration.up_file) for row in applied if row.migration]
+
+
+def _refuse_what_is_not_applied(recorded: Sequence[Row]) -> None:
+    """Raise SqlmigError for a version whose file is not the one that was applied."""
+    wrong = [row for row in recorded if row.state != "applied"]
+    if not wrong:
+        return
+    words = ", ".join(f"{row.label} is {row.state}" for row in wrong)
+    remedy = "restore the file, or see `sqlmig repair`"
+    if any(row.state == "ahead" for row in wrong):
+        remedy = "run it with the files of the newest release"
+    raise SqlmigError(f"nothing can be compared: {words}; {remedy}")
 
 
 def _read_with_schemas(

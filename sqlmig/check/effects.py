@@ -150,7 +150,8 @@ class EffectWatcher:
             if table.oid not in before:
                 continue
             gone = before[table.oid].columns.keys() - table.columns.keys()
-            names = sorted(before[table.oid].columns[number] for number in gone)
+            columns = before[table.oid].columns
+            names = sorted(map(columns.__getitem__, gone))
             if names:
                 effects.losses.append(f"{', '.join(names)} of {table.name}")
 

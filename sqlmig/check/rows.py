@@ -168,8 +168,8 @@ def _key_of(row: Row, key: Sequence[str]) -> str:
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the columns in which two rows differ."""
-    return tuple(
-        column
-        for column in sorted(old.keys() | new.keys())
-        if old.get(column) != new.get(column)
-    )
+    columns = []
+    for column in sorted(old.keys() | new.keys()):
+        if old.get(column) != new.get(column):
+            columns.append(column)
+    return tuple(columns)

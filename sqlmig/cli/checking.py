@@ -9,14 +9,27 @@ import click
 from sqlmig.cli import github, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlmig.check import BaseProblem, Finding
 
 _INDENT = " " * 14
 
 
-def print_finding(finding: Finding) -> None:
+def tell(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print the findings, and show those that fail on GitHub, where we run there."""
+    if as_json:
+        output.print_json(map(_as_object, findings))
+    else:
+        for finding in findings:
+            _print_finding(finding)
+    if github.is_wanted():
+        for finding in findings:
+            if finding.has_failed:
+                _annotate(finding)
+
+
+def _print_finding(finding: Finding) -> None:
     """Print what was found of a version."""
     padding = " " * (12 - len(finding.result))
     click.echo(f"{output.coloured(finding.result)}{padding}  {finding.label}")
@@ -28,13 +41,13 @@ def print_finding(finding: Finding) -> None:
 
 def _faults(finding: Finding) -> Iterator[str]:
     """Yield a line for each thing that makes a version broken, or that the gate does not let pass."""
-    found = as_object(finding)
+    found = _as_object(finding)
     for name in ("left", "lost", "changed", "refused"):
         for words in found[name]:  # type: ignore[attr-defined]
             yield f"{name}: {words}"
 
 
-def as_object(finding: Finding) -> dict[str, object]:
+def _as_object(finding: Finding) -> dict[str, object]:
     """Return what was found of a version, for JSON."""
     differences = finding.differences
     left = [" ".join(key) for key in differences.left]
@@ -58,7 +71,7 @@ def as_object(finding: Finding) -> dict[str, object]:
     }
 
 
-def annotate_finding(finding: Finding) -> None:
+def _annotate(finding: Finding) -> None:
     """Show on GitHub what makes a version fail."""
     words = list(_faults(finding))
     if finding.result != "broken":

@@ -39,6 +39,7 @@ from sqlmig.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from sqlmig.check import Finding
     from sqlmig.plan import Request, Row
     from sqlmig.schemas import Schemas
     from sqlmig.session import Session
@@ -244,9 +245,9 @@ def _run_one(settings: Settings, session: Session, request: Request) -> int:
 
 def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     if isinstance(request, Up):
-        ahead = {
-            row.version: row for session in schemas.sessions for row in session.ahead()
-        }
+        ahead = {}
+        for session in schemas.sessions:
+            ahead.update({row.version: row for row in session.ahead()})
         _say_ahead(ahead.values())
     todo = [session for session in schemas.sessions if _has_work(session, request)]
     if not todo and not schemas.unreadable:
@@ -551,37 +552,33 @@ def check(
     from sqlmig.cli import checking
 
     kinds = _effect_kinds(fail_on or "")
-    ledger = settings.ledger
     found = migrations.find(settings.directory)
     plan.check_version(found, start)
     problems = compare_with_base(settings.directory, found, base) if base else []
     for problem in problems:
         checking.say_base_problem(problem)
+
     with (
         database(settings.url, settings.wait, make=True) as url,
         scratch_database(
-            url, ledger, output.say, owns_server=is_throwaway(settings.url)
+            url, settings.ledger, output.say, owns_server=is_throwaway(settings.url)
         ) as scratch,
     ):
         trials = prove(scratch, found, start or 0, kinds)
-        bar = nullcontext(trials)
-        if output.is_on_terminal():
-            bar = click.progressbar(
-                trials, length=len(found), label="checking", file=sys.stderr
-            )  # type: ignore[assignment]
-        with bar as shown:
-            findings = list(shown)
+        findings = _with_bar(trials, len(found))
+    checking.tell(findings, as_json=settings.as_json)
+    return int(bool(problems) or any(finding.has_failed for finding in findings))
 
-    if settings.as_json:
-        output.print_json(checking.as_object(finding) for finding in findings)
-    else:
-        for finding in findings:
-            checking.print_finding(finding)
-    failed = [finding for finding in findings if finding.has_failed]
-    if github.is_wanted():
-        for finding in failed:
-            checking.annotate_finding(finding)
-    return int(bool(failed or problems))
+
+def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
+    """Return the findings, with a bar while they are made where somebody watches."""
+    bar = nullcontext(trials)
+    if output.is_on_terminal():
+        bar = click.progressbar(
+            trials, length=length, label="checking", file=sys.stderr
+        )  # type: ignore[assignment]
+    with bar as shown:
+        return list(shown)
 
 
 def _effect_kinds(words: str) -> list[str]:

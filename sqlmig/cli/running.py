@@ -97,13 +97,16 @@ def run_many(
     _warn_of_empty_files([done for _, done in committed], verb)
     if committed and verb == "applied":
         _warn_of_open_tables_of(todo[0])
-    made = sorted(schemas.new & worked)
-    if made:
-        names = f": {', '.join(made)}" if len(made) <= _FEW else ""
-        output.say(f"created {counted(len(made), 'schema')}{names}")
+    _say_created(sorted(schemas.new & worked))
     if not settings.as_json:
         _sum_up(schemas.count, worked, failed, verb, settings)
     return say_failed(failed, schemas.count)
+
+
+def _say_created(schemas: Sequence[str]) -> None:
+    if schemas:
+        names = f": {', '.join(schemas)}" if len(schemas) <= _FEW else ""
+        output.say(f"created {counted(len(schemas), 'schema')}{names}")
 
 
 def _say_worked(outcome: Outcome[Done], verb: str, settings: Settings) -> None:

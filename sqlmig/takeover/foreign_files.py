@@ -19,6 +19,8 @@ _NUMBERED = re.compile(r"(\d+)[_\-. ]*(.*)\.sql", re.IGNORECASE | re.ASCII)
 _FLYWAY = re.compile(r"([VU])(\d[\d._]*)__(.*)\.sql", re.ASCII)
 _OURS = re.compile(r"\d+_.*\.(?:up|down)\.sql", re.ASCII)
 _NO_TRANSACTION = b"-- sqlmig: no-transaction\n"
+# Some tools also run migrations that are programs.
+_PROGRAMS = frozenset((".go", ".java", ".py", ".js", ".ts"))
 _TEMPLATE = re.compile(rb"\{\{.*?\}\}|\$\{[^}\n]*\}")
 
 
@@ -91,33 +93,48 @@ def read_foreign(directory: Path) -> ForeignFiles:
 
     Raises SqlmigError where the tool cannot be told, or a file is not as the tool wants it.
     """
-    try:
-        paths = sorted(path for path in directory.iterdir() if path.is_file())
-    except OSError as error:
-        raise SqlmigError(f"{directory}: {error.strerror}") from None
-    visible = [path for path in paths if not path.name.startswith(".")]
-    sql_paths = [path for path in visible if path.name.lower().endswith(".sql")]
-    if not sql_paths:
+    texts = {}
+    left_out = []
+    for path in _visible_files(directory):
+        if path.name.lower().endswith(".sql"):
+            texts[path] = read(path)
+        elif path.suffix in _PROGRAMS:
+            left_out.append(
+                f"{path.name}: no SQL file, so what it does is not taken over"
+            )
+
+    if not texts:
         raise SqlmigError(
             f"{directory}: no .sql files there; name the directory of the other tool's files"
         )
-    if all(_OURS.fullmatch(path.name) for path in sql_paths):
+    if all(_OURS.fullmatch(path.name) for path in texts):
         raise SqlmigError(
             f"{directory}: these files are pairs already; use them as they are, with --dir"
         )
 
-    texts = {path: read(path) for path in sql_paths}
-    left_out = [
-        f"{path.name}: no SQL file, so what it does is not taken over"
-        for path in visible
-        if path.suffix in (".go", ".java", ".py", ".js", ".ts")
-    ]
-    if any(_FLYWAY.fullmatch(path.name) for path in sql_paths):
+    return _read_texts(texts, left_out)
+
+
+def _read_texts(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
+    """Read files whose tool is told by their names, or by the marks in them."""
+    if any(_FLYWAY.fullmatch(path.name) for path in texts):
         return _read_flyway(texts, left_out)
     for layout in _FORMATS:
         if any(layout.mark.search(text) for text in texts.values()):
             return _read_marked(layout, texts, left_out)
     return _read_ups(texts, left_out)
+
+
+def _visible_files(directory: Path) -> list[Path]:
+    """Return the files in a directory, sorted, but for dot files."""
+    paths = []
+    try:
+        for path in directory.iterdir():
+            if path.is_file() and not path.name.startswith("."):
+                paths.append(path)
+    except OSError as error:
+        raise SqlmigError(f"{directory}: {error.strerror}") from None
+    return sorted(paths)
 
 
 def _read_marked(
