@@ -219,7 +219,9 @@ def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
         for column in range(table.nfields):
             cells.append((table.get_value(row, column) or b"").decode())
         number, version, name, checksum, applied_at, has_down_copy = cells
-        iso_time = f"{applied_at[:10]}T{applied_at[11:19]}Z"
+        iso_time = ""
+        if applied_at:
+            iso_time = f"{applied_at[:10]}T{applied_at[11:19]}Z"
         entry = LedgerRow(int(version), name, checksum, iso_time, has_down_copy == "t")
         found[int(number)].append(entry)
     return found

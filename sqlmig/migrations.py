@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
-_LARGEST_VERSION = 2**63 - 1
+LARGEST_VERSION = 2**63 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -99,7 +99,7 @@ def _parse_name(path: Path) -> tuple[int, str]:
             f"{path.name!a}: the file name has bytes or characters that cannot be shown; rename it"
         )
     match = _FILE_NAME.fullmatch(path.name)
-    if match is None or int(match[1]) > _LARGEST_VERSION:
+    if match is None or int(match[1]) > LARGEST_VERSION:
         raise SqlmigError(
             f"{path}: the name must be VERSION_NAME.up.sql, .down.sql or .rows.sql, VERSION a 64-bit number. "
             "`sqlmig import DIR` makes pairs of another tool's files"
@@ -204,6 +204,6 @@ def _next_version(directory: Path) -> str:
     if re.fullmatch(r"(?:19|2\d)\d{12}", digits):  # a timestamp
         now = datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")
         version = max(version, int(now))
-    if version > _LARGEST_VERSION:
+    if version > LARGEST_VERSION:
         raise SqlmigError(f"{directory}: no number comes after {digits}")
     return f"{version:0{len(digits)}}"

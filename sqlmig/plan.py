@@ -45,6 +45,14 @@ class Row(NamedTuple):
         return None if self.recorded is None else self.recorded.applied_at
 
     @property
+    def label_applied(self) -> str:
+        """What is reverted: the label under which it was applied."""
+        if not self.has_another_name:
+            return self.label
+        digits, _, _ = self.label.partition("_")
+        return f"{digits}_{self.recorded_name}"
+
+    @property
     def recorded_name(self) -> str:
         """The name under which it was applied; empty where it is not."""
         return "" if self.recorded is None else self.recorded.name
@@ -139,7 +147,7 @@ def _rows_to_apply(
         accepted.add("out-of-order")
     problems = [row for row in rows if row.state not in accepted]
     if problems:
-        raise LedgerDisagrees(_disagreement(problems, database), problems)
+        raise LedgerDisagrees(_disagreement(problems, rows, database), problems)
 
     pending = []
     for row in rows:
@@ -161,34 +169,37 @@ def words_for_ahead(rows: Iterable[Row]) -> str:
     verb = "is" if len(labels) == 1 else "are"
     return (
         f"{few} {verb} applied here, but newer than every file: "
-        "a newer release has applied what it needs, and this one goes on without it"
+        "a newer release has done that, and this one goes on without it"
     )
 
 
-def _disagreement(problems: Sequence[Row], database: str) -> str:
+def _disagreement(problems: Sequence[Row], rows: Sequence[Row], database: str) -> str:
     """Return the message for rows that keep ``up`` from beginning."""
     lines = [
         f"nothing was applied to {database}, because the directory and the ledger disagree:"
     ]
+    newest = max((row.version for row in rows if row.recorded), default=-1)
     for row in problems:
-        lines.append(f"{row.label}: {_remedy(row)}")
+        lines.append(f"{row.label}: {_remedy(row, is_newest=row.version == newest)}")
 
+    question = f"Is {database} the right database, and --dir the right directory?"
     states_found = {row.state for row in problems}
     if any(row.state == "changed" and row.has_another_name for row in problems):
         lines.append(
-            f"Is {database} the right database, and --dir the right directory? Another application's "
-            "ledger looks like this. `sqlmig repair` would overwrite it, so use it only if you "
-            "renamed these files on purpose."
+            f"{question} Another application's ledger looks like this. `sqlmig repair` would overwrite it, "
+            "so use it only if you renamed these files on purpose."
         )
     elif states_found & {"changed", "missing"}:
         lines.append(
             "If you changed these files on purpose, `sqlmig repair` accepts them as they are. "
             f"First check that {database} is the right database."
         )
+    elif all(row.state != "applied" for row in rows):
+        lines.append(f"{question} No file here is applied there, but others are.")
     return "\n".join(lines)
 
 
-def _remedy(row: Row) -> str:
+def _remedy(row: Row, *, is_newest: bool) -> str:
     if row.state == "missing":
         return (
             "applied, but its file is gone: restore the file, or revert it with `down`"
@@ -196,14 +207,26 @@ def _remedy(row: Row) -> str:
     if row.state == "out-of-order":
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
     if row.has_another_name:
-        return f"version {row.version} was applied as {row.recorded_name}: give that file its number back"
+        return (
+            f"version {row.version} was applied as {row.recorded_name}, which is another migration: "
+            "if you renumbered that file, give it its number back; else give this one a new number"
+        )
     remedy = "changed since it was applied: restore the file, and write the change as a new migration"
-    if _was_just_written(row):
+    if is_newest and _can_be_written_again(row):
         remedy += (
             ". If nobody else has it yet: restore the file, `sqlmig down`, edit it, `sqlmig up`. "
             "What is in its tables is lost with that"
         )
     return remedy
+
+
+def _can_be_written_again(row: Row) -> bool:
+    """Say whether a migration was only just applied, and can be reverted."""
+    return (
+        row.migration is not None
+        and row.migration.down_file is not None
+        and _was_just_written(row)
+    )
 
 
 def _was_just_written(row: Row) -> bool:

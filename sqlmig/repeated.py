@@ -60,15 +60,14 @@ def run_repeatedly(
         )
     try:
         while True:
-            counter = _RowCounter()
+            counter = RowCounter()
             transmit(connection, [*pieces.opening, *before()])
-            rows_before = 0
-            if has_other_statements:
-                rows_before = _rows_by_statistics(session, file)
+            before_body = _rows_by_statistics(session)
             transmit(connection, [pieces.body, pieces.constraints], counter.add)
+            # A trigger may do the work elsewhere, and let its statement change no row.
             rows = counter.rows
-            if has_other_statements:
-                rows = _rows_by_statistics(session, file) - rows_before
+            if has_other_statements or not rows:
+                rows = _rows_since(before_body, session, file, counter.rows)
             if not rows:
                 break
             transmit(connection, [pieces.reset, pieces.commit])
@@ -85,16 +84,18 @@ def run_repeatedly(
 
 def words_for_rows(rows: int) -> str:
     """Return the words for rows that earlier runs have changed."""
-    return f"{rows:,} rows of its earlier runs are done and stay; run sqlmig again, and it goes on from there"
+    return f"{rows:,} rows that it has changed since it began now stay; run sqlmig again, and it goes on from there"
 
 
-class _RowCounter:
+class RowCounter:
     """How many rows statements have changed, as their tags say."""
 
     def __init__(self) -> None:
+        """Begin with none."""
         self.rows = 0
 
     def add(self, results: Sequence[PGresult]) -> None:
+        """Add the rows of some results."""
         for result in results:
             match = _ROW_COUNT.fullmatch(result.command_status or b"")
             if match:
@@ -107,13 +108,24 @@ def _has_other_statements(file: SqlFile) -> bool:
     return bool(words - _COUNTED_STATEMENTS - _CHANGES_NO_ROW)
 
 
-def _rows_by_statistics(session: Session, file: SqlFile) -> int:
+def _rows_by_statistics(session: Session) -> int | None:
+    """Return how many rows the session has changed, as the server counts them; None where it does not."""
     ((rows,),) = fetch(session.connection, _ROWS_BY_STATISTICS)
-    if rows is None:
-        rollback(session.connection)
-        raise MigrationFailed(
-            f"{file.path}: track_counts is off, so nobody can tell when a file that repeats is done; "
-            "set it on, or write the file with INSERT, UPDATE, DELETE and MERGE only",
-            path=file.path,
-        )
-    return int(rows)
+    return None if rows is None else int(rows)
+
+
+def _rows_since(
+    before: int | None, session: Session, file: SqlFile, by_tags: int
+) -> int:
+    """Return how many rows were changed since. Where the server does not count, the tags must do."""
+    now = _rows_by_statistics(session)
+    if before is not None and now is not None:
+        return max(by_tags, now - before)
+    if not _has_other_statements(file):
+        return by_tags
+    rollback(session.connection)
+    raise MigrationFailed(
+        f"{file.path}: track_counts is off, so nobody can tell when a file that repeats is done; "
+        "set it on, or write the file with INSERT, UPDATE, DELETE and MERGE only",
+        path=file.path,
+    )

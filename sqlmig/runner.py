@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from sqlmig.connection import fetch, rollback, send
+from sqlmig.connection import ServerError, fetch, rollback, send
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal
 from sqlmig.lock_holders import LockHolders
@@ -47,6 +47,13 @@ class Step(NamedTuple):
 
     row: Row
     file: SqlFile
+
+    @property
+    def label(self) -> str:
+        """What is applied or reverted, as messages call it."""
+        if self.row.recorded is None:
+            return self.row.label
+        return self.row.label_applied
 
 
 class Applied(NamedTuple):
@@ -109,7 +116,7 @@ def _run(
             if approve and not is_approved:
                 approve(session, steps)
                 is_approved = True
-            with session.watch(session, step.row.label), holders.noted():
+            with session.watch(session, step.label), holders.noted():
                 _apply_step(session, step)
         except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
             session.catch_up(problem)
@@ -149,7 +156,7 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
     """
     rows = session.rows_to_run(request, done)
     if not session.ledger_exists:
-        send(session.connection, session.ledger.sql("refuse_other_tool").encode())
+        _refuse_other_tool(session)
     if isinstance(request, Up):
         steps = [_step_to_apply(session, row) for row in rows]
     else:
@@ -158,6 +165,18 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
         has_own_mode = steps[0].file.has_own_mode
         session.connection.refuse_read_only(chooses_its_mode=has_own_mode)
     return steps
+
+
+def _refuse_other_tool(session: Session) -> None:
+    """Refuse a database that another tool keeps, in the words of ledger.sql alone."""
+    try:
+        send(session.connection, session.ledger.sql("refuse_other_tool").encode())
+    except ServerError as problem:
+        diagnostic = problem.error.diag
+        words = [str(diagnostic.message_primary)]
+        if diagnostic.message_hint:
+            words.append(diagnostic.message_hint)
+        raise SqlmigError("\n".join(words)) from None
 
 
 def _step_to_apply(session: Session, row: Row) -> Step:
@@ -258,12 +277,23 @@ def apply_file(session: Session, step: Step) -> None:
         # as we mean it.
         constraints=pieces.constraints,
         reset=pieces.reset,
+        own_guard=_guard_of_ledger(session, step),
         record=record_piece(session, step),
         commit=pieces.commit,
     )
 
     # One message where the server takes it: a killed runner leaves nothing behind.
     transmit(session.connection, transaction.pieces())
+
+
+def _guard_of_ledger(session: Session, step: Step) -> list[Piece]:
+    """Return what sees that the file itself did not change the ledger: a dump may bring one of its own."""
+    if b"schema_migrations" not in step.file.text:
+        return []
+    newest: object = "NULL"
+    if session.recorded:
+        newest = session.recorded[-1].version
+    return [own_piece("own guard", session.ledger.sql("guard", newest=newest))]
 
 
 def _repeat_file(session: Session, step: Step) -> None:
@@ -381,7 +411,7 @@ def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> No
 
 def _connection_lost(step: Step, error: psycopg.Error) -> MigrationFailed:
     return MigrationFailed(
-        f"the connection was lost while {step.row.label} ran: it may have been committed; "
+        f"the connection was lost while {step.label} ran: it may have been committed; "
         f"`sqlmig status` tells\n{str(error).strip()}",
         path=step.file.path,
     )
@@ -403,10 +433,10 @@ def _interrupted(
         session.reread()
     except (SqlmigError, psycopg.Error):
         return type(error)(
-            f"interrupted while {step.row.label} ran; `sqlmig status` tells whether it was {verb}"
+            f"interrupted while {step.label} ran; `sqlmig status` tells whether it was {verb}{earlier}"
         )
 
     is_recorded = any(row.version == step.row.version for row in session.recorded)
     is_done = is_recorded == (verb == "applied")
     negation = "" if is_done else "not "
-    return type(error)(f"interrupted; {step.row.label} was {negation}{verb}{earlier}")
+    return type(error)(f"interrupted; {step.label} was {negation}{verb}{earlier}")

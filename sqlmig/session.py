@@ -110,6 +110,14 @@ class Session:
         except SqlmigError:
             return True
 
+    def is_refused(self, request: Request) -> bool:
+        """Say whether what is asked for will be refused, as the files and the ledger disagree."""
+        try:
+            self.rows_to_run(request)
+        except SqlmigError:
+            return True
+        return False
+
     def ahead(self) -> list[Row]:
         """Return the rows of what a newer release has applied: it is newer than every file."""
         if (

@@ -36,6 +36,7 @@ Role = Literal[
     "ledger",  # what makes the ledger
     "constraints",  # deferred constraints are checked here, not at COMMIT
     "reset",  # what the file set must not reach the next one
+    "own guard",  # the ledger must not be changed by the file itself
     "record",  # the row of the ledger
     "commit",
     "other",
@@ -72,6 +73,7 @@ class Transaction:
     body: Piece
     constraints: Piece
     reset: Piece
+    own_guard: Sequence[Piece]
     record: Piece
     commit: Piece
 
@@ -85,6 +87,7 @@ class Transaction:
             self.body,
             self.constraints,
             self.reset,
+            *self.own_guard,
             self.record,
             self.commit,
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlmig.connection import ServerError, fetch, rollback, send
 from sqlmig.errors import MigrationFailed
 from sqlmig.failure import explain
-from sqlmig.ledger import ledger_owner
+from sqlmig.ledger import TABLE, ledger_owner
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.transaction import joined, messages
 
@@ -122,6 +122,12 @@ def _meaning(
         return LockHeld()
     if found.role == "guard" and sqlstate == _INVALID_TEXT:
         return LedgerChanged()
+    if found.role == "own guard" and found.file:
+        return MigrationFailed(
+            f"{found.file.path}: it changes {TABLE}, which is the ledger of sqlmig; "
+            "take the statements about this table out",
+            path=found.file.path,
+        )
     if found.role == "record" and sqlstate == _UNIQUE_VIOLATION:
         return AlreadyRecorded(found.words)
     if found.file is None:

@@ -39,11 +39,14 @@ def compare_with_base(
     tip = base.up_files(base.commit(revision))
     fork = base.merge_base(revision)
     problems = _changed_files(base, fork, directory, found, revision)
+    old = base.up_files(fork)
     newest = max(tip, default=-1)
     for migration in found:
         name = migration.up_file.name
         version = migration.version
         words = ""
+        if old.get(version) == name:
+            continue  # this branch did not bring it
         if version in tip and tip[version] != name:
             words = f"version {version} is taken in {revision} by {tip[version]}"
         elif version not in tip and version < newest:

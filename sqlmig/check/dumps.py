@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 _HAS_TRANSACTION_TIMEOUT = 170000  # the first server version that has this setting
 # Where most files end: nothing of the following is in them.
 _MAY_BE_CONCERNED = re.compile(
-    rb"schema_migrations|transaction_timeout|create\s+schema", re.IGNORECASE
+    rb"schema_migrations|transaction_timeout|(?:create|drop)\s+schema", re.IGNORECASE
 )
 # What stands before the name of a table, in statements that make or change a table.
 _ABOUT_A_TABLE = (
     r"(?:create table(?: if not exists)?|alter table(?: if exists)?(?: only)?|insert into"
     r"|comment on (?:table|column)|create (?:unique )?index \S+ on(?: only)?"
-    r"|create policy \S+ on|(?:grant|revoke) .* on(?: table)?)"
+    r"|create policy \S+ on|drop policy(?: if exists)? \S+ on|drop table(?: if exists)?"
+    r"|(?:grant|revoke) .* on(?: table)?)"
 )
 
 
@@ -48,7 +49,7 @@ def without_what_is_there(
 def _unwanted(ledger: Ledger, server_version: int) -> re.Pattern[str]:
     schema = re.escape(ledger.schema)
     kinds = [
-        r'create schema(?: if not exists)? "?public"? ?;?$',
+        r'(?:create|drop) schema(?: if(?: not)? exists)? "?public"?(?: cascade| restrict)? ?;?$',
         rf'{_ABOUT_A_TABLE} (?:"?{schema}"? ?\. ?)?"?schema_migrations"?(?:[ .;(]|$)',
     ]
     if server_version < _HAS_TRANSACTION_TIMEOUT:

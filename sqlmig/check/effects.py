@@ -62,6 +62,7 @@ class _Touched(NamedTuple):
     has_new_file: bool
     scans: int
     indexes: int
+    has_rows: bool
     deleted: int
 
 
@@ -100,6 +101,12 @@ class EffectWatcher:
             f"SELECT ({STATEMENTS['newest'].strip().rstrip(';')}), pg_stat_force_next_flush()::text",
         )
         self._newest = int(newest)
+
+    def forget(self) -> None:
+        """Forget all tables: a file ran that was not observed."""
+        self._newest = 0
+        self._tables = {}
+        self._touched = set()
 
     def observe(self) -> Effects:
         """Return what the open transaction has done."""
@@ -179,6 +186,7 @@ def _note_reads_and_writes(effects: Effects, touched: _Touched, table: str) -> N
         touched.has_new_file
         and touched.kind != "m"
         and touched.scans <= touched.indexes
+        and not touched.has_rows
     )
     if is_emptied:
         effects.losses.append(f"all rows of {table}")

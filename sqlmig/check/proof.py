@@ -178,12 +178,21 @@ def _try_both(trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding) -> No
             finding.notes.append(f"{change.kind}: {change}")
         finding.notes.append(f"it accepts losses: {down.accepts_reason}")
         finding.row_changes = []
+    elif finding.row_changes:
+        finding.notes.append(
+            "after up and down these rows are not as they were. If that cannot be helped, "
+            f"put “-- sqlmig: accepts losses: REASON” in {down.path.name}"
+        )
     if finding.differences or finding.row_changes:
         finding.result = "broken"
 
 
 def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
     """Refuse what the file does to the application, unless it accepts it."""
+    if fail_on and not up.in_transaction:
+        finding.notes.append(
+            "it runs outside a transaction, so what it does to the application was not traced"
+        )
     for kind in fail_on:
         done = finding.effects.while_others_wait(kind)
         if not done:
@@ -194,6 +203,11 @@ def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
             finding.refused.append(f"loses {', '.join(done)}")
         else:
             finding.refused.append(f"{kind} {', '.join(done)} while others wait")
+    if finding.refused:
+        finding.notes.append(
+            f"to let it pass, put “-- sqlmig: accepts {', '.join(fail_on)}: REASON” in {up.path.name}, "
+            "with those that are meant"
+        )
 
 
 def _try_in_one_transaction(
@@ -260,7 +274,7 @@ def _try_in_one_transaction(
 
 def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
     for file in (up, down):
-        if not file.in_transaction or file.has_own_mode:
+        if not file.in_transaction or file.has_own_mode or file.repeats:
             return False
     # ROLLBACK does not move a sequence back.
     return not _MOVES_SEQUENCE.search(up.text)
@@ -330,10 +344,11 @@ def _run(trial: _Trial, file: SqlFile) -> None:
 
 def _forget(trial: _Trial, file: SqlFile) -> None:
     """Forget what was known before a file ran."""
-    if file.in_transaction:
+    if file.in_transaction and not file.repeats:
         trial.counts.forget()
     else:
         _clear(trial)
+        trial.watcher.forget()
 
 
 def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:

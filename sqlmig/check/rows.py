@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import psycopg
 
 from sqlmig.check.scratch import STATEMENTS
 from sqlmig.connection import fetch
-from sqlmig.ledger import literal
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import literal, quoted
 from sqlmig.wording import counted
 
 if TYPE_CHECKING:
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
 
     from sqlmig.connection import Connection
 
-Row = dict[str, Any]
+Row = dict[str, str | None]
+# So many rows without a primary key are paired with those that differ least.
+_FEW = 100
 
 
 class TableRows(NamedTuple):
-    """A table's rows, each as an object of JSON, and the columns of its primary key."""
+    """A table's rows, each with its columns' values as text, and the columns of its primary key."""
 
     key: tuple[str, ...]
     rows: list[Row]
@@ -51,24 +56,28 @@ class RowChange(NamedTuple):
 
 
 def read_rows(connection: Connection, schema: str) -> Rows:
-    """Return the rows of all tables that files made. to_jsonb makes every type comparable.
+    """Return the rows of all tables that files made. As text the values of every type can be compared.
 
-    schema: its names are written without it.
+    schema: its names are written without it. Raises SqlmigError where rows cannot be read.
     """
     here = literal(schema)
-    tables = {}
-    selects = []
-    names: list[str] = []
-    for name, source, key in fetch(
-        connection, STATEMENTS["tables_with_rows"].format(schema=here)
-    ):
-        tables[str(name)] = TableRows(tuple(key), [])
-        selects.append(f"SELECT {len(names)}, to_jsonb(t)::text FROM {source} AS t")
-        names.append(str(name))
-    if selects:
-        for number, row in fetch(connection, " UNION ALL ".join(selects)):
-            tables[names[number]].rows.append(json.loads(row))
-    sequences = dict(fetch(connection, STATEMENTS["sequences"].format(schema=here)))
+    try:
+        found = fetch(connection, STATEMENTS["tables_with_rows"].format(schema=here))
+        tables = {}
+        for name, source, columns, key in found:
+            quoted_columns = ", ".join(
+                f"t.{quoted(column)}::text" for column in columns
+            )
+            query = f"SELECT ARRAY[{quoted_columns}]::text[] FROM {source} AS t"
+            rows = []
+            for (values,) in fetch(connection, query):
+                rows.append(dict(zip(columns, values, strict=True)))
+            tables[str(name)] = TableRows(tuple(key), rows)
+        sequences = dict(fetch(connection, STATEMENTS["sequences"].format(schema=here)))
+    except psycopg.Error as error:
+        raise SqlmigError(
+            f"the rows cannot be read: {error.diag.message_primary}"
+        ) from None
     return Rows(tables, sequences)
 
 
@@ -104,6 +113,13 @@ def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange
         changed[_differing(old, new)] += 1
 
     changes = []
+    if not was.key and len(lost) == len(left) > _FEW:
+        # Too many to pair: the columns whose values are others.
+        changes.append(
+            RowChange("changed", table, _columns_that_differ(lost, left), len(lost))
+        )
+        lost = []
+        left = []
     if lost:
         changes.append(RowChange("lost", table, (), len(lost)))
     if left:
@@ -147,7 +163,7 @@ def _pairs(
                 pairs.append((row, other))
         return pairs
 
-    if len(lost) != len(left):
+    if len(lost) != len(left) or len(lost) > _FEW:
         return []
     rest = list(left)
     pairs = []
@@ -162,11 +178,22 @@ def _nearest(row: Row, others: Iterable[Row]) -> Row:
     return min(others, key=lambda other: len(_differing(row, other)))
 
 
+def _columns_that_differ(lost: Sequence[Row], left: Sequence[Row]) -> tuple[str, ...]:
+    columns = []
+    for column in sorted(lost[0]):
+        was = Counter(row.get(column) for row in lost)
+        if was != Counter(row.get(column) for row in left):
+            columns.append(column)
+    return tuple(columns)
+
+
 def _key_of(row: Row, key: Sequence[str]) -> str:
     return json.dumps([row.get(column) for column in key])
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+def _differing(
+    old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> tuple[str, ...]:
     """Return the columns in which two rows differ."""
     columns = []
     for column in sorted(old.keys() | new.keys()):

@@ -17,6 +17,7 @@ from sqlmig.connection import connect, fetch, rollback, send
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import literal, read_statements
 from sqlmig.outside_transaction import send_each_statement
+from sqlmig.repeated import RowCounter
 from sqlmig.transaction import file_pieces
 from sqlmig.transmission import transmit
 from sqlmig.url import parameters
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 STATEMENTS = read_statements(Path(__file__).parent / "scratch.sql")
 _PREFIX = "sqlmig_scratch_"
+_MOST_RUNS = 1000  # of a file that repeats
 # The application_name of the connection that makes a scratch database begins so.
 _OWNER = "sqlmig: "
 _READ_ONLY = "25006"
@@ -87,6 +89,22 @@ def scratch_database(
                 _drop(outside, name)
             raise
         _drop(outside, name)
+
+
+def _run_again(scratch: Scratch, file: SqlFile) -> bool:
+    """Run a file that repeats once more, and say whether a statement changed rows."""
+    connection = scratch.connection
+    pieces = file_pieces(file)
+    counter = RowCounter()
+    try:
+        transmit(connection, pieces.opening)
+        writes_before = scratch.guard.writes()
+        transmit(connection, [pieces.body, pieces.constraints], counter.add)
+        scratch.guard.refuse_if_beyond(file, writes_before)
+        transmit(connection, [pieces.reset, pieces.commit])
+    finally:
+        rollback(connection)
+    return counter.rows > 0
 
 
 def _create(outside: Connection, name: str) -> None:
@@ -174,6 +192,9 @@ def run_file(
     guard.before_file(file)
     if file.in_transaction:
         pieces = file_pieces(file)
+        for _ in range(_MOST_RUNS if file.repeats else 0):
+            if not _run_again(scratch, file):
+                break
         try:
             transmit(connection, pieces.opening)
             writes_before = guard.writes()

@@ -137,11 +137,19 @@ WHERE pg_stat_get_xact_tuples_inserted(relation)
     + pg_stat_get_xact_tuples_deleted(relation) > 0
 
 -- %% tables_with_rows
--- The tables that files made: the name, what to select from, and the columns of the primary key. A partition's rows count
--- for its root; a table's rows are its own, without those of tables that inherit from it.
+-- The tables that files made: the name, what to select from, the columns, and those of the primary key. A partition's
+-- rows count for its root; a table's rows are its own, without those of tables that inherit from it.
 SELECT
     CASE nspname WHEN {schema} THEN quote_ident(relname) ELSE format('%I.%I', nspname, relname) END,
     CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || format('%I.%I', nspname, relname),
+    ARRAY(
+        SELECT attname::text
+        FROM pg_attribute
+        WHERE attrelid = c.oid
+            AND attnum > 0
+            AND NOT attisdropped
+        ORDER BY attnum
+    ),
     ARRAY(
         SELECT attname::text
         FROM pg_index
@@ -170,7 +178,7 @@ WHERE schemaname !~ '^(pg_|information_schema$)';
 -- %% touched
 -- What the open transaction has done to the tables that were there before, those up to a number: its kind (null where it
 -- is gone), the lock that others wait for (2: also to read), whether its file is new, how often it was read from the
--- beginning, how many indexes it has, and how many rows were deleted. The numbers of files and of relations are drawn
+-- beginning, how many indexes it has, whether it has pages, and how many rows were deleted. The numbers of files and of relations are drawn
 -- from the same counter.
 SELECT
     held.relation::bigint,
@@ -179,6 +187,8 @@ SELECT
     coalesce(c.relfilenode::bigint > {newest}, false),
     coalesce(pg_stat_get_xact_numscans(c.oid), 0),
     (SELECT count(*) FROM pg_index WHERE indrelid = c.oid),
+    -- Only a table that others cannot write is looked into.
+    CASE WHEN held.lock = 2 AND c.relkind = 'r' THEN pg_relation_size(c.oid) > 0 ELSE false END,
     coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0)
 FROM (
     SELECT

@@ -63,6 +63,11 @@ _REACHES_BEYOND = re.compile(
     """,
     re.VERBOSE,
 )
+# These functions act at once, whatever becomes of the transaction.
+_SLOTS = re.compile(
+    rb"pg_(?:create_(?:physical|logical)|copy_(?:physical|logical)|drop)_replication_slot",
+    re.IGNORECASE,
+)
 _ENDS_TRANSACTION = (b"commit", b"end")
 # Of these nothing is tried: they belong to the session, or would end the trial.
 _NOT_TRIED = frozenset(
@@ -119,7 +124,14 @@ class ServerGuard:
 
     def before_file(self, file: SqlFile) -> None:
         """Raise BeyondDatabase for a file that may hide what it changes."""
-        if not self._owns_server and b"track_counts" in file.text.lower():
+        if self._owns_server:
+            return
+        slots = _SLOTS.search(file.text)
+        if slots:
+            raise BeyondDatabase(
+                f"{file.path}: {slots[0].decode()} makes or drops a slot, {_REMEDY}"
+            )
+        if b"track_counts" in file.text.lower():
             raise BeyondDatabase(
                 f"{file.path}: it sets track_counts, so a change of the whole server would not be seen; "
                 "check it on a server of its own: sqlmig -d embedded: check"

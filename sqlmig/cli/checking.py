@@ -31,8 +31,11 @@ def tell(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 def _print_finding(finding: Finding) -> None:
     """Print what was found of a version."""
-    padding = " " * (12 - len(finding.result))
-    click.echo(f"{output.coloured(finding.result)}{padding}  {finding.label}")
+    word: str = finding.result
+    if finding.refused and word in ("ok", "irreversible"):
+        word = "refused"
+    padding = " " * (12 - len(word))
+    click.echo(f"{output.coloured(word)}{padding}  {finding.label}")
     for line in [*finding.effects.words(), *_faults(finding)]:
         click.echo(f"{_INDENT}{line}")
     for note in finding.notes:
@@ -78,7 +81,7 @@ def _annotate(finding: Finding) -> None:
         words += finding.notes
     title = f"{finding.label} {finding.result}"
     if finding.refused:
-        title = f"{finding.label} would stop others"
+        title = f"{finding.label} refused"
     github.annotate(
         finding.path, finding.line, title, "\n".join(words) or finding.result
     )

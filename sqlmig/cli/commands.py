@@ -31,7 +31,7 @@ from sqlmig.cli.options import (
     shared_options,
 )
 from sqlmig.cli.progress import watch, watch_below_bar
-from sqlmig.errors import UsageError
+from sqlmig.errors import SqlmigError, UsageError
 from sqlmig.plan import Down, Up
 from sqlmig.session import open_session
 from sqlmig.wording import counted
@@ -218,7 +218,7 @@ def _run(settings: Settings, request: Request) -> int:
 
 def _run_one(settings: Settings, session: Session, request: Request) -> int:
     if isinstance(request, Up):
-        _say_ahead(session.ahead())
+        _say_ahead(session)
     if not session.has_work(request):
         return _nothing_to_do(settings, 1)
     from sqlmig.cli.running import confirmed, run_one
@@ -245,10 +245,7 @@ def _run_one(settings: Settings, session: Session, request: Request) -> int:
 
 def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     if isinstance(request, Up):
-        ahead = {}
-        for session in schemas.sessions:
-            ahead.update({row.version: row for row in session.ahead()})
-        _say_ahead(ahead.values())
+        _say_ahead(*schemas.sessions)
     todo = [session for session in schemas.sessions if _has_work(session, request)]
     if not todo and not schemas.unreadable:
         return _nothing_to_do(settings, schemas.count)
@@ -262,8 +259,13 @@ def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     )
 
 
-def _say_ahead(rows: Iterable[Row]) -> None:
-    words = plan.words_for_ahead(rows)
+def _say_ahead(*sessions: Session) -> None:
+    """Say once what a newer release has applied, unless ``up`` is to be refused."""
+    ahead = {}
+    for session in sessions:
+        if session.ahead() and not session.is_refused(Up()):
+            ahead.update({row.version: row for row in session.ahead()})
+    words = plan.words_for_ahead(ahead.values())
     if words:
         output.say(words)
 
@@ -472,6 +474,8 @@ def _print_rows(rows: Sequence[Row]) -> None:
             and row.recorded.has_down_copy
         ):
             more += "  (the ledger has its down file)"
+        if row.has_another_name:
+            more += f"  (applied as {row.recorded_name})"
         click.echo(
             f"{row.label:{label_width}}  {output.coloured(row.state)}{padding}  {more}".rstrip()
         )
@@ -552,6 +556,8 @@ def check(
     from sqlmig.cli import checking
 
     kinds = _effect_kinds(fail_on or "")
+    if base is not None and not base.strip():
+        raise UsageError("--base needs a git revision, such as origin/main")
     found = migrations.find(settings.directory)
     plan.check_version(found, start)
     problems = compare_with_base(settings.directory, found, base) if base else []
@@ -743,7 +749,7 @@ def _step_after_import(
     settings: Settings, foreign: ForeignFiles, pairs: Sequence[Pair]
 ) -> str:
     """Return what is to be done next, as the other tool's ledger says where there is a database."""
-    from sqlmig.takeover.importing import read_their_ledger
+    from sqlmig.takeover.importing import is_ledger_in_the_way, read_their_ledger
 
     if not has_database(settings.url):
         newest = int(pairs[-1].version) if pairs else 0
@@ -758,6 +764,7 @@ def _step_after_import(
         connect(url, output.say) as connection,
     ):
         theirs = read_their_ledger(connection, foreign.tool, pairs)
+        is_in_the_way = foreign.tool == "dbmate" and is_ledger_in_the_way(connection)
         name = connection.database_name
     if theirs is None or theirs.newest is None:
         return f"{foreign.tool} has applied none of them to {name}. Next: `sqlmig up`"
@@ -768,14 +775,15 @@ def _step_after_import(
         lines.append(
             f"{foreign.tool} has not applied {missing}, but newer ones. Let it apply them before you stamp"
         )
-    stamp = f"sqlmig stamp {int(theirs.newest.version)}"
-    if foreign.tool == "dbmate":  # its ledger has the name of ours
-        stamp = f"ALTER TABLE schema_migrations RENAME TO schema_migrations_before_sqlmig; then `{stamp}`"
-    else:
-        stamp = f"`{stamp}`"
     lines.append(
-        f"{foreign.tool} has applied them to {name} up to {theirs.newest.version}. Next: {stamp}"
+        f"{foreign.tool} has applied them to {name} up to {theirs.newest.version}. Next:"
     )
+    if is_in_the_way:
+        lines.append(
+            '  psql "$DATABASE_URL" -c '
+            "'ALTER TABLE schema_migrations RENAME TO schema_migrations_before_sqlmig'"
+        )
+    lines.append(f"  sqlmig stamp {int(theirs.newest.version)}")
     return "\n".join(lines)
 
 
@@ -915,6 +923,10 @@ def docs(settings: Settings, checked: Path | None) -> int:
 
     ledger = settings.ledger
     shown = ""
+    if checked and not checked.exists():
+        raise SqlmigError(
+            f"{checked}: there is no such file; write it with: sqlmig docs > {checked}"
+        )
     if checked:
         shown = migrations.read(checked).decode()
     with (

@@ -111,10 +111,16 @@ def refuse_to_lose_rows(session: Session, steps: Sequence[Step]) -> None:
 def words_for_losses(rehearsal: Rehearsal, settings: Settings, place: str) -> str:
     """Return the words for why nothing is reverted where nobody can be asked."""
     lines = [
-        f"nothing was reverted in {place}, because rows would be lost, and nobody is here to ask:"
+        f"nothing was reverted in {place}, because rows would be lost, or nobody can tell, and nobody is here to ask:"
     ]
     lines += [f"  {line}" for line in _lines(rehearsal, "revert", settings)]
     lines += [f"  {line}" for line in _losses(rehearsal.all())]
+    for one in rehearsal.all():
+        if one.step.row.has_another_name:
+            lines.append(
+                f"  {one.step.label} is not one of these files, but {one.step.row.label} is: "
+                "is this the right database?"
+            )
     lines.append("To revert it all the same, add --yes")
     return "\n".join(lines)
 
@@ -123,7 +129,7 @@ def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]
     """Yield the lines of each migration, in sum over the schemas."""
     groups: dict[tuple[str, str | None], list[Rehearsed]] = defaultdict(list)
     for one in rehearsal.all():
-        groups[one.step.row.label, one.obstacle].append(one)
+        groups[one.step.label, one.obstacle].append(one)
 
     for (label, obstacle), ones in groups.items():
         where = settings.in_schemas(len(ones))

@@ -45,7 +45,7 @@ def run_one(
         for done in run(session, request, approve):
             committed.append(done)
             if not settings.as_json:
-                label = done.step.row.label
+                label = done.step.label
                 took = output.duration(done.seconds)
                 if done.step.file.repeats:
                     took += f", {counted(done.rows, 'row')}"

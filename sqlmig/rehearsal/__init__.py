@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import psycopg
+
 from sqlmig.connection import fetch, rollback
 from sqlmig.errors import MigrationFailed, SqlmigError
 from sqlmig.ledger import literal, quoted
@@ -27,7 +29,7 @@ from sqlmig.transaction import file_pieces
 from sqlmig.transmission import TryAgain, transmit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sqlmig.plan import Request
     from sqlmig.session import Session
@@ -36,18 +38,23 @@ if TYPE_CHECKING:
 
 _OBSERVE = (Path(__file__).parent / "observe.sql").read_text(encoding="utf-8")
 _UNSAFE_NEW_ENUM_VALUE = "55P04"
+_KEEPS_ROWS = frozenset((b"insert", b"update", b"set", b"reset"))
 _TOUCHES_NO_ROW = re.compile(
     rb"(?:create (?:unique )?index|drop index|reindex|vacuum|analyze)\b"
 )
 
 
 class Loss(NamedTuple):
-    """Rows that would be lost: of a whole table, all or some rows of one, or the values of some columns."""
+    """Rows that would be lost: of a whole table, all or some rows of one, or the values of some columns.
+
+    has_values: whether any of these rows has a value in one of the columns.
+    """
 
     kind: Literal["table", "all rows", "rows", "columns"]
     table: str
     columns: tuple[str, ...]
     rows: int
+    has_values: bool = True
 
     @property
     def what(self) -> str:
@@ -74,13 +81,30 @@ class Rehearsed:
     rewrites: dict[str, int] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    is_sure: bool = True  # whether all losses were seen
 
     @property
     def may_lose_rows(self) -> bool:
-        """Whether rows would be lost, or whether nobody can tell, as it was not rehearsed."""
+        """Whether rows would be lost, or whether nobody can tell: not rehearsed, or another's migration."""
+        if self.step.row.has_another_name and self.step.row.recorded:
+            return True
         if self.obstacle:
             return not _keeps_all_rows(self.step.file)
-        return any(loss.rows for loss in self.losses)
+        if not self.is_sure or _may_go_on_otherwise(self.step.file):
+            return True
+        return any(loss.rows and loss.has_values for loss in self.losses)
+
+
+class _Uncertain(NamedTuple):
+    """A table that was rewritten, or emptied and filled again.
+
+    rows: how many it had before if it was rewritten. Where it had more, it was emptied.
+    """
+
+    rehearsed: Rehearsed
+    table: str
+    relation: int
+    rows: int
 
 
 class _Uncounted(NamedTuple):
@@ -119,6 +143,7 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
     """
     rehearsed: list[Rehearsed] = []
     uncounted: list[_Uncounted] = []
+    uncertain: list[_Uncertain] = []
     state: str | None = (
         None  # of the relations, as JSON; None before the transaction has begun
     )
@@ -132,8 +157,19 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
             if state is None:
                 state = _begin(session, step, pieces)
             result = Rehearsed(step, seconds=_run(session, step, pieces))
-            state, found = _observe(session, state)
+            state, found = _observe(session, state, step)
             _take_over(result, found, uncounted)
+            for table in found["uncertain"]:
+                rows, _ = _row_counts(session, table["relation"], ())
+                uncertain.append(
+                    _Uncertain(
+                        result,
+                        table["table"],
+                        table["relation"],
+                        rows - table["added"],
+                    )
+                )
+            result.is_sure = _is_counted(session, step)
             rehearsed.append(result)
     except MigrationFailed as failure:
         if failure.sqlstate == _UNSAFE_NEW_ENUM_VALUE:
@@ -144,6 +180,7 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
     finally:
         rollback(session.connection)
     _count(session, uncounted)
+    _find_emptied(session, uncertain)
     return rehearsed
 
 
@@ -164,6 +201,11 @@ def _keeps_all_rows(file: SqlFile) -> bool:
     return True
 
 
+def _may_go_on_otherwise(file: SqlFile) -> bool:
+    """Say whether a file repeats, and a later run may do what the first did not: delete rows, say."""
+    return file.repeats and bool(set(file.first_words()) - _KEEPS_ROWS)
+
+
 def _begin(session: Session, step: Step, pieces: FilePieces) -> str:
     """Begin the transaction, take the lock, and return the state of the relations."""
     before = [
@@ -172,14 +214,14 @@ def _begin(session: Session, step: Step, pieces: FilePieces) -> str:
         *guard_pieces(session, step),
     ]
     transmit(session.connection, [*pieces.opening, *before])
-    state, _ = _observe(session, None)
+    state, _ = _observe(session, None, step)
     return state
 
 
 def _run(session: Session, step: Step, pieces: FilePieces) -> float:
     """Run a step, and return how many seconds it took."""
     began = time.monotonic()
-    with session.watch(session, step.row.label):
+    with session.watch(session, step.label):
         transmit(
             session.connection,
             [
@@ -193,12 +235,24 @@ def _run(session: Session, step: Step, pieces: FilePieces) -> float:
     return round(time.monotonic() - began, 6)
 
 
-def _observe(session: Session, before: str | None) -> tuple[str, Any]:
-    """Return the state of the relations, and what was done to them since they were as before."""
+def _is_counted(session: Session, step: Step) -> bool:
+    """Say whether the server has counted the rows that a step deleted."""
+    if b"track_counts" in step.file.text.lower():
+        return False
+    ((counts,),) = fetch(session.connection, "SELECT current_setting('track_counts')")
+    return str(counts) == "on"
+
+
+def _observe(session: Session, before: str | None, step: Step) -> tuple[str, Any]:
+    """Return the state of the relations, and what was done to them since they were as before.
+
+    A step that reverts is observed everywhere, as it may lose rows anywhere.
+    """
+    reverts = step.row.recorded is not None
     query = _OBSERVE.format(
         before="NULL" if before is None else literal(before),
         schema_literal=literal(quoted(session.ledger.schema)),
-        only_schema=session.observes_only_its_schema,
+        only_schema=session.observes_only_its_schema and not reverts,
     )
     ((state, found),) = fetch(session.connection, query)
     return state, found
@@ -228,17 +282,41 @@ def _count(session: Session, uncounted: list[_Uncounted]) -> None:
         settings = f"SET LOCAL row_security = off; SET LOCAL lock_timeout = {literal(session.options.lock_timeout)}"
         session.connection.execute(settings.encode())
         for rehearsed, loss, relation in uncounted:
-            rows = _row_count(session, relation)
+            try:
+                with session.connection.transaction():
+                    rows, values = _row_counts(session, relation, loss.columns)
+            except psycopg.errors.InsufficientPrivilege:  # FORCE ROW LEVEL SECURITY
+                rehearsed.is_sure = False
+                rows = 0
+                values = 0
             if rows or loss.kind != "all rows":
-                rehearsed.losses.append(loss._replace(rows=rows))
+                rehearsed.losses.append(loss._replace(rows=rows, has_values=values > 0))
 
 
-def _row_count(session: Session, relation: int) -> int:
-    """Return how many rows a relation has; of a table that others inherit from, its own alone."""
+def _find_emptied(session: Session, uncertain: list[_Uncertain]) -> None:
+    """Add the losses of tables that were emptied and filled again."""
+    for table in uncertain:
+        rows, _ = _row_counts(session, table.relation, ())
+        if rows > table.rows:
+            table.rehearsed.losses.append(Loss("all rows", table.table, (), rows))
+
+
+def _row_counts(
+    session: Session, relation: int, columns: Sequence[str]
+) -> tuple[int, int]:
+    """Return how many rows a relation has, and how many have a value in one of these columns.
+
+    Of a table that others inherit from, its own rows alone.
+    """
     query = f"""
         SELECT CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || oid::regclass
         FROM pg_class WHERE oid = {relation}
     """
     ((name,),) = fetch(session.connection, query)
-    ((rows,),) = fetch(session.connection, f"SELECT count(*) FROM {name}")
-    return int(rows)
+    values = "*"
+    if columns:
+        values = f"CASE WHEN num_nonnulls({', '.join(columns)}) > 0 THEN 1 END"
+    ((rows, with_values),) = fetch(
+        session.connection, f"SELECT count(*), count({values}) FROM {name}"
+    )
+    return int(rows), int(with_values)

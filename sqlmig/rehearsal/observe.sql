@@ -100,6 +100,13 @@ pairs AS (
                 now.empty
                 OR (before.kind = 'r' AND now.read = before.read AND now.inserted > before.inserted)
             ) AS emptied,
+        -- It was read, and rows were inserted: a rewrite, or a TRUNCATE behind what was read. Only the rows tell.
+        now.node <> before.node
+            AND NOT now.empty
+            AND before.kind = 'r'
+            AND now.read > before.read
+            AND now.inserted > before.inserted AS uncertain,
+        now.inserted - before.inserted - (now.deleted - before.deleted) AS added,
         -- Fewer rows mean that the scan stopped early.
         now.read - before.read > greatest(1, before.rows / 2) AS reads,
         now.deleted - before.deleted AS deletes
@@ -191,5 +198,12 @@ SELECT
                 '[]'
             )
             FROM losses
+        ),
+        'uncertain', (
+            SELECT coalesce(
+                json_agg(json_build_object('table', own, 'relation', oid, 'added', added)), '[]'
+            )
+            FROM pairs
+            WHERE uncertain
         )
     )

@@ -41,6 +41,8 @@ def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
             continue
         if row.state == "changed" and row.migration:
             words = f"record {row.label} again; its SQL is not run"
+            if row.has_another_name:
+                words = f"record {row.label} in the place of {row.label_applied}; its SQL is not run"
             corrections.append(Correction(words, session.ledger.update(row.migration)))
         elif row.state == "missing" or (row.state == "ahead" and versions):
             words = f"take {row.label} out of the ledger; what it made stays"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.errors import SqlmigError
 from sqlmig.lexer import ScanError, first_token, tokens
-from sqlmig.migrations import read
+from sqlmig.migrations import LARGEST_VERSION, read
 from sqlmig.places import place
 
 if TYPE_CHECKING:
@@ -96,7 +96,11 @@ def read_foreign(directory: Path) -> ForeignFiles:
     texts = {}
     left_out = []
     for path in _visible_files(directory):
-        if path.name.lower().endswith(".sql"):
+        if path.is_dir():
+            left_out.append(
+                f"{path.name}: a directory, which is not read; import it apart"
+            )
+        elif path.name.lower().endswith(".sql"):
             texts[path] = read(path)
         elif path.suffix in _PROGRAMS:
             left_out.append(
@@ -126,11 +130,11 @@ def _read_texts(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
 
 
 def _visible_files(directory: Path) -> list[Path]:
-    """Return the files in a directory, sorted, but for dot files."""
+    """Return what is in a directory, sorted, but for dot files."""
     paths = []
     try:
         for path in directory.iterdir():
-            if path.is_file() and not path.name.startswith("."):
+            if not path.name.startswith("."):
                 paths.append(path)
     except OSError as error:
         raise SqlmigError(f"{directory}: {error.strerror}") from None
@@ -330,6 +334,8 @@ def _numbered(path: Path) -> ForeignMigration | None:
     match = _NUMBERED.fullmatch(path.name)
     if match is None:
         return None
+    if int(match[1]) > LARGEST_VERSION:
+        raise SqlmigError(f"{path}: its number is larger than 64 bits; rename it first")
     return ForeignMigration(path, match[1], match[2] or "migration")
 
 

@@ -1,7 +1,13 @@
 -- What other tools' ledgers say is applied: one column, as the tool writes it. Each under the tool's name.
 
 -- %% dbmate
-SELECT version FROM schema_migrations;
+-- Its table has the name of ours, but one column. Where it was renamed, to make room for ours, that one counts.
+SELECT version::text
+FROM {dbmate_table}
+WHERE (
+    SELECT count(*) FROM pg_attribute
+    WHERE attrelid = '{dbmate_table}'::regclass AND attnum > 0 AND NOT attisdropped
+) = 1;
 
 -- %% goose
 -- It keeps a row for each up and each down: the last one of a version counts.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
 from sqlmig import migrations
+from sqlmig.connection import fetch
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import read_statements
+from sqlmig.ledger import TABLE, read_statements
 from sqlmig.sqlfile import load
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sqlmig.takeover.foreign_files import ForeignFiles, ForeignMigration
 
 _LEDGERS = read_statements(Path(__file__).parent / "foreign_ledgers.sql")
+_RENAMED = f"{TABLE}_before_sqlmig"  # what another tool's ledger is called then
 _DIGITS = 4  # of a version, where the tool's own are no numbers
 
 
@@ -112,14 +115,9 @@ def read_their_ledger(
     connection: Connection, tool: str, pairs: Sequence[Pair]
 ) -> TheirLedger | None:
     """Return what the tool's ledger in this database says; None where there is none. It writes nothing."""
-    try:
-        with connection.transaction():
-            connection.execute(b"SET TRANSACTION READ ONLY")
-            rows = connection.execute(_LEDGERS[_title(tool)].encode()).fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+    applied = _applied(connection, tool)
+    if applied is None:
         return None
-
-    applied = {str(version) for (version,) in rows}
     newest = None
     not_applied: list[Pair] = []
     for pair in reversed(pairs):
@@ -128,6 +126,28 @@ def read_their_ledger(
         elif newest:
             not_applied.insert(0, pair)
     return TheirLedger(newest, not_applied)
+
+
+def _applied(connection: Connection, tool: str) -> set[str] | None:
+    """Return what the tool calls the versions that it has applied; None where it has no ledger."""
+    tables = [_RENAMED, TABLE] if tool == "dbmate" else [""]
+    for table in tables:
+        query = _LEDGERS[_title(tool)].format(dbmate_table=table)
+        with (
+            suppress(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn),
+            connection.transaction(),
+        ):
+            connection.execute(b"SET TRANSACTION READ ONLY")
+            rows = connection.execute(query.encode()).fetchall()
+            return {str(version) for (version,) in rows}
+    return None
+
+
+def is_ledger_in_the_way(connection: Connection) -> bool:
+    """Say whether a table of another tool has the name of our ledger."""
+    query = f"SELECT to_regclass('{TABLE}') IS NOT NULL AND to_regclass('{_RENAMED}') IS NULL"
+    ((found,),) = fetch(connection, query)
+    return bool(found)
 
 
 def _title(tool: str) -> str:

@@ -136,7 +136,8 @@ def test_no_common_commit_as_in_a_shallow_clone(branch: Project) -> None:
     assert "fetch-depth: 0" in error
 
 
-def test_no_repository(project: Project) -> None:
+def test_no_repository(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.directory.parent))
     pair(project, 1, "first")
     error = project.run("check", "--base", "main", code=1).err
     assert "not a git repository" in error
@@ -172,3 +173,27 @@ def test_a_page_that_is_stale(
     assert "::error file=" in project.run("docs", "--check", str(page), code=1).err
     missing = project.run("docs", "--check", str(tmp_path / "none.md"), code=1).err
     assert "none.md" in missing
+
+
+def test_what_the_base_renamed_or_removed_is_not_this_branchs_doing(
+    branch: Project,
+) -> None:
+    git(branch.directory, "merge", "-q", "main")
+    git(branch.directory, "checkout", "-q", "main")
+    for kind in ("up", "down"):
+        git(
+            branch.directory,
+            "mv",
+            f"0002_second.{kind}.sql",
+            f"0002_renamed.{kind}.sql",
+        )
+        git(branch.directory, "rm", "-q", f"0001_first.{kind}.sql")
+    commit(branch)
+    git(branch.directory, "checkout", "-q", "work")
+    assert branch.run("check", "--base", "main").err == ""
+
+
+def test_an_empty_base_is_a_usage_error(branch: Project) -> None:
+    assert (
+        "--base needs a git revision" in branch.run("check", "--base", "", code=2).err
+    )

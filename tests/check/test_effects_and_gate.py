@@ -377,3 +377,21 @@ def test_findings_are_annotations_on_github(
     assert "refused: rewrites t while others wait" in gated["message"]
     monkeypatch.setenv("GITHUB_ACTIONS", "false")
     assert read_annotations(project.run("check", code=1).err) == []
+
+
+def test_a_clustered_table_with_rows_is_rewritten_and_not_lost(
+    project: Project,
+) -> None:
+    project.file("1_t.rows.sql", "INSERT INTO t SELECT generate_series(1, 5);")
+    found, _ = gate(project, "CLUSTER t USING t_pkey;", code=1)
+    assert found["losses"] == []
+    assert found["rewrites"] == ["t"]
+
+
+def test_what_a_no_transaction_file_drops_is_not_blamed_on_the_next(
+    project: Project,
+) -> None:
+    project.file("3_x.up.sql", "ALTER TABLE t ADD c int;")
+    project.file("3_x.down.sql", "-- sqlmig: irreversible: a test")
+    found, _ = gate(project, "-- sqlmig: no-transaction\nALTER TABLE t DROP n;")
+    assert "so what it does to the application was not traced" in found["notes"][-1]

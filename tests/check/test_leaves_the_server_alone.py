@@ -346,3 +346,16 @@ def test_a_standby_takes_no_scratch_database_and_says_so(
     assert project.run(command, code=1).err.splitlines()[-1] == (
         "error: this server is a standby, which takes no scratch database; connect to the primary"
     )
+
+
+def test_a_replication_slot_is_not_made(project: Project) -> None:
+    slot = f"slot_{RUN}"
+    project.write(
+        up_1_a=f"SELECT pg_create_physical_replication_slot('{slot}');",
+        down_1_a=f"SELECT pg_drop_replication_slot('{slot}');",
+    )
+    assert "makes or drops a slot" in project.run("check", code=1).out
+    assert (
+        project.query("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", slot)
+        == []
+    )

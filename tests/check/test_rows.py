@@ -311,3 +311,56 @@ def test_a_rows_file_belongs_to_an_up_file(
 
 def test_new_makes_none(project: Project) -> None:
     assert len(project.run("new", "x").out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "other"),
+    [
+        ("n numeric", "1.12345678901234567890", "1.1234567890123456"),
+        ("a int[]", "'[0:1]={5,6}'", "'{5,6}'"),
+        ("j jsonb", "'{\"a\": 1}'", "'{\"a\": 1.0}'"),
+        ("j json", "'\"\\u0000\"'", "'1'"),
+        ("t text", "'x'", "'y'"),
+        ('"T t" bytea', "'\\x00'", "'\\x01'"),
+        ("f float8", "0.1::float8", "0.10000000000000002"),
+        ("d timestamptz", "'2026-01-01 00:00+00'", "'2026-01-01 00:00:00.000001+00'"),
+    ],
+)
+def test_values_of_every_type_are_compared_exactly(
+    project: Project, column: str, value: str, other: str
+) -> None:
+    name = column.rpartition(" ")[0]
+    found = findings(
+        project,
+        {
+            "1_m.up.sql": f"CREATE TABLE m (id int PRIMARY KEY, {column});",
+            "1_m.down.sql": "DROP TABLE m;",
+            "1_m.rows.sql": f"INSERT INTO m VALUES (1, {value});",
+            "2_x.up.sql": f"UPDATE m SET {name} = NULL;",
+            "2_x.down.sql": f"UPDATE m SET {name} = {other};",
+        },
+    )
+    assert [change for change in found[2]["changed"] if change.endswith("of m (1 row)")]
+
+
+def test_many_rows_without_a_key_are_compared_at_once(project: Project) -> None:
+    found = findings(
+        project,
+        {
+            "1_m.up.sql": "CREATE TABLE m (a int, b text);",
+            "1_m.down.sql": "DROP TABLE m;",
+            "1_m.rows.sql": "INSERT INTO m SELECT n, 'x' FROM generate_series(1, 20000) AS n;",
+            "2_x.up.sql": "UPDATE m SET b = 'y';",
+            "2_x.down.sql": "SELECT 1;",
+        },
+    )
+    assert found[2]["changed"] == ["b of m (20,000 rows)"]
+
+
+@pytest.mark.parametrize("options", [(), ("--schema", "Tenant")])
+def test_names_are_written_as_within_the_schema(
+    project: Project, options: tuple[str, ...]
+) -> None:
+    for name, text in second("DELETE FROM patients;", "SELECT 1;").items():
+        project.file(name, text)
+    assert "lost: 4 rows of patients" in project.run(*options, "check", code=1).out

@@ -170,3 +170,28 @@ def test_a_backup_by_a_role_that_may_only_read_has_the_ledger(
                 "SELECT schemaname::text, rowsecurity FROM pg_tables WHERE tablename = 'schema_migrations' ORDER BY 1"
             ).fetchall() == [("behind_an_api", True), ("public", False)]
             assert url_of(connection)
+
+
+def test_a_file_that_brings_a_ledger_of_its_own_is_refused(project: Project) -> None:
+    project.write(up_1_x="SELECT 1;")
+    project.run("up")
+    project.file(
+        "5_init.up.sql",
+        "DROP TABLE IF EXISTS public.schema_migrations; CREATE TABLE public.schema_migrations"
+        " (version bigint PRIMARY KEY, name text, checksum text, applied_at timestamptz, down text);"
+        "INSERT INTO public.schema_migrations VALUES (1, 'x', 'y'), (9, 'q', 'y');",
+    )
+    error = project.run("up", code=1).err
+    assert "it changes schema_migrations, which is the ledger of sqlmig" in error
+    assert project.states() == {1: "applied", 5: "pending"}
+
+
+def test_a_dump_that_drops_first_is_no_drift(project: Project) -> None:
+    project.file("1_a.up.sql", "SELECT 1;")
+    project.run("up")
+    project.query("CREATE TABLE kept ()")
+    text = dumped(project, "--schema-only", "-c", "--if-exists", "-n", "public")
+    assert "DROP TABLE IF EXISTS public.schema_migrations" in text
+    project.file("2_dump.up.sql", text.replace("SET transaction_timeout = 0;", ""))
+    project.run("stamp", "2")
+    assert project.run("drift").out == "nothing differs\n"

@@ -120,8 +120,11 @@ def test_down_never_runs_another_migrations_down_file(project: Project) -> None:
         file.unlink()
     project.write(up_1_b="CREATE TABLE b ();", down_1_b="SELECT 1/0;")
     assert (
-        "reverted 1_b" in project.run("down").out
-    )  # by the ledger's copy of a's down file
+        "1_a is not one of these files, but 1_b is" in project.run("down", code=1).err
+    )
+    assert project.tables() == {"a"}
+    # By the ledger's copy of a's down file.
+    assert "reverted 1_a" in project.run("down", "--yes").out
     assert project.tables() == set()
 
 

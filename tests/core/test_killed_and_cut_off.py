@@ -36,7 +36,9 @@ def test_killed_at_random_moments_ledger_and_database_never_disagree(
     seen = set()
     with psycopg.connect(project.url, autocommit=True) as watcher:
         for _ in range(ROUNDS):
-            runner = project.fork(*chance.choice([("up",), ("up",), ("down", "--all")]))
+            runner = project.fork(
+                *chance.choice([("up",), ("up",), ("down", "--all", "--yes")])
+            )
             until(
                 lambda: (
                     watcher.execute(RUNNERS).fetchall()

@@ -104,7 +104,7 @@ def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> Non
     )
     with pytest.raises(
         SqlmigError,
-        match="12_reminders: version 12 was applied as reminder_notes: give that file its",
+        match="12_reminders: version 12 was applied as reminder_notes, which is another migration",
     ):
         rows_to_run(Up(), [row])
 

@@ -336,7 +336,7 @@ def test_a_version_that_was_applied_under_another_name_is_said_to_be_so(
     project.write(up_12_reminders="CREATE TABLE b ()")
     error = project.run("up", code=1).err
     assert (
-        "12_reminders: version 12 was applied as reminder_notes: give that file its number back"
+        "12_reminders: version 12 was applied as reminder_notes, which is another migration: if you renumbered that file"
         in error
     )
     assert project.tables() == {"a"}

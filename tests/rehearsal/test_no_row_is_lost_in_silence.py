@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from tests.support.project import RUN
 from tests.support.waits import at_the_wait, tables
 
 if TYPE_CHECKING:
@@ -93,3 +95,68 @@ def test_what_another_runner_applies_meanwhile_is_rehearsed_as_well(
         said = reverting.ended(code=1)
     assert "would lose b (1 row)" in said
     assert project.tables() == {"a", "b"}
+
+
+FILLED = "CREATE TABLE m (id int PRIMARY KEY, b int); INSERT INTO m SELECT n, n % 3 FROM generate_series(1, 30) AS n;"
+
+
+@pytest.mark.parametrize(
+    "down",
+    [
+        # Emptied and filled again, behind a read of the whole table.
+        (
+            "CREATE TEMP TABLE keep AS SELECT DISTINCT ON (b) id, b FROM m ORDER BY b, id; TRUNCATE m;"
+            " INSERT INTO m SELECT id, b FROM keep;"
+        ),
+        # Not the first run.
+        "-- sqlmig: repeat\nDELETE FROM m WHERE b = 9; UPDATE m SET b = b + 1 WHERE id IN (SELECT id FROM m LIMIT 10);",
+        "SET LOCAL track_counts = off; DELETE FROM m;",
+        "DO $$ BEGIN DELETE FROM m; END $$;",
+    ],
+)
+def test_rows_that_are_lost_in_a_hidden_way(project: Project, down: str) -> None:
+    project.write(up_1_m=FILLED, up_2_x="SELECT 1;", down_2_x=down)
+    project.run("up")
+    assert "add --yes" in project.run("down", code=1).err
+    assert project.query("SELECT count(*) FROM m") == [(30,)]
+
+
+@pytest.mark.parametrize(
+    "down",
+    [
+        "ALTER TABLE m ALTER b TYPE bigint; INSERT INTO m VALUES (31, 1);",
+        "ALTER TABLE m DROP c;",  # which nobody has filled
+    ],
+)
+def test_what_only_looks_like_a_loss_goes_on(project: Project, down: str) -> None:
+    project.write(up_1_m=FILLED, up_2_x="ALTER TABLE m ADD c int;", down_2_x=down)
+    project.run("up")
+    assert "reverted 2_x" in project.run("down").out
+
+
+def test_rows_of_another_schema_are_seen_in_many(project: Project) -> None:
+    project.query("CREATE SCHEMA shared; CREATE TABLE shared.t AS SELECT 1 AS n")
+    project.write(up_1_x="SELECT 1;", down_1_x="DELETE FROM shared.t;")
+    names = ("--schema", "a", "--schema", "b")
+    project.run("up", *names)
+    assert "would lose rows of shared.t" in project.run("down", *names, code=1).err
+    assert project.query("SELECT count(*) FROM shared.t") == [(1,)]
+
+
+def test_where_rows_cannot_be_seen_nobody_can_tell(project: Project) -> None:
+    role = f"owner_{RUN}"
+    ((name,),) = project.query("SELECT quote_ident(current_database())")
+    project.query(
+        f"CREATE ROLE {role}; GRANT ALL ON DATABASE {name} TO {role}; GRANT ALL ON SCHEMA public TO {role}"
+    )
+    try:
+        owner = replace(project, url=f"{project.url}&options=-c%20role%3D{role}")
+        owner.write(
+            up_1_m="CREATE TABLE m (n int); ALTER TABLE m ENABLE ROW LEVEL SECURITY; ALTER TABLE m FORCE ROW LEVEL SECURITY;",
+            down_1_m="DROP TABLE m;",
+        )
+        owner.run("up")
+        assert "add --yes" in owner.run("down", code=1).err
+        owner.run("down", "--yes")
+    finally:
+        project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -82,7 +82,7 @@ def test_three_schemas_work_side_by_side_and_one_goes_alone(
         remove(database, "organizations", org[0])
         assert [table for table in EDITED if count(database, table)] == []
     if how != "pasted file by file":
-        three.run("--schema", SCHEMAS[1], "down", "--all")
+        three.run("--schema", SCHEMAS[1], "down", "--all", "--yes")
         assert three.query(OBJECTS, SCHEMAS[1]) == [(0,)]
         assert set(three.states().values()) == {"applied"}
     for schema in (SCHEMAS[0], SCHEMAS[2]):

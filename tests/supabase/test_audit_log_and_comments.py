@@ -107,7 +107,7 @@ def test_personal_health_data_is_called_so(database: Database) -> None:
 
 def test_up_down_and_up_on_supabase_too(own_platform: Platform, tmp_path: Path) -> None:
     project = replace(Project(tmp_path, own_platform.url), directory=SQL)
-    project.run("down", "--all")
+    project.run("down", "--all", "--yes")
     assert project.tables() == set()
     project.run("up")
     assert set(project.states().values()) == {"applied"}

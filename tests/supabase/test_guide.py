@@ -61,7 +61,7 @@ def test_the_next_columns_down_file_undoes_it(
     (directory / "9999_language.up.sql").write_text(COLUMN_UP)
     (directory / "9999_language.down.sql").write_text(COLUMN_DOWN)
     lines = therapyflow.run("--dir", str(directory), "check").out.splitlines()
-    assert lines[-1] == "ok            9999_language"
+    assert "ok            9999_language" in lines
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_its_down_file_undoes_it(therapyflow: Project, tmp_path: Path) -> None:
         (directory / file.name).write_bytes(file.read_bytes())
     (directory / "9999_treatment_goals.up.sql").write_text(UP)
     (directory / "9999_treatment_goals.down.sql").write_text(DOWN)
-    lines = therapyflow.run("--dir", str(directory), "check").out.splitlines()
+    output = therapyflow.run("--dir", str(directory), "check").out
+    lines = [line for line in output.splitlines() if not line.startswith(" ")]
     assert lines[-1].endswith("9999_treatment_goals")
     assert {line.split()[0] for line in lines} == {"ok"}
 

@@ -284,7 +284,7 @@ LEDGERS = {
             "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY);"
             "INSERT INTO schema_migrations VALUES ('20240101000000'), ('20240102000000')"
         ),
-        "RENAME TO schema_migrations_before_sqlmig; then `sqlmig stamp 20240102000000`",
+        "RENAME TO schema_migrations_before_sqlmig'\n  sqlmig stamp 20240102000000",
     ),
     "goose": (
         (
@@ -292,18 +292,18 @@ LEDGERS = {
             "INSERT INTO goose_db_version (version_id, is_applied)"
             " VALUES (0, true), (1, true), (2, true), (2, false)"
         ),
-        "`sqlmig stamp 1`",
+        "sqlmig stamp 1",
     ),
     "sql-migrate": (
         (
             "CREATE TABLE gorp_migrations (id text, applied_at timestamptz);"
             "INSERT INTO gorp_migrations VALUES ('1_users.sql'), ('2_index.sql')"
         ),
-        "`sqlmig stamp 2`",
+        "sqlmig stamp 2",
     ),
     "tern": (
         "CREATE TABLE schema_version (version int); INSERT INTO schema_version VALUES (1)",
-        "`sqlmig stamp 1`",
+        "sqlmig stamp 1",
     ),
     "the Supabase CLI": (
         (
@@ -311,7 +311,7 @@ LEDGERS = {
             "CREATE TABLE supabase_migrations.schema_migrations (version text, statements text[], name text);"
             "INSERT INTO supabase_migrations.schema_migrations VALUES ('20240101000000')"
         ),
-        "`sqlmig stamp 20240101000000`",
+        "sqlmig stamp 20240101000000",
     ),
     "Flyway": (
         (
@@ -319,7 +319,7 @@ LEDGERS = {
             "INSERT INTO flyway_schema_history VALUES (1, '1', 'SQL', true), (2, '1.2', 'SQL', true),"
             " (3, '1.10', 'SQL', true), (4, '1.10', 'UNDO_SQL', true), (5, NULL, 'SQL', true)"
         ),
-        "`sqlmig stamp 2`",
+        "sqlmig stamp 2",
     ),
 }
 
@@ -333,6 +333,23 @@ def test_the_stamp_that_follows_is_read_from_its_ledger(
     output = project.run("import", str(foreign(project, DIRECTORIES[tool][0])))
     assert output.out.rstrip().endswith(stamp)
     assert project.query("SELECT current_database()")[0][0] in output.out
+
+
+def test_our_own_ledger_is_not_taken_for_dbmates(project: Project) -> None:
+    made, _ = LEDGERS["dbmate"]
+    project.query(made)
+    directory = foreign(project, DIRECTORIES["dbmate"][0])
+    project.run("import", str(directory))
+    project.query(
+        "ALTER TABLE schema_migrations RENAME TO schema_migrations_before_sqlmig"
+    )
+    for _ in range(2):  # before the stamp, and after it
+        again = project.directory.parent / f"again{_}"
+        out = project.run("--dir", str(again), "import", str(directory)).out
+        assert out.endswith(
+            "up to 20240102000000. Next:\n  sqlmig stamp 20240102000000\n"
+        )
+        project.run("stamp", "20240102000000")
 
 
 def test_a_gap_in_its_ledger_is_said(project: Project) -> None:
@@ -355,3 +372,16 @@ def test_without_a_database_it_says_what_to_look_for(project: Project) -> None:
     output = project.run("-d", "", "import", str(directory))
     assert "`sqlmig stamp V`" in output.out
     assert "The newest here is 2" in output.out
+
+
+def test_directories_are_said_and_too_large_numbers_refused(project: Project) -> None:
+    directory = foreign(project, {"1_a.sql": "SELECT 1;"})
+    (directory / "more").mkdir()
+    assert (
+        "more: a directory, which is not read"
+        in project.run("import", str(directory)).err
+    )
+    (directory / f"{'9' * 20}_b.sql").write_text("SELECT 1;")
+    other = str(project.directory.parent / "other")
+    error = project.run("--dir", other, "import", str(directory), code=1).err
+    assert "its number is larger than 64 bits" in error
