@@ -182,21 +182,33 @@ def _disagreement(problems: Sequence[Row], rows: Sequence[Row], database: str) -
     for row in problems:
         lines.append(f"{row.label}: {_remedy(row, is_newest=row.version == newest)}")
 
+    lines += _what_to_check(problems, rows, database)
+    return "\n".join(lines)
+
+
+def _what_to_check(
+    problems: Sequence[Row], rows: Sequence[Row], database: str
+) -> list[str]:
+    """Return what is to be checked before anything is mended: it may be another application's database."""
     question = f"Is {database} the right database, and --dir the right directory?"
     states_found = {row.state for row in problems}
     if any(row.state == "changed" and row.has_another_name for row in problems):
-        lines.append(
-            f"{question} Another application's ledger looks like this. `sqlmig repair` would overwrite it, "
-            "so use it only if you renamed these files on purpose."
-        )
-    elif states_found & {"changed", "missing"}:
-        lines.append(
-            "If you changed these files on purpose, `sqlmig repair` accepts them as they are. "
-            f"First check that {database} is the right database."
-        )
-    elif all(row.state != "applied" for row in rows):
-        lines.append(f"{question} No file here is applied there, but others are.")
-    return "\n".join(lines)
+        return [
+            (
+                f"{question} Another application's ledger looks like this. `sqlmig repair` would overwrite it, "
+                "so use it only if you renamed these files on purpose."
+            )
+        ]
+    if states_found & {"changed", "missing"}:
+        return [
+            (
+                "If you changed these files on purpose, `sqlmig repair` accepts them as they are. "
+                f"First check that {database} is the right database."
+            )
+        ]
+    if all(row.state != "applied" for row in rows):
+        return [f"{question} No file here is applied there, but others are."]
+    return []
 
 
 def _remedy(row: Row, *, is_newest: bool) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
     from sqlmig.connection import Connection
+    from sqlmig.failure import Explanation
     from sqlmig.sqlfile import SqlFile
     from sqlmig.transaction import Piece
 
@@ -118,18 +119,9 @@ def _meaning(
         file,
         in_first_file=in_first_file,
     )
-    if found.role == "lock" and sqlstate == _INVALID_TEXT:
-        return LockHeld()
-    if found.role == "guard" and sqlstate == _INVALID_TEXT:
-        return LedgerChanged()
-    if found.role == "own guard" and found.file:
-        return MigrationFailed(
-            f"{found.file.path}: it changes {TABLE}, which is the ledger of sqlmig; "
-            "take the statements about this table out",
-            path=found.file.path,
-        )
-    if found.role == "record" and sqlstate == _UNIQUE_VIOLATION:
-        return AlreadyRecorded(found.words)
+    own_refusal = _own_refusal(found, str(sqlstate))
+    if own_refusal:
+        return own_refusal
     if found.file is None:
         return ServerError(error.error, error.results_before, found.words)
 
@@ -138,6 +130,23 @@ def _meaning(
     return failure(
         found.words, path=found.file.path, line=line, column=column, sqlstate=sqlstate
     )
+
+
+def _own_refusal(found: Explanation, sqlstate: str) -> Exception | None:
+    """Return the exception for a statement of our own that says no, as it is meant to."""
+    if found.role == "lock" and sqlstate == _INVALID_TEXT:
+        return LockHeld()
+    if found.role == "guard" and sqlstate == _INVALID_TEXT:
+        return LedgerChanged()
+    if found.role == "record" and sqlstate == _UNIQUE_VIOLATION:
+        return AlreadyRecorded(found.words)
+    if found.role == "own guard" and found.file:
+        return MigrationFailed(
+            f"{found.file.path}: it changes {TABLE}, which is the ledger of sqlmig; "
+            "take the statements about this table out",
+            path=found.file.path,
+        )
+    return None
 
 
 def _has_objects(connection: Connection) -> bool:

@@ -98,7 +98,7 @@ def test_up_down_and_status(project: Project) -> None:
     project.run("up", *named("c_1", "c_2"))
     assert (
         project.run("status", "--schema", "c_*").out
-        == "2 schemas (c_1, c_2): 1 applied\n"
+        == "2 schemas (c_1, c_2), each: 1 applied\n"
     )
     assert (
         "would lose a (2 rows)"
@@ -146,7 +146,7 @@ def test_killed_at_random_moments_ledger_and_tables_never_disagree(
     chance, seen = random.Random(0), set()
     for _ in range(15):
         runner = project.fork(
-            *chance.choice([("up",), ("down", "--all")]), *named("c_1")
+            *chance.choice([("up",), ("down", "--all", "--yes")]), *named("c_1")
         )
         until(lambda: project.query(BUSY) or runner.process.exitcode is not None)  # noqa: B023
         runner.process.join(chance.uniform(0, 0.6))
@@ -261,10 +261,25 @@ def test_this_projects_schema_for_twenty_organizations(clinics: Project) -> None
             for table in tables | {"session_recordings", "consent_records"}
         }
         assert set(connection.execute(deleted).fetchall()) == rows
-    clinics.run("down", "--all", *named("c_03"))
+    clinics.run("down", "--all", "--yes", *named("c_03"))
     left = clinics.query(
         "SELECT relname FROM pg_class WHERE relnamespace = 'c_03'::regnamespace AND relkind IN ('r', 'v')"
     )
     assert left == [("schema_migrations",)]
     assert clinics.query("SELECT count(*) FROM c_04.sessions") == [(1,)]
     assert clinics.run("status", "--schema", "c_*", "--exit-code", code=1)
+
+
+def test_a_file_that_repeats_counts_by_what_the_statements_say(
+    project: Project,
+) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT generate_series(1, 50);",
+        up_2_fill="-- sqlmig: repeat\nUPDATE t SET n = 1 WHERE id IN (SELECT id FROM t WHERE n IS NULL LIMIT 20);",
+    )
+    output = project.run("up", *named("c_1"))
+    assert "50 rows" in output.out
+    assert project.query("SELECT count(n) FROM c_1.t") == [(50,)]
+    project.write(up_3_do="-- sqlmig: repeat\nDO $$BEGIN NULL; END$$;")
+    error = project.run("up", *named("c_1"), code=1).err
+    assert "on Citus a file that repeats may only INSERT" in error
