@@ -104,7 +104,7 @@ def test_up_down_and_status(project: Project) -> None:
         "would lose a (2 rows)"
         in project.run("down", "--schema", "c_*", "--dry-run").out
     )
-    project.run("down", *named("c_1"))
+    project.run("down", "--yes", *named("c_1"))
     assert project.query(
         "SELECT to_regclass('c_1.a'), (SELECT count(*) FROM c_2.a)"
     ) == [(None, 1)]
