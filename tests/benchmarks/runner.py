@@ -190,7 +190,7 @@ def sqlmig_commands(directory: Path, place: Place, _: int) -> dict[str, list[str
         "up": ["up"],
         "nothing to do": ["up"],
         "status": ["status"],
-        "down": ["down", "--all"],
+        "down": ["down", "--all", "--yes"],
     }
     return {
         what: [*sqlmig, *verb]
