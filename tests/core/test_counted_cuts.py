@@ -252,7 +252,7 @@ def test_the_connection_is_cut(
     def cut() -> None:
         trial.proxy.cut()
 
-    step = 1 if direction == "to the server" else 4
+    step = 1 if direction == "to the server" else 8
     if scenario is Check:
         step *= 4
     trial.cut_at_each_place(scenario(), direction, cut, step)
