@@ -297,7 +297,7 @@ def test_another_check_at_work_is_not_dropped(project: Project) -> None:
     second = replace(project, directory=project.directory.parent / "second")
     second.directory.mkdir()
     second.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
-    assert "dropped" not in second.run("check").err
+    assert f"sqlmig_scratch_{runner.process.pid}_" not in second.run("check").err
     runner.ended()
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from sqlmig import embedded
 from sqlmig.cli import command as run_command
 from tests.support.counting_proxy import CountingProxy
 from tests.support.project import until
@@ -232,16 +235,29 @@ SCENARIOS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a server for `check` alone: what is left of it would be told by the checks of other tests."""
+    directory = tmp_path_factory.mktemp("own") / "server"
+    with embedded.server(directory, {"fsync": "off"}) as url:
+        yield url
+
+
 @pytest.fixture
-def proxy(server: NoopExecutor) -> Iterator[CountingProxy]:
-    proxy = CountingProxy(server)
-    yield proxy
+def trial(
+    request: pytest.FixtureRequest, project: Project, server: NoopExecutor
+) -> Iterator[Trial]:
+    """Yield a database, and a relay before its server."""
+    host = str(server.host)
+    port = int(server.port)
+    if request.getfixturevalue("scenario") is Check:
+        project = replace(project, url=request.getfixturevalue("own_server"))
+        parts = conninfo_to_dict(project.url)
+        host = str(parts["host"])
+        port = int(str(parts.get("port", 5432)))
+    proxy = CountingProxy(host, port)
+    yield Trial(project, proxy)
     proxy.listener.close()
-
-
-@pytest.fixture
-def trial(project: Project, proxy: CountingProxy) -> Trial:
-    return Trial(project, proxy)
 
 
 @pytest.mark.parametrize("direction", ["to the server", "to the client"])

@@ -13,8 +13,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_postgresql.executors import NoopExecutor
-
     from tests.support.project import Project
 
 Direction = Literal["to the server", "to the client"]
@@ -28,8 +26,9 @@ class CountingProxy:
     (https://www.postgresql.org/docs/current/protocol-message-formats.html).
     """
 
-    def __init__(self, server: NoopExecutor) -> None:
-        self.server = server
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host  # of the server; a directory for its socket
+        self.port = port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -86,11 +85,11 @@ class CountingProxy:
                     ).start()
 
     def _connect(self) -> socket.socket:
-        if str(self.server.host).startswith("/"):
+        if self.host.startswith("/"):
             upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(f"{self.server.host}/.s.PGSQL.{self.server.port}")
+            upstream.connect(f"{self.host}/.s.PGSQL.{self.port}")
             return upstream
-        return socket.create_connection((self.server.host, self.server.port))
+        return socket.create_connection((self.host, self.port))
 
     def _relay(
         self, source: socket.socket, target: socket.socket, direction: Direction
