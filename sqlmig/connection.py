@@ -211,5 +211,9 @@ def fetch(connection: Connection, query: str) -> list[Any]:
 def rollback(connection: Connection) -> None:
     """End what is open, where there is still a connection."""
     with suppress(psycopg.Error):
+        # A signal may have come just when a message was sent: its answer is to be read first.
+        if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+            connection.cancel()
+            connection.wait(generators.execute(connection.pgconn))
         if not connection.is_idle:
             connection.execute("ROLLBACK")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from sqlmig.connection import connect, rollback
 from tests.support.project import LOCK, until
 from tests.support.waits import tables
 
@@ -173,3 +174,15 @@ def test_a_connection_that_breaks_before_anything_ran_is_said(
         "error: cannot read the ledger" in proxy.before(project).run("up", code=1).err
     )
     assert project.tables() == set()
+
+
+def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
+    project: Project,
+) -> None:
+    """A signal may come between sending a message and waiting for its answer."""
+    with connect(project.url, lambda _: None) as connection:
+        connection.pgconn.send_query(b"BEGIN; SELECT pg_sleep(60)")
+        asleep(project)
+        rollback(connection)
+        assert connection.is_idle
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]

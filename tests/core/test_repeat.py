@@ -94,10 +94,7 @@ def test_one_that_never_ends_is_stopped_with_words(
         r"at least ([\d,]+) rows that it has changed since it began now stay", said
     )
     assert stays
-    # Where the signal meets a message that is just being sent, it can only say how to find out.
-    assert re.search(
-        r"2_fill was not applied|`sqlmig status` tells whether it was", said
-    )
+    assert "2_fill was not applied" in said
     ((count,),) = backfill.query("SELECT count(*) FROM runs")
     # The interrupt may meet a COMMIT that is on its way.
     assert int(stays[1].replace(",", "")) in (count, count - 1)
