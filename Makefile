@@ -82,8 +82,8 @@ bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and w
 .cache/peers/ready:
 	@mkdir -p .cache/peers
 	@$(PYTHON) -m venv .cache/peers/py
-	@.cache/peers/py/bin/pip install --quiet --disable-pip-version-check alembic pyway yoyo-migrations 'psycopg[binary]' psycopg2-binary
-	@npm install --silent --prefix .cache/peers/js dbmate node-pg-migrate pg
+	@.cache/peers/py/bin/pip install --quiet --disable-pip-version-check alembic jetbase pyway yoyo-migrations 'psycopg[binary]' psycopg2-binary
+	@npm install --silent --prefix .cache/peers/js dbmate node-pg-migrate pg supabase
 	@touch $@
 
 lint: $(READY) ## Check style and types

@@ -34,6 +34,15 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 HERE = Path(".cache/bench-runner").absolute()
 PEERS = Path(".cache/peers").absolute()
 PYTHON = sys.executable
+IN_THE_MANUAL = (
+    "nothing to do, 10 files",
+    "nothing to do, 1,000 files",
+    "up, 10 files",
+    "up, 100 files",
+    "up, 1,000 files",
+    "down, 1,000 files",
+    "up, 20 MB, 170,000 statements",
+)
 SLOW = 8.0  # seconds: what takes longer is done once
 
 # Who starts a program must be small: a child's peak memory counts from what its parent has when it forks.
@@ -165,6 +174,20 @@ def write_yoyo(directory: Path, files: list[File]) -> None:
 def write_pyway(directory: Path, files: list[File]) -> None:
     for file in files:
         (directory / f"V01_{file.version:04}__t.sql").write_text(file.up)
+
+
+def write_jetbase(directory: Path, files: list[File]) -> None:
+    (directory / "migrations").mkdir()
+    for file in files:
+        text = f"-- upgrade\n{file.up}\n-- rollback\n{file.down}\n"
+        (directory / "migrations" / f"V{file.version:04}__t.sql").write_text(text)
+
+
+def write_supabase(directory: Path, files: list[File]) -> None:
+    migrations = directory / "supabase" / "migrations"
+    migrations.mkdir(parents=True)
+    for file in files:
+        (migrations / f"{file.version:04}_t.sql").write_text(file.up)
 
 
 def write_alembic(directory: Path, files: list[File]) -> None:
@@ -309,6 +332,30 @@ def node_commands(directory: Path, place: Place, count: int) -> dict[str, list[s
     }
 
 
+def jetbase_commands(directory: Path, place: Place, count: int) -> dict[str, list[str]]:
+    url = place.url("postgresql+psycopg")
+    (directory / "env.py").write_text(f"sqlalchemy_url = {url!r}\n")
+    jetbase = ["env", "-C", str(directory), str(PEERS / "py/bin/jetbase")]
+    return {
+        "up": [*jetbase, "upgrade"],
+        "nothing to do": [*jetbase, "upgrade"],
+        "status": [*jetbase, "status"],
+        "down": [*jetbase, "rollback", "--count", str(count)],
+    }
+
+
+def supabase_commands(directory: Path, place: Place, _: int) -> dict[str, list[str]]:
+    program = next(PEERS.glob("js/node_modules/@supabase/cli-*/bin/supabase"))
+    url = f"postgresql://postgres:none@localhost/{place.name}?host={place.host}"
+    migration = [str(program), "--workdir", str(directory), "migration"]
+    up = [*migration, "up", f"--remote={url}", "--yes"]
+    return {  # its down resets a local database
+        "up": up,
+        "nothing to do": up,
+        "status": [*migration, "list", f"--remote={url}"],
+    }
+
+
 CONTENDERS = [
     Contender("sqlmig", write_pairs, sqlmig_commands),
     Contender("psql", write_psql, psql_commands),
@@ -318,6 +365,8 @@ CONTENDERS = [
     Contender("alembic", write_alembic, alembic_commands),
     Contender("pyway", write_pyway, pyway_commands),
     Contender("node-pg-migrate", write_node, node_commands),
+    Contender("jetbase", write_jetbase, jetbase_commands),
+    Contender("supabase", write_supabase, supabase_commands),
 ]
 
 
@@ -468,10 +517,38 @@ def main() -> None:
                 print(
                     f"| {thing} | {who} | {wall:.3f} | {median(ours.wall) / wall:.2f} | {cpu:.3f} | {memory:.0f} |"
                 )
+    if not sys.argv[1:]:
+        print_for_the_manual(results)
     bare = median(results["start"]["bare import"].wall)
     print("\n| target | is | at most |\n| --- | --- | --- |")
     for what, is_now, at_most in targets(results, bare):
         print(f"| {what} | {is_now:.2f} | {at_most} |")
+
+
+def print_for_the_manual(results: dict[str, dict[str, Figures]]) -> None:
+    """Print the table and the chart of sqlmig/README.md: seconds, a column for each."""
+    whos = ["sqlmig", "psql", *(one.name for one in CONTENDERS[3:])]
+    print(f"\n| seconds | {' | '.join(whos)} |")
+    print(f"| --- |{' --- |' * len(whos)}")
+    for thing in IN_THE_MANUAL:
+        cells = []
+        for who in whos:
+            wall = results[thing][who].wall
+            cells.append(f"{median(wall):.2f}" if wall else "")
+        print(f"| {thing} | {' | '.join(cells)} |")
+
+    names = []
+    bars = []
+    for who in whos:
+        wall = results["up, 1,000 files"][who].wall
+        if wall:
+            names.append(f'"{who}"')
+            bars.append(f"{median(wall):.1f}")
+    print("\n```mermaid\nxychart-beta horizontal")
+    print('    title "Applying 1,000 files, seconds"')
+    print(f"    x-axis [{', '.join(names)}]")
+    print('    y-axis "seconds" 0 --> 30')
+    print(f"    bar [{', '.join(bars)}]\n```")
 
 
 def targets(
