@@ -31,18 +31,19 @@ READY := .venv/ready
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 	@echo
-	@echo 'They use DATABASE_URL where it is set, else a private PostgreSQL server in .postgres.'
+	@echo 'They use the database that DATABASE_URL names, or else a private PostgreSQL server in .postgres.'
+	@echo 'This database: sql/GUIDE.md. The tool, for your own SQL files: sqlmig/README.md.'
 
 up: $(READY) ## Apply the migrations to the database
 	@case "$$DATABASE_URL" in embedded:*) $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES" ;; esac
 	@$(BIN)/python -m sqlmig up
 	@$(BIN)/python -m sqlmig status
 	@case "$$DATABASE_URL" in \
-	    embedded:*) echo "The database is in $${DATABASE_URL#embedded:}; open it with: make psql" ;; \
-	    *) echo "The database is the one that DATABASE_URL names; open it with: make psql" ;; \
+	    embedded:*) echo "The database is in $${DATABASE_URL#embedded:}. Open it:  make psql" ;; \
+	    *) echo "The database is the one that DATABASE_URL names. Open it:  make psql" ;; \
 	esac
-	@echo 'Your own next file:  . .venv/bin/activate; export DATABASE_URL=$(DATABASE_URL); sqlmig new "add invoices"'
-	@echo 'Write your SQL into the two files that it names; then:  sqlmig up'
+	@echo 'This database:   sql/GUIDE.md says who may do what, and sql/README.md shows each table'
+	@echo 'Your own files:  sqlmig/README.md is the manual of the tool'
 
 down: $(READY) ## Revert the newest migration
 	@$(BIN)/python -m sqlmig down

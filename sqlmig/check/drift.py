@@ -51,8 +51,8 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
         no_drift.take_out_ignored(catalog, ignored)
     notes = no_drift.take_out_partitions(expected, found)
     differences = compare(
-        no_drift.with_plain_line_endings(expected),
-        no_drift.with_plain_line_endings(found),
+        no_drift.without_what_differs_by_itself(expected),
+        no_drift.without_what_differs_by_itself(found),
     )
     differences.notes += notes
     no_drift.excuse(differences, reasons)

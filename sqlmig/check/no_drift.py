@@ -29,6 +29,7 @@ _KINDS = {
 _EXTENSION_WITH_SCHEMA = re.compile(
     rb"\bcreate\s+extension\s+(?:if\s+not\s+exists\s+)?([\w\"-]+)[^;]*?\bschema\b"
 )
+_COLUMN_OF_LEDGER = re.compile(r".*\.schema_migrations\.\w+")
 _LAST_NAME = re.compile(r'(.*)\.(?:"(?:[^"]|"")*"|[^".]*)')
 
 
@@ -68,8 +69,12 @@ def _regranted(text: str, role: str, owner: str) -> str:
     return str(Access(grantee, access.letters, grantor))
 
 
-def with_plain_line_endings(catalog: Catalog) -> Catalog:
-    """Return the catalog with bodies and comments whose lines end in a line feed alone."""
+def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
+    """Return the catalog without what may differ though nobody changed it.
+
+    Lines of bodies and comments end in a line feed alone. The NOT NULL constraints of the
+    ledger have no name: the server chooses one that no other tool's table has yet.
+    """
     plain = {}
     for key, entry in catalog.items():
         properties: dict[str, Any] = dict(entry.properties)
@@ -77,6 +82,8 @@ def with_plain_line_endings(catalog: Catalog) -> Catalog:
             value = properties.get(title)
             if isinstance(value, str):
                 properties[title] = value.replace("\r\n", "\n")
+        if key.kind == "column" and _COLUMN_OF_LEDGER.fullmatch(key.name):
+            properties.pop("not-null constraint", None)
         plain[key] = Entry(properties, entry.schema)
     return plain
 

@@ -1,0 +1,194 @@
+"""What the pages name is there: files, commands, options, targets, directives, links. Their lines fit a window."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from sqlmig.cli.commands import group
+from sqlmig.lexer import ScanError
+from sqlmig.sqlfile import scan
+from tests.support.pages import (
+    MANUAL,
+    PAGES,
+    README,
+    ROOT,
+    Page,
+    problems_of,
+)
+
+if TYPE_CHECKING:
+    from tests.support.project import Project
+
+WIDTH = 120
+every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+CODE = "".join(
+    path.read_text()
+    for directory in ("sqlmig", "tests")
+    for path in (ROOT / directory).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "problems"),
+    [
+        ("sqlmig -d embedded: check", []),
+        ("sqlmig --wait 60s up --to 7 --json", []),
+        ("A=1 sqlmig up > all.sql", []),
+        ("sqlmig up --too 7", ["option --too"]),
+        ("sqlmig upp", ["command upp"]),
+        ("sqlmig status && make tset", ["make tset"]),
+        ("make up DATABASE_URL=x", []),
+        ("python -m sqlmig.embedded psql -c 'x'", []),
+        ("python -m sqlmig.nothing", ["module sqlmig.nothing"]),
+        (".venv/bin/python -m pytest tests/nowhere.py", ["tests/nowhere.py"]),
+        ("dropdb shop", ["program dropdb"]),
+    ],
+)
+def test_a_command_that_names_what_is_not_there_is_found(
+    line: str, problems: list[str]
+) -> None:
+    assert problems_of(line) == problems
+
+
+@every_page
+def test_every_command_names_what_is_there(page: Page) -> None:
+    commands = page.commands()
+    assert commands
+    assert {line: problems_of(line) for line in commands if problems_of(line)} == {}
+
+
+@every_page
+def test_every_option_target_and_variable_within_a_sentence_is_there(
+    page: Page,
+) -> None:
+    options = {"--help", "-h"}
+    for command in [group, *group.commands.values()]:
+        for parameter in command.params:
+            options.update(parameter.opts)
+    for span in page.spans:
+        if re.fullmatch(r"--?[a-z-]+", span):
+            assert span in options, span
+        if re.match(r"--[a-z-]+ ", span):
+            assert problems_of(f"sqlmig check {span}") == [] or span.split()[0] in (
+                options
+            ), span
+        if re.fullmatch(r"(?:SQLMIG|TEST)_\w+", span):
+            assert span in CODE, span
+        if re.fullmatch(r"@?_\w+", span):
+            assert re.search(rf"\b{span.lstrip('@')}\(", CODE), span
+
+
+@every_page
+def test_every_file_of_the_project_that_is_named_is_there(page: Page) -> None:
+    found = 0
+    for span in page.spans:
+        if re.fullmatch(r"(?:sqlmig|tests|\.github)/[\w./]+", span):
+            assert (ROOT / span).exists(), span
+            found += 1
+    for block in page.of(""):
+        for line in block.text.splitlines():
+            if re.match(r"(?:sqlmig|tests)/", line):
+                names = re.split(r"\s{2,}", line)[0].split(", ")
+                for name in names:
+                    is_whole = name.startswith(("sqlmig/", "tests/"))
+                    path = name if is_whole else f"sqlmig/{name}"
+                    assert (ROOT / path).exists(), line
+                    found += 1
+    assert found or page is not README
+
+
+@every_page
+def test_every_link_leads_somewhere(page: Page) -> None:
+    assert page.links
+    for target in page.links:
+        if re.match(r"https://", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.path.parent / file) if file else page.path
+        assert path.exists(), target
+        if anchor:
+            assert anchor in Page(path).anchors, target
+    # A label without an address is no link: it stands there in its brackets.
+    text = re.sub(r"^    .*|(`+)(?s:.)*?\1", "", page.text, flags=re.MULTILINE)
+    labels = set(re.findall(r"^\[([^\]]+)\]: ", text, re.MULTILINE))
+    for label in re.findall(r"\]\[([^\]]+)\]|\[([^\]]+)\](?![(:\[])", text):
+        assert "".join(label) in labels, label
+
+
+@every_page
+def test_every_directive_is_one(page: Page) -> None:
+    for span in page.spans:
+        if span.startswith("-- sqlmig:"):
+            try:
+                scan(f"{span}\nUPDATE t SET n = 1".encode())
+            except ScanError as error:
+                pytest.fail(f"{span}: {error.problem}")
+
+
+@every_page
+def test_lines_fit_a_window(page: Page) -> None:
+    text = re.sub(r"^( *`{3,}).*?^\1", "", page.text, flags=re.MULTILINE | re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > WIDTH] == []
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(README.text.splitlines()) <= 160
+
+
+@pytest.mark.parametrize("name", sorted(group.commands))
+def test_each_command_and_each_option_of_it_is_explained(name: str) -> None:
+    command = group.commands[name]
+    assert f"sqlmig {name}" in MANUAL.text
+    words = command.get_help(click.Context(command, info_name=f"sqlmig {name}"))
+    assert f"  Examples:\n    sqlmig {name}" in words
+    assert "Exit codes: 0 done, 1 " in words
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help
+            if isinstance(option.default, (int, str)) and option.default is not False:
+                assert f"default: {option.default}" in words
+
+
+def test_the_front_pages_diagram_has_the_keys_of_the_database(
+    therapyflow: Project,
+) -> None:
+    therapyflow.run("up")
+    keys = therapyflow.query("""
+        SELECT
+            referenced.relname,
+            referring.relname,
+            string_agg(attname, ', ' ORDER BY array_position(conkey, attnum)),
+            bool_or(NOT attnotnull)
+        FROM pg_constraint
+        JOIN pg_class AS referring ON referring.oid = conrelid
+        JOIN pg_class AS referenced ON referenced.oid = confrelid
+        JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+        WHERE contype = 'f'
+        GROUP BY pg_constraint.oid, referenced.relname, referring.relname
+    """)
+    expected = []
+    for parent, child, columns, may_be_null in keys:
+        at_most_one = "|o" if may_be_null else "||"
+        expected.append(f'{parent} {at_most_one}--o{{ {child} : "{columns}"')
+    (diagram,) = README.of("mermaid")
+    lines = [line.strip() for line in diagram.text.splitlines()[1:]]
+    assert sorted(lines) == sorted(expected)
+
+
+def test_the_projects_own_workflow_does_what_the_manual_recommends() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    recommended = MANUAL.of("yaml")
+    lines = [
+        line
+        for block in recommended
+        if block.heading == "In CI"
+        for line in re.findall(r"run: (sqlmig .*)", block.text)
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        for words in line.replace(" origin/main", "").split(" --"):
+            assert words in workflow, line
