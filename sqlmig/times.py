@@ -22,5 +22,5 @@ def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float
     wanted = f"{', '.join(units[:-1])} or {units[-1]}"
     least = f", at least {at_least * 1000:.0f} ms" if at_least else ""
     raise UsageError(
-        f"{value!r} is no time: give a number with {wanted}{least}, for example 5{units[0]}"
+        f"{value!r} is not a time: give a number with {wanted}{least}, for example 5{units[0]}"
     )

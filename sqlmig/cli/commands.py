@@ -533,14 +533,14 @@ def new(settings: Settings, name: str) -> None:
 @option(
     "--fail-on",
     metavar="LIST",
-    help="Fail where a file rewrites or reads a table while others wait for it, or loses data: "
-    "rewrites,reads,losses or some of them. A file passes that accepts it.",
+    help="Fail if a file rewrites a table or reads it whole while others wait for it, or if it loses data. "
+    "LIST is rewrites,reads,losses or some of them. A file that accepts it passes.",
 )
 @option(
     "--base",
     metavar="REF",
-    help="A git revision, such as origin/main. Fail where its files were edited or removed here, "
-    "or where a version here is taken or passed by there.",
+    help="Compare with a git revision, such as origin/main. Fail if an up file of it was edited or removed here, "
+    "or if a new version here has a number that is taken there, or one below the newest there.",
 )
 @AS_JSON
 def check(
@@ -548,9 +548,9 @@ def check(
 ) -> int:
     """Prove that each down file undoes its up file.
 
-    It runs each version up, down and up again on a scratch database of the server, which it makes and drops (the role
-    needs CREATEDB), and compares the schema, and the rows where there are VERSION_NAME.rows.sql files. With --schema,
-    the files run in a schema of that name there.
+    It makes a scratch database on the server (the role needs CREATEDB), and drops it at the end. There it runs each
+    version up, down and up again, and compares the schema before and after. It also compares rows, if there are files
+    VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
     """
     from sqlmig.check import compare_with_base, prove, scratch_database
     from sqlmig.cli import checking
@@ -614,9 +614,9 @@ def _effect_kinds(words: str) -> list[str]:
 def drift(settings: Settings, *, ignore: tuple[str, ...]) -> int:
     """Name what somebody changed by hand.
 
-    It says what is extra, missing or changed, in the schemas in which the applied files make something; with --schema,
-    in that one. It runs these files on a scratch database of the server, which it makes and drops (the role needs
-    CREATEDB), and compares. It writes nothing in the database itself.
+    It makes a scratch database on the server (the role needs CREATEDB), runs the applied files there, compares, and
+    drops it. It says what is extra, missing or changed in the schemas in which these files make something, or in the
+    one that --schema names. It writes nothing in the database itself.
     """
     from sqlmig.check import find_drift
 
@@ -740,7 +740,7 @@ def import_(settings: Settings, source: Path) -> int:
             f"no down file, as there is nothing in their down half: {', '.join(without)}"
         )
     for problem in problems:
-        output.say(f"to be mended before it can run: {problem}")
+        output.say(f"must be fixed before it can run: {problem}")
     click.echo(next_step)
     return 0
 
@@ -793,8 +793,8 @@ def _step_after_import(
 def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     """Accept files that were edited, renumbered or removed on purpose.
 
-    A changed version is recorded anew, a missing one's row is taken out: those named, or all. Nothing of the schema is
-    touched; what a missing version made stays.
+    It records a changed version anew, and takes the row of a missing one out of the ledger: the versions that you
+    name, or all. It touches nothing else. What a missing version made stays.
     """
     from sqlmig.takeover import check_versions, to_repair
 
@@ -910,7 +910,7 @@ def _correct_many(
     "checked",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Print nothing, and fail where FILE is not the page.",
+    help="Print nothing, and fail if FILE is not the page.",
 )
 def docs(settings: Settings, checked: Path | None) -> int:
     """Print the schema as a Markdown page.

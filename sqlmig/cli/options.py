@@ -106,7 +106,7 @@ def _schema_name(name: str) -> str:
         raise click.BadParameter(f"{name!a} is no name of 1 to {_LONGEST_NAME} bytes")
     if "," in name:
         raise click.BadParameter(
-            f"{name!r} is no list; give --schema once for each (in SQLMIG_SCHEMA put spaces between the names)"
+            f"{name!r} holds a comma; give --schema once for each (in SQLMIG_SCHEMA put spaces between the names)"
         )
     if not name.isprintable():
         raise click.BadParameter(
@@ -148,7 +148,9 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
             number = -1
         if number < self._at_least:
             self.fail(
-                f"{value!r} is no whole number of at least {self._at_least}", param, ctx
+                f"{value!r} is not a whole number of at least {self._at_least}",
+                param,
+                ctx,
             )
         return number
 
@@ -236,7 +238,7 @@ YES = _kept(
     "is_confirmed",
     is_flag=True,
     default=None,
-    help="Do not ask. Off a terminal: go on where it would refuse as it cannot ask.",
+    help="Do not ask. In a script, where nobody can be asked, this says yes.",
 )
 AS_JSON = _kept(
     "--json",

@@ -104,8 +104,8 @@ def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
         )
     if file.has_own_mode and not is_alone:
         raise SqlmigError(
-            f"{file.path}: begins a transaction of its own kind, which others cannot be in; print it alone, "
-            f"with --from {migration.version} --to {migration.version}, and what is around it apart"
+            f"{file.path}: begins a transaction of its own kind, which other files cannot share. Print it alone, "
+            f"with --from {migration.version} --to {migration.version}, and the files before and behind it separately"
         )
 
     for start in file.statement_starts:

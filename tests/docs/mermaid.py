@@ -1,4 +1,4 @@
-"""Parse the diagrams of the project's page and of an odd database's with the real Mermaid. Run by ``make mermaid``."""
+"""Parse the diagrams of the project's pages and of an odd database's with the real Mermaid. Run by ``make mermaid``."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def main() -> None:
                 "Odd | Schema",
             ]
             subprocess.run(docs, stdout=output, check=True)
-    subprocess.run(
-        ["node", HERE / "mermaid.mjs", MODULES, "sql/README.md", page], check=True
-    )
+    pages = ["README.md", "sqlmig/README.md", "sql/README.md", page]
+    subprocess.run(["node", HERE / "mermaid.mjs", MODULES, *pages], check=True)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def test_a_file_that_runs_serializable_does_so_when_pasted_and_rehearsed(
     assert {line.split()[0] for line in project.run("check").out.splitlines()} == {"ok"}
     refused = project.run("script", code=1).err
     assert (
-        "1_x.up.sql: begins a transaction of its own kind, which others cannot be in; print it alone, with --from 1"
+        "1_x.up.sql: begins a transaction of its own kind, which other files cannot share. Print it alone, with --from 1"
         in refused
     )
     for _ in range(2):

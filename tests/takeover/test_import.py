@@ -244,7 +244,7 @@ def test_what_cannot_be_taken_over_is_said(project: Project) -> None:
     assert "001_a.sql:1:8: {{.name}} is a template" in error
     assert "003_c.go: no SQL file" in error
     assert "no down file, as there is nothing in their down half: 001, 002" in error
-    assert "to be mended before it can run: " in error
+    assert "must be fixed before it can run: " in error
     assert "002_b.up.sql:1:1: BEGIN has no COMMIT" in error
 
 
