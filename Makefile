@@ -71,7 +71,7 @@ test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a priva
 citus: $(READY) ## Prove what is promised of Citus (CITUS_DATABASE_URL names a coordinator)
 	@$(BIN)/python -m pytest -q --basetemp=.cache/tmp tests/citus
 
-soak: $(READY) ## The same with ten times as many killed runners
+soak: $(READY) ## Cut a run off at every place, and kill ten times as many runners
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/core tests/schemas
 

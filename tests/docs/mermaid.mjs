@@ -15,7 +15,8 @@ for (const page of pages) {
     if (!diagrams.length) throw new Error(`${page}: no diagram`);
     for (const [, text] of diagrams) {
         await mermaid.parse(text);
-        const { db } = await mermaid.mermaidAPI.getDiagramFromText(text);
-        console.log(`${page}: ${db.getEntities().size} entities, ${db.getRelationships().length} relations`);
+        const { db, type } = await mermaid.mermaidAPI.getDiagramFromText(text);
+        const parts = type === "er" ? `${db.getEntities().size} entities, ${db.getRelationships().length} relations` : "";
+        console.log(`${page}: ${type} ${parts}`);
     }
 }

@@ -48,6 +48,24 @@ def blocks(title: str, language: str = "sql") -> list[str]:
 COLUMN_UP, COLUMN_DOWN = blocks("Your next column")
 
 
+# The first clinic
+
+
+def test_a_user_with_the_first_clinic_in_the_token_sees_it_alone(
+    own_platform: Platform,
+) -> None:
+    (first,) = blocks("The first clinic")
+    ((clinic,),) = own_platform.owner.execute(first).fetchall()
+    claims = {"app_metadata": {"org_id": str(clinic)}}
+    with own_platform.request(claims=claims) as api:
+        seen = api.execute("SELECT id, name FROM organizations").fetchall()
+        assert seen == [(clinic, "Lotus Clinic")]
+        assert api.execute("SELECT email FROM therapists").fetchall() == [
+            ("asha@example.org",)
+        ]
+        assert insert(api, "patients", [{"id": uuid4(), "full_name": "Meera"}]) == 1
+
+
 # Your next column
 
 
