@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +116,7 @@ def file_pieces(file: SqlFile) -> FilePieces:
         commit = file_piece(file, file.commit_start, len(file.text))
 
     reset = _RESET_SETTINGS
-    if re.search(rb"prepare", file.text, re.IGNORECASE):
+    if b"prepare" in file.text.lower():
         reset += _RESET_PREPARED
     return FilePieces(
         opening,
