@@ -37,7 +37,7 @@ def main() -> None:
                 "Odd | Schema",
             ]
             subprocess.run(docs, stdout=output, check=True)
-    pages = ["README.md", "sqlmig/README.md", "sql/README.md", page]
+    pages: list[str | Path] = ["README.md", "sqlmig/README.md", "sql/README.md", page]
     subprocess.run(["node", HERE / "mermaid.mjs", MODULES, *pages], check=True)
 
 
