@@ -1,5 +1,5 @@
--- The nine core tables. Every row says whose it is (org_id). Only the owner can use the tables yet: row level security
--- is on, and this file revokes what Supabase grants by default. 0010 opens them.
+-- The nine core tables. Every row says whose it is (org_id). For now only the owner can use the tables: row level
+-- security is on, and this file revokes what Supabase grants by default. 0010 opens them.
 
 -- The tenant of a request: app_metadata.org_id of the token, which only the server can set (users can edit
 -- user_metadata). Null if the claim is missing or no uuid. The function comes first, as it is the default of org_id.
@@ -105,7 +105,7 @@ CREATE TABLE session_recordings (
 );
 ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
 
--- Rows are only ever added, so there is no updated_at; the device says when it measured.
+-- Signed-in users only add rows, so there is no updated_at. The device says when it measured.
 CREATE TABLE wearable_data (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -117,7 +117,7 @@ CREATE TABLE wearable_data (
 );
 ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
 
--- There is no column "active": it follows from granted_at, expires_at and revoked_at, and could disagree with them.
+-- There is no column "active": granted_at, expires_at and revoked_at say it already, and it could disagree with them.
 CREATE TABLE consent_records (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),

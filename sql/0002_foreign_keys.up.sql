@@ -47,7 +47,7 @@ ALTER TABLE consent_records ADD CONSTRAINT consent_records_patient_id_fkey
     FOREIGN KEY (org_id, patient_id) REFERENCES patients (org_id, id)
     ON DELETE CASCADE;
 
--- The trail outlives the organization.
+-- The audit log outlives the organization.
 ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_org_id_fkey
     FOREIGN KEY (org_id) REFERENCES organizations (id)
     ON DELETE SET NULL;

@@ -29,8 +29,9 @@ BEGIN
 END;
 $$;
 
--- The consent must cover the recording when the recording is written. It locks both rows until the transaction ends, so
--- that nobody deletes one of them or revokes the consent in between. It runs with the caller's rights.
+-- The consent must cover the recording when the recording is written. The function locks the session and the consent
+-- until the transaction ends, so that nobody deletes one of them or revokes the consent before then. It runs with the
+-- caller's rights.
 CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
 AS $$

@@ -1,4 +1,5 @@
--- The audit log: it writes itself, nobody changes it, and it still says whose a row was when the organization is gone.
+-- The audit log: triggers write it, no role may change it, and it still names the organization of a row after that
+-- organization is deleted.
 -- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 -- The writer of an audit row does not choose its time, nor the organization's id and name, which follow from org_id.
@@ -34,10 +35,10 @@ BEGIN
 END;
 $$;
 
--- Writes the trail: a row for each row that a statement added, changed or deleted. Its arguments are the table's name
--- (on Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so a column
--- may have any type. Functions that take any type are called as pg_catalog.…, and literals have their type: otherwise
--- somebody who may create to_jsonb(patients) in this schema could have it run here with the owner's rights.
+-- Writes the audit log: a row for each row that a statement added, changed or deleted. Its arguments are the table's
+-- name (on Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so a
+-- column may have any type. Functions that take any type are called as pg_catalog.…, and literals have their type:
+-- otherwise somebody who may create to_jsonb(patients) in this schema could have it run here with the owner's rights.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -177,9 +178,8 @@ $$;
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
--- It fills in every row but those that write_audit_log has filled in already, which saves a look-up for each. Those
--- come from a trigger (depth above 0) with the rights of the owner (nobody else may UPDATE audit_logs), and are
--- complete.
+-- This trigger fills in every row but the complete rows of write_audit_log, which saves a look-up for each. Such a row
+-- comes from a trigger (depth above 0) that has the owner's rights (only the owner may UPDATE audit_logs).
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
@@ -201,7 +201,8 @@ CREATE TRIGGER keep_whole
     BEFORE TRUNCATE ON audit_logs
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
--- The seven tables that people edit. Not wearable_data: rows are only ever added to it, and it is by far the largest.
+-- The seven tables that people edit. Not wearable_data: signed-in users only add rows to it, and it is by far the
+-- largest.
 CREATE TRIGGER audit_insert
     AFTER INSERT ON organizations REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');

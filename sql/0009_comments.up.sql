@@ -67,7 +67,7 @@ COMMENT ON COLUMN session_recordings.deleted_at IS 'When the file was erased (UT
 COMMENT ON COLUMN session_recordings.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN session_recordings.updated_at IS 'When the row was last changed; a trigger sets it.';
 
-COMMENT ON TABLE wearable_data IS 'A measurement by a patient''s wearable device; only ever added to. Personal health data.';
+COMMENT ON TABLE wearable_data IS 'A measurement by a patient''s wearable device. Signed-in users only add rows. Personal health data.';
 COMMENT ON COLUMN wearable_data.id IS 'Primary key, a random UUID.';
 COMMENT ON COLUMN wearable_data.org_id IS 'The organization of its patient. If you give none: org_id of the token or, without a token, the patient''s organization.';
 COMMENT ON COLUMN wearable_data.patient_id IS 'Whose measurement it is. Personal health data.';

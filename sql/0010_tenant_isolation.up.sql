@@ -79,7 +79,7 @@ COMMENT ON POLICY tenant_insert ON consent_records IS 'An organization adds rows
 COMMENT ON POLICY tenant_update ON consent_records IS 'An organization changes its own rows, which stay its own.';
 COMMENT ON POLICY tenant_select ON audit_logs IS 'An organization reads its own rows.';
 
--- Signed-in users cannot set created_at and updated_at, nor change to which patient or session a row belongs. Of a
+-- Signed-in users cannot set created_at and updated_at, and cannot move a row to another patient or session. Of a
 -- consent they change only expires_at, revoked_at and document_path. Never GRANT ALL: it includes TRIGGER, and a
 -- foreign key's cascade runs such a trigger with the owner's rights.
 DO $$

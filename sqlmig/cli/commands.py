@@ -104,7 +104,7 @@ class _Command(click.Command):
                 own.append(record)
         for title, records in (
             ("Options", own),
-            ("Options of every command, before its name or behind it", shared),
+            ("Options of every command, before or after its name", shared),
         ):
             with formatter.section(title):
                 formatter.write_dl(records)
@@ -377,13 +377,13 @@ def up(
     "--to",
     type=NOT_NEGATIVE,
     metavar="V",
-    help="Revert what is above V.",
+    help="Revert every version above V; V itself stays.",
 )
 @STEPS
 @option("--all", "is_all", is_flag=True, help="Revert all.")
 @all_of(DRY_RUN, YES, AS_JSON, LOCKS)
 def down(settings: Settings, to: int | None, steps: int | None, *, is_all: bool) -> int:
-    """Revert the newest applied migration, or more, newest first."""
+    """Revert the newest applied migration. Options revert more, newest first."""
     refuse_together(to=to, steps=steps, all=is_all)
     if to is None and steps is None and not is_all:
         steps = 1
@@ -394,7 +394,7 @@ def down(settings: Settings, to: int | None, steps: int | None, *, is_all: bool)
     "sqlmig status",
     "sqlmig status --json",
     'sqlmig status --exit-code >/dev/null || echo "not up to date"',
-    fails="it failed, or --exit-code and not all is applied",
+    fails="it failed, or with --exit-code not all is applied",
 )
 @AS_JSON
 @option(
@@ -534,13 +534,13 @@ def new(settings: Settings, name: str) -> None:
     "--fail-on",
     metavar="LIST",
     help="Fail if a file rewrites a table or reads it whole while others wait for it, or if it loses data. "
-    "LIST is rewrites,reads,losses or some of them. A file that accepts it passes.",
+    "LIST is one or more of rewrites,reads,losses. A file passes if its directive accepts them.",
 )
 @option(
     "--base",
     metavar="REF",
-    help="Compare with a git revision, such as origin/main. Fail if an up file of it was edited or removed here, "
-    "or if a new version here has a number that is taken there, or one below the newest there.",
+    help="Compare with a git revision, such as origin/main. Fail if an up file there was edited or removed here. "
+    "Fail if the number of a new version exists there, or is below the newest there.",
 )
 @AS_JSON
 def check(
@@ -608,7 +608,7 @@ def _effect_kinds(words: str) -> list[str]:
     envvar="SQLMIG_IGNORE",
     metavar="PATTERN",
     multiple=True,
-    help="Leave out what has such a name, and what belongs to it. * and ? stand for other characters.",
+    help="Do not report what has a name such as PATTERN, nor what belongs to it. * and ? stand for other characters.",
 )
 @AS_JSON
 def drift(settings: Settings, *, ignore: tuple[str, ...]) -> int:
@@ -651,14 +651,18 @@ def drift(settings: Settings, *, ignore: tuple[str, ...]) -> int:
     fails="a file cannot be in a script",
 )
 @option(
-    "--from", "start", type=NOT_NEGATIVE, metavar="V", help="Begin at this version."
+    "--from",
+    "start",
+    type=NOT_NEGATIVE,
+    metavar="V",
+    help="The oldest version to include.",
 )
 @TO
 @option(
     "--down",
     "backward",
     is_flag=True,
-    help="Revert instead, all from --to back to --from.",
+    help="Print a script that reverts these versions, newest first.",
 )
 def script(
     settings: Settings, start: int | None, to: int | None, *, backward: bool
@@ -715,7 +719,7 @@ def import_(settings: Settings, source: Path) -> int:
     """Turn another tool's files into pairs, in --dir.
 
     It reads the files of dbmate, goose, sql-migrate, tern, Flyway and the Supabase CLI. It overwrites nothing, and says
-    what it could not take over. With a database it reads that tool's ledger, and says which `sqlmig stamp` follows.
+    what it could not take over. With a database it reads that tool's ledger, and prints the `sqlmig stamp` to run next.
     """
     from sqlmig.takeover.foreign_files import read_foreign
     from sqlmig.takeover.importing import pairs_of, write
@@ -793,8 +797,9 @@ def _step_after_import(
 def repair(settings: Settings, versions: tuple[int, ...]) -> int:
     """Accept files that were edited, renumbered or removed on purpose.
 
-    It records a changed version anew, and takes the row of a missing one out of the ledger: the versions that you
-    name, or all. It touches nothing else. What a missing version made stays.
+        It records each changed version again, and removes the row of each missing one from the ledger. It does this for
+    the versions that you name, or for all if you name none. It changes nothing else. What a missing version made stays.
+
     """
     from sqlmig.takeover import check_versions, to_repair
 
@@ -903,7 +908,7 @@ def _correct_many(
 @_command(
     "sqlmig docs > schema.md",
     "sqlmig docs --check schema.md",
-    fails="it failed, or --check and the file is another page",
+    fails="it failed, or with --check the file is not the page",
 )
 @option(
     "--check",

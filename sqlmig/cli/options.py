@@ -206,9 +206,9 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
             type=_schema_name,
             multiple=True,
             callback=_keep_schemas,
-            help="The ledger's schema (environment SQLMIG_SCHEMA, else public). If you give one, it is made when "
-            "missing and comes first in the search path. Repeat it for several schemas, or use * and ?. "
-            "Each schema has its own ledger.",
+            help="The ledger's schema (environment SQLMIG_SCHEMA, else public). It comes first in the search path; "
+            "up makes it if it is missing. up, down, status, stamp and repair take several: repeat the option. "
+            "* and ? find schemas that have a ledger.",
         ),
         _kept(
             "--wait",
@@ -221,7 +221,7 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
 
 
 TO = option(
-    "--to", type=NOT_NEGATIVE, metavar="V", help="The last version, V itself too."
+    "--to", type=NOT_NEGATIVE, metavar="V", help="The newest version to include."
 )
 STEPS = option(
     "--steps", type=NOT_NEGATIVE, metavar="N", help="At most this many migrations."
@@ -238,7 +238,7 @@ YES = _kept(
     "is_confirmed",
     is_flag=True,
     default=None,
-    help="Do not ask. In a script, where nobody can be asked, this says yes.",
+    help="Do not ask; the answer is yes, also without a terminal.",
 )
 AS_JSON = _kept(
     "--json",
