@@ -18,7 +18,7 @@ from sqlmig.session import Options, open_session
 from sqlmig.times import parse_lock_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlmig.plan import Request, State
     from sqlmig.runner import Applied
@@ -93,6 +93,8 @@ def down(
 
 
 def _options(lock_timeout: str, retries: int) -> Options:
+    if not isinstance(lock_timeout, str):
+        raise UsageError(f"lock_timeout is text such as '5s', and not {lock_timeout!r}")
     parse_lock_timeout(lock_timeout)
     return Options(lock_timeout.strip(), retries)
 
@@ -148,23 +150,34 @@ def _open(
     *,
     make: bool,
 ) -> Iterator[Session]:
+    if not isinstance(url, str):
+        raise UsageError(f"the database URL must be text, and is {url!r}")
+    if not isinstance(wait, int | float):
+        raise UsageError(f"wait is a number of seconds, and not {wait!r}")
     say = logging.getLogger("sqlmig").info
     migrations = find(Path(directory))
     ledger = Ledger(schema or "public", is_named=schema is not None)
     with (
-        database(url, wait, make=make) as found,
+        database(url, wait, make=make, say=say) as found,
         open_session(found, ledger, migrations, say, options=options) as session,
     ):
         yield session
 
 
 @contextmanager
-def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
+def database(
+    url: str,
+    wait: float = 0,
+    *,
+    make: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[str]:
     """Yield the URL to connect to. It is empty where libpq's own variables name the database.
 
     For embedded:PATH a server runs meanwhile; make: its data directory is made when it is
     missing. For embedded: alone the server is made for this, and removed after it. wait:
-    seconds to keep trying a server that does not answer yet.
+    seconds to keep trying a server that does not answer yet. say is called with what the
+    private server waits for; without it that is printed on standard error.
     """
     url = url.strip()
     if not has_database(url):
@@ -193,7 +206,11 @@ def database(url: str, wait: float = 0, *, make: bool = False) -> Iterator[str]:
         ):
             yield real_url
         return
-    with server(Path(url.removeprefix(_EMBEDDED)), make=make) as real_url:
+    path = url.removeprefix(_EMBEDDED)
+    opened = server(path, make=make)
+    if say:
+        opened = server(path, make=make, say=say)
+    with opened as real_url:
         yield real_url
 
 

@@ -156,6 +156,8 @@ def connect(
         password = given.get("password")
         if password:
             words = words.replace(password, "***")
+        if "Connection refused" in words or "is starting up" in words:
+            words += "\nTo wait for a server that is starting, add --wait 30s"
         raise SqlmigError(f"{failed}: {words}") from None
 
 

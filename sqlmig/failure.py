@@ -119,7 +119,7 @@ _HINTS = (
         sqlstates="57014",
         message="statement timeout",
         advice=(
-            "the role or the database sets statement_timeout. For this file alone, "
+            "the file, the role or the database sets statement_timeout. For this file alone, "
             "begin it with: SET LOCAL statement_timeout = 0;"
         ),
         in_transaction=True,
@@ -128,7 +128,7 @@ _HINTS = (
         sqlstates="57014",
         message="statement timeout",
         advice=(
-            "the role or the database sets statement_timeout. For this file alone, "
+            "the file, the role or the database sets statement_timeout. For this file alone, "
             "begin it with: SET statement_timeout = 0;"
         ),
         in_transaction=False,

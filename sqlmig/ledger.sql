@@ -32,6 +32,13 @@ THEN '1' ELSE 'the ledger has changed' END::int;
 SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version})
 THEN '1' ELSE 'the ledger has changed' END::int;
 
+-- %% own_guard
+-- A file itself has not changed the ledger: none of its rows is gone, and none is of this transaction. The age of a row
+-- of this transaction is 0, or less where a subtransaction wrote it.
+SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count}
+    AND NOT EXISTS (SELECT FROM {table} WHERE pg_catalog.age(xmin) <= 0)
+THEN '1' ELSE 'the file has changed the ledger' END::int;
+
 -- %% insert
 INSERT INTO {table} (version, name, checksum, down) VALUES ({version}, {name}, {checksum}, {down})
 

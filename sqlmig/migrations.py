@@ -120,7 +120,7 @@ def _sql_files(directory: Path) -> list[str]:
                     names.append(entry.name)
     except OSError as error:
         raise SqlmigError(
-            f"{directory}: {error.strerror}; give the directory of the SQL files with --dir or SQLMIG_DIR"
+            f"{directory}: {error.strerror}; name the directory of the SQL files (--dir or SQLMIG_DIR)"
         ) from None
     return sorted(names)
 

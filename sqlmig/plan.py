@@ -147,7 +147,7 @@ def _rows_to_apply(
         accepted.add("out-of-order")
     problems = [row for row in rows if row.state not in accepted]
     if problems:
-        raise LedgerDisagrees(_disagreement(problems, rows, database), problems)
+        raise LedgerDisagrees(_disagreement(problems, rows, done, database), problems)
 
     pending = []
     for row in rows:
@@ -173,10 +173,13 @@ def words_for_ahead(rows: Iterable[Row]) -> str:
     )
 
 
-def _disagreement(problems: Sequence[Row], rows: Sequence[Row], database: str) -> str:
+def _disagreement(
+    problems: Sequence[Row], rows: Sequence[Row], done: int, database: str
+) -> str:
     """Return the message for rows that keep ``up`` from beginning."""
+    nothing = "nothing more" if done else "nothing"
     lines = [
-        f"nothing was applied to {database}, because the directory and the ledger disagree:"
+        f"{nothing} was applied to {database}, because the directory and the ledger disagree:"
     ]
     newest = max((row.version for row in rows if row.recorded), default=-1)
     for row in problems:

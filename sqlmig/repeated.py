@@ -84,7 +84,7 @@ def run_repeatedly(
 
 def words_for_rows(rows: int) -> str:
     """Return the words for rows that earlier runs have changed."""
-    return f"{rows:,} rows that it has changed since it began now stay; run sqlmig again, and it goes on from there"
+    return f"{rows:,} rows are done and stay. Run sqlmig again: it goes on from there"
 
 
 class RowCounter:

@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 
     Approve = Callable[[Session, Sequence["Step"]], None]
 
-_REPLACES_LEDGER = re.compile(
-    rb"(?:drop|create|truncate|delete)\s[^;]*schema_migrations"
+_CHANGES_A_TABLE = re.compile(
+    rb"(?:alter|create|delete|drop|insert|merge|truncate|update)\s"
+)
+_LENGTH_OF_OUR_PIECES = (
+    8192  # bytes, at most: what stands around a file, but its record
 )
 _FIRST_PAUSE = 0.2  # seconds before a file is tried again; each pause is twice as long
 _LONGEST_PAUSE = 5.0
@@ -118,7 +121,7 @@ def _run(
         began = time.monotonic()
         try:
             if approve and not is_approved:
-                approve(session, steps)
+                _approve(session, steps, approve)
                 is_approved = True
             with session.watch(session, step.label), holders.noted():
                 _apply_step(session, step)
@@ -126,6 +129,11 @@ def _run(
             session.catch_up(problem)
             steps = _plan(session, request, len(committed))
             is_approved = approve is None
+            if not steps or steps[0].row.version != step.row.version:
+                # Another runner has finished it: what was counted is not of the next file.
+                session.rows_so_far = 0
+                tries = 0
+                rows_at_last_failure = 0
         except TryAgain as failure:
             if session.rows_so_far > rows_at_last_failure:
                 tries = 0  # it has gone on since
@@ -133,7 +141,7 @@ def _run(
             tries += 1
             pause_before_next_try(session, failure, tries)
         except psycopg.OperationalError as error:
-            raise _connection_lost(step, error) from None
+            raise _failed_between_files(session, step, error) from None
         except KeyboardInterrupt as error:
             raise _interrupted(session, step, error) from None
         else:
@@ -144,6 +152,15 @@ def _run(
             session.rows_so_far = 0
             committed.append(done.summary)
             yield done
+
+
+def _approve(session: Session, steps: Sequence[Step], approve: Approve) -> None:
+    try:
+        approve(session, steps)
+    except psycopg.OperationalError as error:
+        raise SqlmigError(
+            f"the connection was lost before {steps[0].label} ran; nothing was done\n{str(error).strip()}"
+        ) from None
 
 
 def _plan(session: Session, request: Request, done: int) -> deque[Step]:
@@ -270,11 +287,15 @@ def apply_file(session: Session, step: Step) -> None:
     MigrationFailed when it is rolled back. Whichever it is, the database is as it was.
     """
     pieces = file_pieces(step.file)
+    record = record_piece(session, step)
+    length = len(step.file.text) + len(record.text) + _LENGTH_OF_OUR_PIECES
     transaction = Transaction(
         opening=pieces.opening,
         # Nobody else writes the ledger now, and it is as it was when the run was planned.
         lock=lock_piece(session, step),
-        settings=settings_piece(session, step),
+        settings=settings_piece(
+            session, stays_open=length > session.connection.largest_message
+        ),
         guard=guard_pieces(session, step),
         body=pieces.body,
         # What the file leaves behind is checked and undone, so that our own row is written
@@ -282,7 +303,7 @@ def apply_file(session: Session, step: Step) -> None:
         constraints=pieces.constraints,
         reset=pieces.reset,
         own_guard=_guard_of_ledger(session, step),
-        record=record_piece(session, step),
+        record=record,
         commit=pieces.commit,
     )
 
@@ -292,20 +313,26 @@ def apply_file(session: Session, step: Step) -> None:
 
 def _guard_of_ledger(session: Session, step: Step) -> list[Piece]:
     """Return what sees that the file itself did not change the ledger: a dump may bring one of its own."""
-    text = step.file.text.lower()
-    if b"schema_migrations" not in text or not _REPLACES_LEDGER.search(text):
+    if not _may_change_ledger(step.file.text.lower()):
         return []
-    newest: object = "NULL"
-    if session.recorded:
-        newest = session.recorded[-1].version
-    return [own_piece("own guard", session.ledger.sql("guard", newest=newest))]
+    guard = session.ledger.sql("own_guard", count=len(session.recorded))
+    return [own_piece("own guard", guard)]
+
+
+def _may_change_ledger(text: bytes) -> bool:
+    if b"schema_migrations" not in text:
+        return False
+    for part in text.split(b";"):
+        if b"schema_migrations" in part and _CHANGES_A_TABLE.search(part):
+            return True
+    return False
 
 
 def _repeat_file(session: Session, step: Step) -> None:
     def before() -> list[Piece]:
         return [
             lock_piece(session, step),
-            settings_piece(session),
+            settings_piece(session, stays_open=True),
             *guard_pieces(session, step),
         ]
 
@@ -321,13 +348,16 @@ def lock_piece(session: Session, step: Step | None = None) -> Piece:
     return own_piece("lock", lock)
 
 
-def settings_piece(session: Session, step: Step | None = None) -> Piece:
-    """Return what a file runs under: the lock timeout, and a named schema first on the search path."""
+def settings_piece(session: Session, *, stays_open: bool = False) -> Piece:
+    """Return what a file runs under: the lock timeout, and a named schema first on the search path.
+
+    stays_open: the transaction is open between its messages.
+    """
     settings = f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};"
     if session.ledger.is_named:
         settings += session.ledger.sql("path_first", local=True)
-    if step and len(step.file.text) > session.connection.largest_message:
-        settings += KEEPALIVES  # the transaction is open between its messages
+    if stays_open:
+        settings += KEEPALIVES
     return own_piece("settings", settings)
 
 
@@ -414,12 +444,20 @@ def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> No
     session.sleep(pause)
 
 
-def _connection_lost(step: Step, error: psycopg.Error) -> MigrationFailed:
-    return MigrationFailed(
-        f"the connection was lost while {step.label} ran: it may have been committed; "
-        f"`sqlmig status` tells\n{str(error).strip()}",
-        path=step.file.path,
-    )
+def _failed_between_files(
+    session: Session, step: Step, error: psycopg.Error
+) -> MigrationFailed:
+    """Return what it means that a message or a question of our own failed: mostly, that the connection is lost."""
+    words = f"{step.file.path}: {str(error).strip()}"
+    if session.connection.closed:
+        words = (
+            f"the connection was lost while {step.label} ran: it may have been committed; "
+            f"`sqlmig status` tells\n{str(error).strip()}"
+        )
+    rollback(session.connection)
+    if session.rows_so_far:
+        words += f"\n{words_for_rows(session.rows_so_far)}"
+    return MigrationFailed(words, path=step.file.path)
 
 
 def _interrupted(

@@ -34,6 +34,13 @@ _DOWN_MARK = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(rb"[A-Za-z_]+")
+# What may stand behind "-- sqlmig:", as messages and the manual write it.
+DIRECTIVES = (
+    "no-transaction",
+    "repeat",
+    "irreversible: REASON",
+    "accepts rewrites, reads, losses: REASON",
+)
 _ACCEPTABLE = frozenset(("rewrites", "reads", "losses"))
 _ONLY_READS = frozenset(
     (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
@@ -150,6 +157,7 @@ def scan(text: bytes, path: Path = Path()) -> SqlFile:
 def _scan(text: bytes, path: Path) -> SqlFile:
     _refuse_two_halves(text)
     directives = _read_directives(text)
+    words_of = {name: directive.words for name, directive in directives.items()}
     starts = array("q")
     opening: list[bytes] = []
     control: list[_Control] = []
@@ -163,12 +171,12 @@ def _scan(text: bytes, path: Path) -> SqlFile:
                 opening.append(joined)
         starts.append(start)
 
-    accepts, accepts_reason = _read_accepts(directives.get(b"accepts", ""))
+    accepts, accepts_reason = _read_accepts(words_of.get(b"accepts", ""))
     file = SqlFile(
         path,
         text,
         starts,
-        irreversible=directives.get(b"irreversible"),
+        irreversible=words_of.get(b"irreversible"),
         accepts=accepts,
         accepts_reason=accepts_reason,
         repeats=b"repeat" in directives,
@@ -182,26 +190,33 @@ def _scan(text: bytes, path: Path) -> SqlFile:
             has_own_mode=any(_BEGIN.sub(b"", words) for words in opening),
         )
     if file.repeats:
-        _refuse_wrong_repeat(file)
+        _refuse_wrong_repeat(file, directives[b"repeat"].start)
     return file
 
 
-def _refuse_wrong_repeat(file: SqlFile) -> None:
+def _refuse_wrong_repeat(file: SqlFile, start: int) -> None:
     if not file.in_transaction:
         raise ScanError(
-            "“repeat” is for files that run in a transaction; this one does not", 0
+            "“repeat” is for files that run in a transaction; this one does not", start
         )
     if not set(file.first_words()) - _ONLY_READS:
         raise ScanError(
             "“repeat” runs a file until a run changes no row, but this file never changes one; "
             "write INSERT, UPDATE, DELETE or MERGE, or DO around a function that does",
-            0,
+            start,
         )
 
 
-def _read_directives(text: bytes) -> dict[bytes, str]:
-    """Return the directives before the first statement, each with the words that follow it."""
-    found: dict[bytes, str] = {}
+class _Directive(NamedTuple):
+    """Where a directive begins, and the words that follow its name."""
+
+    start: int
+    words: str
+
+
+def _read_directives(text: bytes) -> dict[bytes, _Directive]:
+    """Return the directives before the first statement, by name."""
+    found: dict[bytes, _Directive] = {}
     for kind, start, end in tokens(text):
         if kind not in BLANK_KINDS:
             break
@@ -215,7 +230,11 @@ def _read_directives(text: bytes) -> dict[bytes, str]:
             re.sub(rb"[\s,:]+", b" ", directive, count=1).rstrip().partition(b" ")
         )
         _refuse_wrong_directive(name, words.strip(), start)
-        found[name] = words.decode().strip()
+        if name in found:
+            raise ScanError(
+                f"“{name.decode()}” stands there twice; write it once", start
+            )
+        found[name] = _Directive(start, words.decode().strip())
     return found
 
 
@@ -236,11 +255,8 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
             )
     elif name not in (b"no-transaction", b"repeat") or words:
         directive = b" ".join([name, words]).strip().decode()
-        raise ScanError(
-            f"unknown directive “{directive}”; there are “-- sqlmig: no-transaction”, "
-            "“-- sqlmig: repeat”, “-- sqlmig: irreversible: REASON” and “-- sqlmig: accepts reads: REASON”",
-            start,
-        )
+        known = ", ".join(f"“-- sqlmig: {known}”" for known in DIRECTIVES)
+        raise ScanError(f"unknown directive “{directive}”; there are {known}", start)
 
 
 def _read_accepts(words: str) -> tuple[frozenset[str], str]:

@@ -4,12 +4,16 @@ import re
 
 from sqlmig.errors import UsageError
 
+_LONGEST_TIMEOUT = 2147483.647  # the server counts milliseconds in 32 bits
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
 
 
 def parse_lock_timeout(value: str) -> float:
     """Return a time in seconds. Raises UsageError for what PostgreSQL would not take as a time of at least 1 ms."""
-    return parse_time(value, units=("s", "ms", "min"), at_least=0.001)
+    seconds = parse_time(value, units=("s", "ms", "min"), at_least=0.001)
+    if seconds > _LONGEST_TIMEOUT:
+        raise UsageError(f"{value!r} is longer than PostgreSQL can wait; give less")
+    return seconds
 
 
 def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float:

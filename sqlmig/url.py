@@ -71,7 +71,8 @@ def _what_is_wrong(url: str) -> str:
         return f"the database URL cannot be read: “{scheme[1]}…” is another library's; begin it with postgresql://"
     return (
         "the database URL cannot be read (it is not repeated here, as it may hold a password); "
-        "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX"
+        "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX, "
+        "or like embedded:PATH"
     )
 
 

@@ -32,7 +32,7 @@ from sqlmig.embedded.privileges import (
 from sqlmig.errors import SqlmigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _INITDB = (
     "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-host=reject"
@@ -52,15 +52,24 @@ class Postmaster(NamedTuple):
     is_ready: bool
 
 
+def _print(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
 @contextmanager
 def server(
-    path: Path, settings: Mapping[str, str] | None = None, *, make: bool = True
+    path: str | Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    make: bool = True,
+    say: Callable[[str], None] = _print,
 ) -> Iterator[str]:
     """Yield the URL of a server on a data directory. The last command that uses it stops it.
 
-    make: the directory is made when it is missing. Raises SqlmigError.
+    settings: of postgresql.conf. make: the directory is made when it is missing. say is
+    called with what it waits for. Raises SqlmigError.
     """
-    path = path.absolute()
+    path = Path(path).absolute()
     require_capabilities(path)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -69,12 +78,12 @@ def server(
                 raise SqlmigError(
                     f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one"
                 )
-            _make(path)
+            _make(path, say)
 
         # Either we own the server, or we use the one that another command owns.
         with _locked(path, fcntl.LOCK_EX) as is_owner:
             if is_owner:
-                with _started(path, settings or {}) as url:
+                with _started(path, settings or {}, say) as url:
                     yield url
                 return
         with _locked(path / "PG_VERSION", fcntl.LOCK_SH) as is_steady:
@@ -93,7 +102,12 @@ def server(
 
 
 @contextmanager
-def _locked(path: Path, mode: int, waiting_for: str = "") -> Iterator[bool]:
+def _locked(
+    path: Path,
+    mode: int,
+    waiting_for: str = "",
+    say: Callable[[str], None] = _print,
+) -> Iterator[bool]:
     """Hold a lock on a file or directory, and yield whether it is had.
 
     Where it says what it waits for, it waits, and says so.
@@ -102,7 +116,7 @@ def _locked(path: Path, mode: int, waiting_for: str = "") -> Iterator[bool]:
     try:
         is_had = _try_lock(descriptor, mode)
         if not is_had and waiting_for:
-            print(f"{path}: waiting for {waiting_for}", file=sys.stderr)
+            say(f"{path}: waiting for {waiting_for}")
             fcntl.flock(descriptor, mode)
             is_had = True
         yield is_had
@@ -118,12 +132,15 @@ def _try_lock(descriptor: int, mode: int) -> bool:
     return True
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, say: Callable[[str], None]) -> None:
     """Make a data directory. It gets its name last: an interrupted initdb leaves nothing that looks finished."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(
-            path.parent, fcntl.LOCK_EX, "another command that makes a directory there"
+            path.parent,
+            fcntl.LOCK_EX,
+            "another command that makes a directory there",
+            say,
         ):
             if (path / "PG_VERSION").exists():
                 return
@@ -158,7 +175,9 @@ def _run_initdb(path: Path) -> None:
 
 
 @contextmanager
-def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
+def _started(
+    path: Path, settings: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[str]:
     """Start a server on the data directory, yield its URL, and stop it once no other command uses it."""
     owner = path.stat().st_uid
     if owner == 0 or os.geteuid() not in (0, owner):
@@ -170,7 +189,7 @@ def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
         )
     command = launcher(path, owner, path.stat().st_gid)
     postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
-    with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS):
+    with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
         _clear(path)
 
     sockets = tempfile.mkdtemp(prefix=_SOCKETS_PREFIX, dir=_SOCKETS_PARENT)
@@ -193,7 +212,7 @@ def _started(path: Path, settings: Mapping[str, str]) -> Iterator[str]:
         _wait_until_ready(path, process, sockets, log)
         yield _url(sockets)
     finally:
-        with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS):
+        with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
             _stop(process)
         shutil.rmtree(sockets, ignore_errors=True)
 

@@ -210,7 +210,7 @@ def _begin(session: Session, step: Step, pieces: FilePieces) -> str:
     """Begin the transaction, take the lock, and return the state of the relations."""
     before = [
         lock_piece(session, step),
-        settings_piece(session),
+        settings_piece(session, stays_open=True),
         *guard_pieces(session, step),
     ]
     transmit(session.connection, [*pieces.opening, *before])
@@ -225,7 +225,7 @@ def _run(session: Session, step: Step, pieces: FilePieces) -> float:
         transmit(
             session.connection,
             [
-                settings_piece(session),
+                settings_piece(session, stays_open=True),
                 pieces.body,
                 pieces.constraints,
                 pieces.reset,

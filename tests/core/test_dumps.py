@@ -186,6 +186,40 @@ def test_a_file_that_brings_a_ledger_of_its_own_is_refused(project: Project) -> 
     assert project.states() == {1: "applied", 5: "pending"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO schema_migrations VALUES (99, 'x', 'y');",
+        "UPDATE schema_migrations SET checksum = 'x' WHERE version = 1;",
+        "DELETE FROM public.schema_migrations WHERE version = 1;",
+        "DO $$ BEGIN BEGIN UPDATE Schema_Migrations SET name = 'z'; EXCEPTION WHEN division_by_zero THEN NULL; END; END $$;",
+    ],
+)
+def test_a_file_that_changes_a_row_of_the_ledger_is_refused(
+    project: Project, change: str
+) -> None:
+    project.write(up_1_x="SELECT 1;", up_2_y="SELECT 1;")
+    project.run("up")
+    before = project.query("TABLE schema_migrations")
+    project.file("3_z.up.sql", f"CREATE TABLE made ();\n{change}")
+    error = project.run("up", code=1).err
+    assert "it changes schema_migrations, which is the ledger of sqlmig" in error
+    assert project.query("TABLE schema_migrations") == before
+    assert project.tables() == set()
+
+
+def test_a_file_that_only_reads_the_ledger_runs(project: Project) -> None:
+    project.write(up_1_x="CREATE TABLE t (n int);")
+    # A long file with many such words must not take long to look through.
+    rows = ", ".join(f"({n}) /* create delete drop */" for n in range(60_000))
+    project.file(
+        "2_y.up.sql",
+        f"INSERT INTO t SELECT count(*) FROM schema_migrations;\nINSERT INTO t VALUES {rows};\n-- schema_migrations",
+    )
+    project.run("up")
+    assert project.query("SELECT count(*), min(n) FROM t") == [(60_001, 0)]
+
+
 def test_a_dump_that_drops_first_is_no_drift(project: Project) -> None:
     project.file("1_a.up.sql", "SELECT 1;")
     project.run("up")

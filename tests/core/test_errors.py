@@ -216,6 +216,7 @@ def test_a_failed_connection_says_so_once(project: Project) -> None:
     assert error.startswith(
         'error: cannot connect: server at "127.0.0.1", port 1: Connection refused'
     )
+    assert "--wait 30s" in error
 
 
 @pytest.mark.parametrize(

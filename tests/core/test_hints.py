@@ -56,11 +56,11 @@ if TYPE_CHECKING:
         ),
         (
             "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1);",
-            "HINT: the role or the database sets statement_timeout. For this file alone, begin it with: SET LOCAL",
+            "HINT: the file, the role or the database sets statement_timeout. For this file alone, begin it with: SET LOCAL",
         ),
         (
             "-- sqlmig: no-transaction\nSET statement_timeout = 1; SELECT pg_sleep(1);",
-            "HINT: the role or the database sets statement_timeout. For this file alone, begin it with: SET statement",
+            "HINT: the file, the role or the database sets statement_timeout. For this file alone, begin it with: SET statement",
         ),
         (
             (

@@ -6,7 +6,7 @@ import pytest
 
 from sqlmig.lexer import ScanError, read_statement
 from sqlmig.script import selects_into
-from sqlmig.sqlfile import scan
+from sqlmig.sqlfile import DIRECTIVES, scan
 
 # Each has all its beginnings marked.
 STATEMENTS = [
@@ -86,6 +86,39 @@ def test_a_statement_longer_than_any_match_ends_where_it_ends() -> None:
 )
 def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
     assert scan(text.encode()).in_transaction is not directive
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "offset"),
+    [
+        ("-- a\n-- sqlmig: nothing\nSELECT 1", "unknown directive", 5),
+        ("-- a\n-- sqlmig: repeat\nSELECT 1", "never changes one", 5),
+        (
+            "-- sqlmig: accepts reads: x\n-- sqlmig: accepts losses: y\nDROP TABLE t",
+            "“accepts” stands there twice",
+            28,
+        ),
+        (
+            "-- sqlmig: no-transaction\n-- sqlmig: repeat\nUPDATE t SET n = 1",
+            "files that run in a transaction",
+            26,
+        ),
+    ],
+)
+def test_a_wrong_directive_is_refused_where_it_stands(
+    text: str, problem: str, offset: int
+) -> None:
+    with pytest.raises(ScanError) as error:
+        scan(text.encode())
+    assert problem in error.value.problem
+    assert error.value.offset == offset
+
+
+def test_the_message_names_each_directive() -> None:
+    with pytest.raises(ScanError) as error:
+        scan(b"-- sqlmig: nothing\nSELECT 1")
+    for directive in DIRECTIVES:
+        assert f"“-- sqlmig: {directive}”" in error.value.problem
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.support.project import until
 from tests.support.waits import tables
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def test_a_deadlock_is_tried_again(project: Project) -> None:
     with psycopg.connect(project.url) as other:
         other.execute("SET deadlock_timeout = '30s'; BEGIN; LOCK TABLE b")
         runner = project.fork("up", "--lock-timeout", "60s")
-        other.execute("SELECT pg_sleep(0.5)")
+        holds = "SELECT 1 FROM pg_locks WHERE relation = 'a'::regclass AND granted"
+        until(lambda: project.query(holds), "the runner's lock on a")
         waiting = threading.Thread(target=other.execute, args=("LOCK TABLE a",))
         waiting.start()
         said = runner.said("deadlock detected")

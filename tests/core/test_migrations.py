@@ -172,7 +172,7 @@ def test_a_missing_directory_is_an_error(project: Project) -> None:
     project.directory.rmdir()
     for command in ("up", "down", "status"):
         assert (
-            "No such file or directory; give the directory of the SQL files with --dir"
+            "No such file or directory; name the directory of the SQL files (--dir"
             in project.run(command, code=1).err
         )
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.support.project import until
+from sqlmig.migrations import checksum
+from tests.support.project import LOCK, until
 
 if TYPE_CHECKING:
     from tests.support.project import Project
+    from tests.support.proxy import Proxy
 
 ROWS = int(os.environ.get("SQLMIG_TEST_ROWS", "20000"))
 TABLE = f"""
@@ -91,7 +93,8 @@ def test_one_that_never_ends_is_stopped_with_words(
     runner.send(sent)
     said = runner.ended(code)
     stays = re.search(
-        r"at least ([\d,]+) rows that it has changed since it began now stay", said
+        r"at least ([\d,]+) rows are done and stay\. Run sqlmig again: it goes on from there",
+        said,
     )
     assert stays
     assert "2_fill was not applied" in said
@@ -101,13 +104,46 @@ def test_one_that_never_ends_is_stopped_with_words(
     assert backfill.states()[2] == "pending"
 
 
+def test_what_another_runner_has_finished_is_not_counted_for_the_next_file(
+    backfill: Project,
+) -> None:
+    few = FILL.replace(f"LIMIT {ROWS // 100}", "LIMIT 10")
+    path = backfill.file("2_fill.up.sql", few)
+    backfill.file("3_one.up.sql", "-- sqlmig: repeat\nDELETE FROM t WHERE id = 1;")
+    runner = backfill.fork("up")
+    until(lambda: filled(backfill) > 20)
+    with psycopg.connect(backfill.url) as other:
+        other.execute(LOCK)
+        other.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 'fill', %s)",
+            [checksum(path.read_bytes())],
+        )
+    said = runner.ended()
+    assert "2_fill" not in said
+    assert re.search(r"applied 3_one \(.*, 1 row\)", said), said
+
+
+def test_a_connection_that_is_lost_after_some_runs_says_what_stays(
+    backfill: Project, proxy: Proxy
+) -> None:
+    runner = proxy.before(backfill).fork("up")
+    until(lambda: filled(backfill) > 0)
+    proxy.cut_at = b"UPDATE t SET twice"
+    error = runner.ended(1)
+    assert "the connection was lost while 2_fill ran" in error
+    stays = re.search(r"([\d,]+) rows are done and stay", error)
+    assert stays
+    # The run that was cut off may have been committed, or not.
+    assert filled(backfill) - int(stays[1].replace(",", "")) in (0, ROWS // 100)
+
+
 def test_a_failure_keeps_the_earlier_runs_and_says_so(backfill: Project) -> None:
     backfill.query(f"ALTER TABLE t ADD CHECK (twice < {ROWS})")
     error = backfill.run("up", code=1).err
     assert "2_fill.up.sql:2:1: ERROR: new row for relation" in error
     half = filled(backfill)
     assert 0 < half < ROWS
-    assert f"{half:,} rows that it has changed since it began now stay" in error
+    assert f"{half:,} rows are done and stay" in error
     assert backfill.states()[2] == "pending"
     backfill.query("ALTER TABLE t DROP CONSTRAINT t_twice_check")
     assert f"{ROWS - half:,} rows" in backfill.run("up").out

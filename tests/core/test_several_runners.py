@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,6 +15,26 @@ from tests.support.waits import BUILDING, GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
     from tests.support.project import Forked, Project
+
+
+def test_what_was_applied_before_another_runner_came_is_not_denied(
+    project: Project,
+) -> None:
+    project.write(up_1_a=f"{WAITS}CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
+    runner = project.fork("up")
+    at_the_wait(project, project.query("SELECT current_database()")[0][0])
+    with psycopg.connect(project.url) as other:
+        queued = threading.Thread(target=other.execute, args=(LOCK,))
+        queued.start()
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until(lambda: project.query(waits))
+        with psycopg.connect(project.url, application_name=GO):
+            queued.join()
+        other.execute("INSERT INTO schema_migrations VALUES (3, 'c', '')")
+    said = runner.ended(1)
+    assert "applied 1_a" in said
+    assert "error: nothing more was applied to " in said
+    assert "2_b: pending, but older than the newest applied" in said
 
 
 @pytest.mark.parametrize("count", [2, 16, 50])
@@ -272,13 +293,19 @@ def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
 OWN_ROW = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')"
 
 
-@pytest.mark.parametrize("command", [["up"], ["up", "--dry-run"]])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["up"], "it changes schema_migrations, which is the ledger of sqlmig"),
+        (["up", "--dry-run"], "when it was to be recorded: ERROR: duplicate key"),
+    ],
+)
 def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(
-    project: Project, command: list[str]
+    project: Project, command: list[str], words: str
 ) -> None:
     project.file("1_x.up.sql", OWN_ROW)
     error = project.run(*command, code=1).err
-    assert "1_x.up.sql: when it was to be recorded: ERROR: duplicate key" in error
+    assert f"1_x.up.sql: {words}" in error
     assert project.states() == {1: "pending"}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -98,6 +100,10 @@ def test_the_keywords_are_the_options(three: Project) -> None:
         lambda url, directory: sqlmig.up(url, directory, lock_timeout="5"),
         lambda url, directory: sqlmig.down(url, directory, to=1, all=True),
         lambda _, directory: sqlmig.up("mysql://x/y", directory),
+        lambda _, directory: sqlmig.up(None, directory),  # type: ignore[arg-type]
+        lambda url, directory: sqlmig.up(url, directory, lock_timeout=3),  # type: ignore[arg-type]
+        lambda url, directory: sqlmig.up(url, directory, wait="30s"),  # type: ignore[arg-type]
+        lambda url, directory: sqlmig.status(url, directory, wait="30s"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_call_is_a_usage_error(three: Project, call: object) -> None:
@@ -202,6 +208,24 @@ def test_beside_a_runner_of_the_command_line(three: Project) -> None:
     thread.join()
     assert found == [] or found[0] > 1
     assert set(three.states().values()) == {"applied"}
+
+
+def test_what_a_private_server_waits_for_is_logged_too(
+    three: Project, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = three.directory.parent / "data"
+    descriptor = os.open(data.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with caplog.at_level(logging.INFO, logger="sqlmig"):
+        thread = threading.Thread(
+            target=sqlmig.up, args=(f"embedded:{data}", three.directory)
+        )
+        thread.start()
+        until(lambda: "waiting for another command" in caplog.text)
+        os.close(descriptor)
+        thread.join()
+    assert capfd.readouterr() == ("", "")
+    assert sqlmig.status(f"embedded:{data}", three.directory)[0].state == "applied"
 
 
 START_UP = """

@@ -10,7 +10,7 @@ import pytest
 
 from sqlmig.cli.commands import group
 from sqlmig.lexer import ScanError
-from sqlmig.sqlfile import scan
+from sqlmig.sqlfile import DIRECTIVES, scan
 from tests.support.pages import (
     MANUAL,
     PAGES,
@@ -127,6 +127,11 @@ def test_every_directive_is_one(page: Page) -> None:
                 scan(f"{span}\nUPDATE t SET n = 1".encode())
             except ScanError as error:
                 pytest.fail(f"{span}: {error.problem}")
+
+
+def test_the_manual_explains_each_directive() -> None:
+    for directive in DIRECTIVES:
+        assert f"| `-- sqlmig: {directive}` |" in MANUAL.text
 
 
 @every_page

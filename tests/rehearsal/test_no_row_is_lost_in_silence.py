@@ -14,12 +14,24 @@ from tests.support.waits import at_the_wait, tables
 
 if TYPE_CHECKING:
     from tests.support.project import Project
+    from tests.support.proxy import Proxy
 
 
 def test_an_empty_table_is_no_loss(project: Project) -> None:
     tables(project, 2)
     project.run("up")
     assert project.run("down", "--all").out.count("reverted") == 2
+
+
+def test_a_connection_that_is_lost_in_the_rehearsal_has_done_nothing(
+    project: Project, proxy: Proxy
+) -> None:
+    project.write(up_1_t="CREATE TABLE t ();", down_1_t="DROP TABLE t;")
+    project.run("up")
+    proxy.cut_at = b"DROP TABLE t"
+    error = proxy.before(project).run("down", code=1).err
+    assert "the connection was lost before 1_t ran; nothing was done" in error
+    assert "may have been committed" not in error
 
 
 @pytest.mark.parametrize("options", [(), ("--schema", "a", "--schema", "b")])
