@@ -149,7 +149,7 @@ def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(
     )
     found = re.findall(r"^CREATE POLICY (\w+) ON (\w+) FOR", text, re.MULTILINE)
     assert sorted(found) == sorted(policies)
-    assert len(found) == 20
+    assert len(found) >= 20
     triggers = therapyflow.query(
         "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
     )

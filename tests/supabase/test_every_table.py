@@ -25,6 +25,9 @@ RULES = """
     FROM tables CROSS JOIN aclexplode(relacl)
     WHERE grantee = 0 OR grantee = 'anon'::regrole OR (grantee = 'authenticated'::regrole AND privilege_type IN ('DELETE', 'TRUNCATE'))
     UNION ALL
+    SELECT relname || ': authenticated may not read it: a GRANT is missing' FROM tables
+    WHERE NOT has_any_column_privilege('authenticated', oid, 'SELECT')
+    UNION ALL
     SELECT relname || ': no primary key' FROM tables
     WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = tables.oid AND contype = 'p')
     UNION ALL
@@ -73,7 +76,17 @@ def problems(platform: Platform) -> list[str]:
 
 
 def test_every_table_has_what_a_table_must_have(platform: Platform) -> None:
-    assert problems(platform) == []
+    found = problems(platform)
+    assert not found, "\n".join(found)
+
+
+def test_a_table_without_a_grant_is_told_so(own_platform: Platform) -> None:
+    own_platform.owner.execute(
+        "CREATE TABLE not_granted (id int); REVOKE ALL ON not_granted FROM authenticated"
+    )
+    assert "not_granted: authenticated may not read it: a GRANT is missing" in problems(
+        own_platform
+    )
 
 
 def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:

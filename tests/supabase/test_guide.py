@@ -369,13 +369,13 @@ def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
 
 
 def with_ids(text: str, platform: Platform) -> str:
-    """Put ids in the place of psql's variables."""
+    """Put ids in the place of the guide's words for them."""
     ids = {
-        "org": platform.ours["organizations"],
-        "patient": platform.ours["patients"],
-        "user": uuid4(),
+        "ORG_ID": platform.ours["organizations"],
+        "PATIENT_ID": platform.ours["patients"],
+        "USER_ID": uuid4(),
     }
-    return re.sub(r":'(\w+)'", lambda name: f"'{ids[name[1]]}'", text)
+    return re.sub(r"\b(?:ORG|PATIENT|USER)_ID\b", lambda name: str(ids[name[0]]), text)
 
 
 def test_who_touched_a_record_the_servers_own_rows_and_retention(
@@ -450,7 +450,7 @@ def test_recordings_past_their_time_are_found_until_they_are_erased(
 def test_recordings_that_their_consent_no_longer_covers_are_found(
     own_platform: Platform,
 ) -> None:
-    (found,) = blocks("What an application writes")
+    found, _ = blocks("What an application writes")
     assert own_platform.owner.execute(found).fetchall() == []
     own_platform.owner.execute("UPDATE consent_records SET revoked_at = granted_at")
     rows = own_platform.owner.execute(found).fetchall()
@@ -458,6 +458,36 @@ def test_recordings_that_their_consent_no_longer_covers_are_found(
         own_platform.ours["session_recordings"],
         own_platform.theirs["session_recordings"],
     }
+
+
+def test_a_user_reaches_the_files_of_the_own_folder_alone(
+    own_platform: Platform,
+) -> None:
+    """The tables of Supabase's storage, in the shape that the policy sees."""
+    platform = own_platform
+    own, other = (
+        str(each["organizations"]) for each in (platform.ours, platform.theirs)
+    )
+    platform.owner.execute("""
+        CREATE SCHEMA storage;
+        CREATE TABLE storage.objects (bucket_id text, name text);
+        ALTER TABLE storage.objects ENABLE ROW LEVEL SECURITY;
+        CREATE FUNCTION storage.foldername(name text) RETURNS text[] LANGUAGE sql
+            AS $$SELECT (string_to_array(name, '/'))[1:cardinality(string_to_array(name, '/')) - 1]$$;
+        GRANT USAGE ON SCHEMA storage TO authenticated;
+        GRANT ALL ON storage.objects TO authenticated;
+    """)
+    _, policy = blocks("What an application writes")
+    platform.owner.execute(policy)
+    add_file = "INSERT INTO storage.objects VALUES ('records', %s)"
+    platform.owner.execute(add_file, [f"{other}/sessions/1.opus"])
+    with platform.request(claims=platform.own()) as api:
+        api.execute(add_file, [f"{own}/sessions/1.opus"])
+        seen = api.execute("SELECT name FROM storage.objects").fetchall()
+        assert seen == [(f"{own}/sessions/1.opus",)]
+        for path in (f"{other}/2.opus", "2.opus", f"x/{own}/2.opus"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
+                api.execute(add_file, [path])
 
 
 # Backup and restore
