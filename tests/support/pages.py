@@ -86,7 +86,7 @@ def _anchor(heading: str) -> str:
 
 def _is_for_a_shell(line: str) -> bool:
     """Tell a command from a line of a listing, such as the layout of a directory."""
-    return bool(line.strip()) and not re.match(r"(?:sqlmig|tests)/", line)
+    return bool(line.strip()) and not re.match(r"(?:sqlmig|tests)/|\s", line)
 
 
 def targets() -> set[str]:
