@@ -184,14 +184,15 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
     )
     if down:
         record = ledger.delete(migration.version)
+    label = " ".join(migration.label.split())
     return ledger.fill(
         _TEMPLATES["step"],
-        label=" ".join(migration.label.split()),
+        label=label,
         version=migration.version,
         text=text or "SELECT",
         settings=settings,
-        outer=dollar_quote("sqlmig", text + ledger.table),
-        inner=dollar_quote("file", text),
+        outer=dollar_quote("sqlmig", label + text + ledger.table),
+        inner=dollar_quote("file", label + text),
         condition="EXISTS" if down else "NOT EXISTS",
         after=_without_results(joined([pieces.constraints, pieces.reset]).decode()),
         record=record,
@@ -224,14 +225,14 @@ def _warn_of_access(text: str, say: Say) -> None:
         say(
             f"warning: {', '.join(sorted(open_tables))} without row level security: on Supabase the API's roles reach "
             "all rows of a table that is granted to them, and older projects grant every new table. "
-            "Add ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name spelled so"
+            "Add to its file: ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name written as here"
         )
     closed_tables = created - _granted(text, created)
     if closed_tables:
         say(
             f"warning: {', '.join(sorted(closed_tables))} granted to nobody: since 30 October 2026 Supabase grants "
             "a new table to no role, not even to service_role, so the first request is refused (42501). "
-            "Add GRANT … ON … TO …, with the name spelled so"
+            "Add to its file: GRANT … ON … TO …, with the name written as here"
         )
 
 

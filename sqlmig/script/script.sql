@@ -42,7 +42,7 @@ END
 {quote};
 
 -- %% order_up
-SELECT version, label || ': changed since it was applied'
+SELECT version, label || ': changed since it was applied; restore the file, and write the change as a new migration'
             FROM file JOIN {table} AS ledger USING (version)
             WHERE ledger.checksum <> file.checksum
             UNION ALL
@@ -64,6 +64,7 @@ SELECT version, coalesce(label, version || '_' || name) || ': applied later, and
 BEGIN
     IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
         EXECUTE {inner}
+-- {label}
 {text}
 {inner};
     END IF;

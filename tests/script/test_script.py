@@ -449,3 +449,20 @@ def test_down_needs_its_files(project: Project) -> None:
         "irreversible: gone"
         in project.run("script", "--down", "--from", "2", code=1).err
     )
+
+
+def test_an_error_of_a_pasted_script_names_the_file(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
+    project.query("CREATE TABLE b ()")
+    with pytest.raises(psycopg.errors.DuplicateTable) as error:
+        paste(project, project.run("script").out)
+    assert "-- 2_b\n" in str(error.value)
+    assert project.tables() == {"b"}
+
+
+def test_a_pasted_script_says_what_to_do_about_an_edited_file(project: Project) -> None:
+    project.write(up_1_a="CREATE TABLE a ();")
+    project.run("up")
+    project.write(up_1_a="CREATE TABLE a (n int);")
+    with pytest.raises(psycopg.errors.RaiseException, match="restore the file"):
+        paste(project, project.run("script").out)

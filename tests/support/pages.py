@@ -17,7 +17,7 @@ ROOT = SQL.parent
 # Programs that the pages may use besides ours; an option or a file of theirs is not looked at.
 OTHER_PROGRAMS = {
     *(".", "command", "cat", "cp", "echo", "eval", "export", "git", "mkdir", "rm"),
-    *("pg_dump", "pip", "psql", "python3"),
+    *("pg_dump", "pip", "psql", "python3", "ruff"),
 }
 
 
