@@ -151,7 +151,10 @@ def _open(
     make: bool,
 ) -> Iterator[Session]:
     if not isinstance(url, str):
-        raise UsageError(f"the database URL must be text, and is {url!r}")
+        # Its value is not repeated: it may hold a password.
+        raise UsageError(
+            f"the database URL must be text, and is a {type(url).__name__}"
+        )
     if not isinstance(wait, int | float):
         raise UsageError(f"wait is a number of seconds, and not {wait!r}")
     say = logging.getLogger("sqlmig").info

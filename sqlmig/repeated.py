@@ -41,11 +41,13 @@ def run_repeatedly(
     session: Session,
     file: SqlFile,
     before: Callable[[], Sequence[Piece]],
+    own_guard: Sequence[Piece],
     record: Piece,
 ) -> None:
     """Run a file until a run changes no row, and record it in the same transaction as that last run.
 
     before: returns what stands before the file in each transaction, as the ledger is then.
+    own_guard: sees that the file itself does not change the ledger.
     session.rows_so_far counts the rows that are committed. Raises as runner.apply_file, with words
     for what stays.
     """
@@ -70,10 +72,12 @@ def run_repeatedly(
                 rows = _rows_since(before_body, session, file, counter.rows)
             if not rows:
                 break
-            transmit(connection, [pieces.reset, pieces.commit])
+            end = [pieces.reset, *own_guard, pieces.commit]
+            transmit(connection, end, file=file)
             session.ledger_exists = True
             session.rows_so_far += rows
-        transmit(connection, [pieces.reset, record, pieces.commit])
+        end = [pieces.reset, *own_guard, record, pieces.commit]
+        transmit(connection, end, file=file)
     except TryAgain:
         raise
     except MigrationFailed as failure:

@@ -336,7 +336,9 @@ def _repeat_file(session: Session, step: Step) -> None:
             *guard_pieces(session, step),
         ]
 
-    run_repeatedly(session, step.file, before, record_piece(session, step))
+    own_guard = _guard_of_ledger(session, step)
+    record = record_piece(session, step)
+    run_repeatedly(session, step.file, before, own_guard, record)
 
 
 def lock_piece(session: Session, step: Step | None = None) -> Piece:

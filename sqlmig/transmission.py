@@ -53,15 +53,17 @@ def transmit(
     connection: Connection,
     pieces: Sequence[Piece],
     on_results: Callable[[Sequence[PGresult]], None] | None = None,
+    file: SqlFile | None = None,
 ) -> None:
     """Send pieces, in as few messages as the server takes.
 
-    on_results is called with the results of each message.
+    on_results is called with the results of each message. file: what they are about, where
+    none of them is a piece of it.
 
     Raises LockHeld and LedgerChanged before a file ran, AlreadyRecorded and
     MigrationFailed when it is rolled back, and ServerError where no file is concerned.
     """
-    file = _first_file(pieces)
+    file = _first_file(pieces) or file
     makes_ledger = any(piece.role == "ledger" for piece in pieces)
     for number, message in enumerate(messages(pieces, connection.largest_message)):
         if number and file:

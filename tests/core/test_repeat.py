@@ -104,6 +104,14 @@ def test_one_that_never_ends_is_stopped_with_words(
     assert backfill.states()[2] == "pending"
 
 
+def test_one_that_changes_the_ledger_is_refused(backfill: Project) -> None:
+    before = backfill.query("TABLE schema_migrations")
+    backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nDELETE FROM schema_migrations;")
+    error = backfill.run("up", code=1).err
+    assert "it changes schema_migrations, which is the ledger of sqlmig" in error
+    assert backfill.query("TABLE schema_migrations") == before
+
+
 def test_what_another_runner_has_finished_is_not_counted_for_the_next_file(
     backfill: Project,
 ) -> None:
