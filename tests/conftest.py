@@ -21,6 +21,7 @@ from sqlmig import embedded
 from sqlmig.cli import command
 from tests.support.project import RUN, SQL, Project, until, url_of
 from tests.support.proxy import Proxy
+from tests.support.servers import data_directory, remove_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +32,18 @@ for name in [*os.environ]:
         del os.environ[name]  # none may lead a test to somebody's own database
 
 
+def pytest_sessionfinish() -> None:
+    """Remove the servers' data when the last worker has ended."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        remove_data()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
     """Yield the server: TEST_DATABASE_URL's, else an embedded one that the parallel workers share."""
     with contextlib.ExitStack() as stack:
         url = EXISTING_SERVER
         if not url:
-            base = tmp_path_factory.getbasetemp()
-            shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
             settings = {
                 "fsync": "off",
                 "full_page_writes": "off",
@@ -46,7 +51,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
                 "max_connections": "200",
             }
             settings["max_prepared_transactions"] = "4"
-            url = stack.enter_context(embedded.server(shared / "postgres", settings))
+            directory = data_directory("postgres", tmp_path_factory)
+            url = stack.enter_context(embedded.server(directory, settings))
         parts = conninfo_to_dict(url)
         database = str(parts["dbname"])
         executor = NoopExecutor(

@@ -15,6 +15,7 @@ from sqlmig import embedded
 from sqlmig.cli import command
 from tests.support.project import NUMBERS, SQL, url_of
 from tests.support.rows import organization
+from tests.support.servers import data_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,11 +84,8 @@ class Platform:
 @pytest.fixture(scope="session")
 def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a server of its own, as the roles of Supabase must not be on the other."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with embedded.server(
-        shared / "supabase", {"fsync": "off", "full_page_writes": "off"}
-    ) as url:
+    directory = data_directory("supabase", tmp_path_factory)
+    with embedded.server(directory, {"fsync": "off", "full_page_writes": "off"}) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(ROLES)
         yield url

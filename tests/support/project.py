@@ -30,9 +30,8 @@ SQL = Path(__file__).parents[2] / "sql"
 
 
 # Names that two checkouts, two runs, or two workers of one, on one server do not share.
-RUN = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid())) + os.environ.get(
-    "PYTEST_XDIST_WORKER", ""
-)
+RUN_OF_ALL = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid()))
+RUN = RUN_OF_ALL + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def url_of(connection: psycopg.Connection[Any]) -> str:
