@@ -18,7 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlmig import embedded
 from sqlmig.cli import command as run_command
 from tests.support.counting_proxy import CountingProxy
-from tests.support.project import until
+from tests.support.project import RUN, until
+from tests.support.servers import data_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,7 +239,7 @@ SCENARIOS = [
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a server for `check` alone: what is left of it would be told by the checks of other tests."""
-    directory = tmp_path_factory.mktemp("own") / "server"
+    directory = data_directory(f"own_{RUN}", tmp_path_factory)
     with embedded.server(directory, {"fsync": "off"}) as url:
         yield url
 
@@ -282,7 +283,8 @@ def test_the_servers_process_is_ended(
     def end() -> None:
         trial.project.query(ENDS_RUNNERS)
 
-    trial.cut_at_each_place(scenario(), direction, end, step=9)
+    step = 36 if scenario is Check else 9
+    trial.cut_at_each_place(scenario(), direction, end, step)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
