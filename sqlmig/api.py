@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.errors import SqlmigError, UsageError
@@ -198,15 +197,11 @@ def database(
         raise SqlmigError(
             "embedded: is not supported on Windows; give the URL of a running server"
         )
-    from sqlmig.embedded import server  # it cannot be imported on Windows
+    # It cannot be imported on Windows.
+    from sqlmig.embedded import server, throwaway_server
 
     if is_throwaway(url):
-        with (
-            TemporaryDirectory(
-                prefix="sqlmig-server-", ignore_cleanup_errors=True
-            ) as made,
-            server(Path(made) / "data", {"fsync": "off"}) as real_url,
-        ):
+        with throwaway_server() as real_url:
             yield real_url
         return
     path = url.removeprefix(_EMBEDDED)

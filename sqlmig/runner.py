@@ -129,8 +129,8 @@ def _run(
             session.catch_up(problem)
             steps = _plan(session, request, len(committed))
             is_approved = approve is None
-            if not steps or steps[0].row.version != step.row.version:
-                # Another runner has finished it: what was counted is not of the next file.
+            if _is_finished(step, steps):
+                # By another runner: what was counted is not of the next file.
                 session.rows_so_far = 0
                 tries = 0
                 rows_at_last_failure = 0
@@ -152,6 +152,10 @@ def _run(
             session.rows_so_far = 0
             committed.append(done.summary)
             yield done
+
+
+def _is_finished(step: Step, steps: Sequence[Step]) -> bool:
+    return not steps or steps[0].row.version != step.row.version
 
 
 def _approve(session: Session, steps: Sequence[Step], approve: Approve) -> None:

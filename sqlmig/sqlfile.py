@@ -21,7 +21,7 @@ from sqlmig.migrations import checksum, read
 from sqlmig.places import excerpt, place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
 # What every pg_dump since August 2025 writes before and behind its SQL, for psql alone.
@@ -157,7 +157,6 @@ def scan(text: bytes, path: Path = Path()) -> SqlFile:
 def _scan(text: bytes, path: Path) -> SqlFile:
     _refuse_two_halves(text)
     directives = _read_directives(text)
-    words_of = {name: directive.words for name, directive in directives.items()}
     starts = array("q")
     opening: list[bytes] = []
     control: list[_Control] = []
@@ -171,12 +170,12 @@ def _scan(text: bytes, path: Path) -> SqlFile:
                 opening.append(joined)
         starts.append(start)
 
-    accepts, accepts_reason = _read_accepts(words_of.get(b"accepts", ""))
+    accepts, accepts_reason = _read_accepts(_words(directives, b"accepts"))
     file = SqlFile(
         path,
         text,
         starts,
-        irreversible=words_of.get(b"irreversible"),
+        irreversible=_words(directives, b"irreversible"),
         accepts=accepts,
         accepts_reason=accepts_reason,
         repeats=b"repeat" in directives,
@@ -238,6 +237,11 @@ def _read_directives(text: bytes) -> dict[bytes, _Directive]:
     return found
 
 
+def _words(directives: Mapping[bytes, _Directive], name: bytes) -> str | None:
+    directive = directives.get(name)
+    return directive.words if directive else None
+
+
 def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
     if name == b"irreversible":
         if not words:
@@ -259,9 +263,9 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
         raise ScanError(f"unknown directive “{directive}”; there are {known}", start)
 
 
-def _read_accepts(words: str) -> tuple[frozenset[str], str]:
+def _read_accepts(words: str | None) -> tuple[frozenset[str], str]:
     """Return what a file accepts, and why: of ``rewrites, reads: REASON``."""
-    kinds, _, reason = words.partition(":")
+    kinds, _, reason = (words or "").partition(":")
     return frozenset(re.findall(r"[^\s,]+", kinds)), reason.strip()
 
 

@@ -63,7 +63,7 @@ def transmit(
     Raises LockHeld and LedgerChanged before a file ran, AlreadyRecorded and
     MigrationFailed when it is rolled back, and ServerError where no file is concerned.
     """
-    file = _first_file(pieces) or file
+    file = _first_file(pieces, file)
     makes_ledger = any(piece.role == "ledger" for piece in pieces)
     for number, message in enumerate(messages(pieces, connection.largest_message)):
         if number and file:
@@ -80,11 +80,11 @@ def transmit(
             file = piece.file or file
 
 
-def _first_file(pieces: Sequence[Piece]) -> SqlFile | None:
+def _first_file(pieces: Sequence[Piece], otherwise: SqlFile | None) -> SqlFile | None:
     for piece in pieces:
         if piece.file:
             return piece.file
-    return None
+    return otherwise
 
 
 def refuse_changed_settings(connection: Connection, file: SqlFile) -> None:

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 
 from psycopg import pq
 
 from sqlmig.embedded.binaries import programs
-from sqlmig.embedded.data_directory import server
+from sqlmig.embedded.data_directory import server, throwaway_server
 from sqlmig.errors import SqlmigError
 from sqlmig.url import parameters
 
@@ -47,9 +46,12 @@ def main() -> None:
 
 
 def _database(url: str) -> AbstractContextManager[str]:
-    if url.startswith("embedded:"):
-        return server(Path(url.removeprefix("embedded:")))
-    return nullcontext(url)
+    if not url.startswith("embedded:"):
+        return nullcontext(url)
+    path = url.removeprefix("embedded:")
+    if not path:
+        return throwaway_server()
+    return server(path)
 
 
 def _environment(url: str) -> dict[str, str]:

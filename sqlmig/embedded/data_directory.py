@@ -102,6 +102,18 @@ def server(
 
 
 @contextmanager
+def throwaway_server() -> Iterator[str]:
+    """Yield the URL of a server that is made for this, and removed after it. Raises SqlmigError."""
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="sqlmig-server-", ignore_cleanup_errors=True
+        ) as made,
+        server(Path(made) / "data", {"fsync": "off"}) as url,
+    ):
+        yield url
+
+
+@contextmanager
 def _locked(
     path: Path,
     mode: int,

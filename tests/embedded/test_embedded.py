@@ -110,6 +110,20 @@ def test_several_commands_use_one_directory_at_once(private: Project) -> None:
     assert min(said).startswith("applied 1_t")
 
 
+def test_a_program_beside_a_throwaway_server_leaves_nothing(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "sqlmig.embedded", "psql", "-Atc", "SELECT 42"]
+    ran = subprocess.run(
+        line,
+        cwd=tmp_path,
+        env=os.environ | {"DATABASE_URL": "embedded:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("42\n", "", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_first_command_stops_the_server_when_the_others_are_done(
     private: Project,
 ) -> None:
