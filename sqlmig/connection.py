@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Bytes of a message. A longer file takes several: that needs less memory here, and far
 # less on the server.
 LARGEST_MESSAGE = 1 << 20
+_TICKS_A_SECOND = 10  # so often psycopg wakes while it waits
 _DEFAULT_PORT = 5432
 _PATIENCE = {
     "connect_timeout": "10",
@@ -215,7 +217,26 @@ def rollback(connection: Connection) -> None:
     with suppress(psycopg.Error):
         # A signal may have come just when a message was sent: its answer is to be read first.
         if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
-            connection.cancel()
-            connection.wait(generators.execute(connection.pgconn))
+            _cancel(connection)
         if not connection.is_idle:
             connection.execute("ROLLBACK")
+
+
+def _cancel(connection: Connection) -> None:
+    """Cancel the message that the server is at, and read its answer.
+
+    It is cancelled again each second: the server knows nothing of the first time where that
+    came before it had begun, and a file may catch it.
+    """
+    waking = count(1)
+
+    def cancel_again() -> None:
+        if next(waking) % _TICKS_A_SECOND == 0:
+            connection.cancel()
+
+    connection.cancel()
+    connection.ticks.append(cancel_again)
+    try:
+        connection.wait(generators.execute(connection.pgconn))
+    finally:
+        connection.ticks.remove(cancel_again)

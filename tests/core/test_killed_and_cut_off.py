@@ -186,3 +186,20 @@ def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
         rollback(connection)
         assert connection.is_idle
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_cancel_that_the_server_does_not_heed_is_sent_again(
+    project: Project,
+) -> None:
+    """It may come before the server has begun the message, or be caught by the file, as here."""
+    heedless = b"""
+        DO $$ BEGIN PERFORM pg_sleep(200); EXCEPTION WHEN query_canceled THEN NULL; END $$;
+        SELECT pg_sleep(200);
+    """
+    with connect(project.url, lambda _: None) as connection:
+        connection.pgconn.send_query(heedless)
+        asleep(project)
+        rollback(connection)
+        assert connection.is_idle
+        assert connection.ticks == []
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
