@@ -485,6 +485,11 @@ def test_a_user_reaches_the_files_of_the_own_folder_alone(
         api.execute(add_file, [f"{own}/sessions/1.opus"])
         seen = api.execute("SELECT name FROM storage.objects").fetchall()
         assert seen == [(f"{own}/sessions/1.opus",)]
+        for change in (
+            "UPDATE storage.objects SET bucket_id = 'x'",
+            "DELETE FROM storage.objects",
+        ):
+            assert api.execute(change).rowcount == 0
         for path in (f"{other}/2.opus", "2.opus", f"x/{own}/2.opus"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
                 api.execute(add_file, [path])
