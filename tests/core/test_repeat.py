@@ -104,6 +104,15 @@ def test_one_that_never_ends_is_stopped_with_words(
     assert backfill.states()[2] == "pending"
 
 
+def test_each_run_ends_within_a_minute_when_its_machine_vanishes(
+    backfill: Project, proxy: Proxy
+) -> None:
+    """Its transaction is open between messages, so the server is told to look after it."""
+    proxy.before(backfill).run("up")
+    sent = b"".join(proxy.sent)
+    assert sent.count(b"SET LOCAL tcp_keepalives_idle = 30") == 101
+
+
 def test_one_that_changes_the_ledger_is_refused(backfill: Project) -> None:
     before = backfill.query("TABLE schema_migrations")
     backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nDELETE FROM schema_migrations;")

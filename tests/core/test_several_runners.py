@@ -15,6 +15,7 @@ from tests.support.waits import BUILDING, GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
     from tests.support.project import Forked, Project
+    from tests.support.proxy import Proxy
 
 
 def test_what_was_applied_before_another_runner_came_is_not_denied(
@@ -355,3 +356,14 @@ def test_where_every_transaction_is_serializable_runners_still_take_turns(
     assert sorted(re.findall(r"^applied (\d+)_t", said, re.MULTILINE)) == [
         f"{n:04}" for n in range(1, 7)
     ]
+
+
+def test_a_file_of_nearly_a_message_is_told_to_end_when_its_machine_vanishes(
+    project: Project, proxy: Proxy
+) -> None:
+    """With its down file's text it takes two messages, and is open between them."""
+    project.write(up_1_a="CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
+    project.file("2_b.down.sql", f"DROP TABLE b; -- {'x' * (1 << 20)}")
+    proxy.before(project).run("up")
+    sent = b"".join(proxy.sent)
+    assert sent.count(b"SET LOCAL tcp_keepalives_idle = 30") == 1
