@@ -70,12 +70,8 @@ def test_every_option_target_and_variable_within_a_sentence_is_there(
         for parameter in command.params:
             options.update(parameter.opts)
     for span in page.spans:
-        if re.fullmatch(r"--?[a-z-]+", span):
-            assert span in options, span
-        if re.match(r"--[a-z-]+ ", span):
-            assert problems_of(f"sqlmig check {span}") == [] or span.split()[0] in (
-                options
-            ), span
+        if re.fullmatch(r"--?[a-z][a-z-]*(?: .*)?", span):
+            assert span.split()[0] in options, span
         if re.fullmatch(r"(?:SQLMIG|TEST)_\w+", span):
             assert span in CODE, span
         if re.fullmatch(r"@?_\w+", span):

@@ -72,7 +72,9 @@ class Page:
         for block in [*self.of("sh"), *self.of("")]:
             lines += [line for line in block.text.splitlines() if _is_for_a_shell(line)]
         for block in self.of("yaml"):
-            lines += re.findall(r"(?:run|command): (?!\[)(.*)", block.text)
+            for line in re.findall(r"(?:run|command): (.*)", block.text):
+                is_list = line.startswith("[")
+                lines.append(line.strip("[]").replace(",", "") if is_list else line)
         for span in self.spans:
             if re.match(r"(?:sqlmig|make|python3?|\.venv/bin/\S+) ", span):
                 lines.append(span)
