@@ -44,6 +44,7 @@ def up(
     to: int | None = None,
     steps: int | None = None,
     allow_out_of_order: bool = False,
+    allow_non_empty: bool = False,
     lock_timeout: str = "5s",
     retries: int = 10,
     wait: float = 0,
@@ -51,7 +52,9 @@ def up(
     """Apply what is pending, oldest first, and return what was applied.
 
     It may be called by any number of processes at once: each migration is applied once,
-    and the others wait. wait: seconds to keep trying a server that does not answer yet.
+    and the others wait. A schema that has tables, views or functions, but no ledger, is
+    refused unless allow_non_empty is true: it may be another application's.
+    wait: seconds to keep trying a server that does not answer yet.
     Messages go to ``logging.getLogger("sqlmig")``.
 
     Raises UsageError, LedgerDisagrees where the files and the database do not fit, and
@@ -61,7 +64,7 @@ def up(
         raise UsageError("to and steps exclude each other; give one")
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries)
-    request = Up(to, steps, allow_out_of_order)
+    request = Up(to, steps, allow_out_of_order, allow_non_empty)
     return _run(url, directory, schema, request, options, wait, make=True)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from sqlmig.errors import SqlmigError
+from sqlmig.ledger import OWN_SETTINGS
 
 if TYPE_CHECKING:
     from psycopg import pq
@@ -25,7 +26,7 @@ class Aside:
         """Take the question. The connection is opened, under a name, when it is asked."""
         self._session = session
         self._name = name
-        self._query = query.encode()
+        self._query = f"{OWN_SETTINGS};{query}".encode()
         self._stack = ExitStack()
         self._pgconn: pq.abc.PGconn | None = None
         self._has_failed = False

@@ -6,6 +6,7 @@ import re
 import time
 from contextlib import contextmanager, suppress
 from itertools import count
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,11 +14,12 @@ from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 
 from sqlmig.errors import SqlmigError
+from sqlmig.ledger import OWN_SETTINGS, literal
 from sqlmig.url import parameters
 from sqlmig.wording import server_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from psycopg.pq.abc import PGresult
 
@@ -37,6 +39,15 @@ _ANSWERS = (
     pq.ExecStatus.TUPLES_OK,
     pq.ExecStatus.EMPTY_QUERY,
 )
+_CALLERS_PATH = "pg_catalog.current_setting('search_path')"
+_REMEMBER_SETTINGS = (
+    f"SELECT pg_catalog.set_config('sqlmig.search_path', {_CALLERS_PATH}, true), "
+    "pg_catalog.set_config('sqlmig.row_security', pg_catalog.current_setting('row_security'), true)"
+)
+_RESTORE_SETTINGS = (
+    "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('sqlmig.search_path'), true), "
+    "pg_catalog.set_config('row_security', pg_catalog.current_setting('sqlmig.row_security'), true)"
+)
 
 
 class Connection(psycopg.Connection[tuple[object, ...]]):
@@ -54,6 +65,33 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     one_statement_a_message: bool = False
     # The database and the server in words, for messages: ``shop on db.example.org``.
     database_name: str = "the database"
+    # The search path that the session began with, as far as it was asked for.
+    known_search_path: str | None = None
+
+    @property
+    def callers_search_path(self) -> str:
+        """The search path that the session began with: files run on it."""
+        if self.known_search_path is None:
+            ((path,),) = fetch_on_callers_path(self, f"SELECT {_CALLERS_PATH}")
+            self.known_search_path = str(path)
+        return self.known_search_path
+
+    def resolve_tables(self, names: Collection[str]) -> dict[str, int]:
+        """Return the numbers of the tables and indexes that are found on the search path that the session has now.
+
+        Raises ServerError and ConnectionLost.
+        """
+        listed = []
+        for name in sorted(names):
+            listed.append(f"pg_catalog.to_regclass({literal(name)})::pg_catalog.oid")
+        if not listed:
+            return {}
+        (oids,) = fetch_on_callers_path(self, f"SELECT {', '.join(listed)}")
+        found = {}
+        for name, oid in zip(sorted(names), oids, strict=True):
+            if oid is not None:
+                found[name] = int(str(oid))
+        return found
 
     @property
     def largest_message(self) -> int:
@@ -104,18 +142,27 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
 
 
 class ServerError(SqlmigError):
-    """The server refused a statement, and what was open is rolled back.
+    """The server refused a statement. The open transaction, if any, is rolled back.
 
-    error is psycopg's; results_before are those of the statements before it in its message.
+    error is psycopg's. results_before are those of the statements before it in its message.
     """
 
     def __init__(
         self, error: psycopg.Error, results_before: list[PGresult], words: str = ""
     ) -> None:
-        """Take the server's words for the message, unless better ones are given."""
+        """Take the server's words as the message, unless better ones are given."""
         super().__init__(words or server_words(error.diag))
         self.error = error
         self.results_before = results_before
+
+    @property
+    def sqlstate(self) -> str:
+        """The server's code for the error."""
+        return str(self.error.sqlstate)
+
+
+class ConnectionLost(SqlmigError):
+    """The connection to the server is lost. Nobody can tell what became of the last message."""
 
 
 @contextmanager
@@ -123,12 +170,12 @@ def connect(
     url: str,
     say: Callable[[str], None],
     name: str = "",
-    *,
-    one_statement_a_message: bool = False,
+    like: Connection | None = None,
 ) -> Iterator[Connection]:
     """Yield a connection in autocommit mode.
 
-    say is called with each notice. name is the connection's application_name. Raises
+    say is called with each notice. name is the connection's application_name. like is an earlier
+    connection to the same server: what is known of the server need not be asked for again. Raises
     SqlmigError where the connection, or anything over it, fails.
     """
     given = parameters(url)
@@ -145,7 +192,9 @@ def connect(
             failed = "the database said"
             connection.say = say
             connection.database_name = _database_name(connection)
-            connection.one_statement_a_message = one_statement_a_message
+            if like:
+                connection.one_statement_a_message = like.one_statement_a_message
+                connection.known_search_path = like.known_search_path
             connection.add_notice_handler(
                 lambda notice: connection.say(_without_context(notice))
             )
@@ -187,29 +236,100 @@ def _require_standard_strings(connection: Connection) -> None:
 def wait_for_server(url: str, seconds: float) -> None:
     """Wait for a server that cannot be reached yet, or is starting. One that answers otherwise is not waited for."""
     deadline = time.monotonic() + seconds
-    conninfo = make_conninfo("", **parameters(url)).encode()
-    while time.monotonic() < deadline:
+    given = parameters(url)
+    while (left := deadline - time.monotonic()) > 0:
+        # libpq waits for at least two seconds. An address that drops packets never answers.
+        patience = str(max(2, ceil(left)))
+        conninfo = make_conninfo("", **given | {"connect_timeout": patience}).encode()
         if pq.PGconn.ping(conninfo) not in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE):
             return
         time.sleep(0.2)
 
 
+@contextmanager
+def _translated(connection: Connection) -> Iterator[None]:
+    """Turn psycopg's errors into ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate is None:
+            raise ConnectionLost(str(error).strip()) from None
+        rollback(connection)
+        raise ServerError(error, []) from None
+
+
 def send(connection: Connection, message: bytes) -> list[PGresult]:
-    """Send statements as one message of the simple protocol, and return a result for each. Raises ServerError."""
-    connection.pgconn.send_query(message)
-    results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
+    """Send statements as one message of the simple protocol, and return a result for each.
+
+    Raises ServerError and ConnectionLost.
+    """
+    with _translated(connection):
+        connection.pgconn.send_query(message)
+        results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
     for number, result in enumerate(results):
         if result.status not in _ANSWERS:
             rollback(connection)
-            raise ServerError(
-                psycopg.errors.error_from_result(result), results[:number]
-            )
+            error = psycopg.errors.error_from_result(result)
+            raise ServerError(error, results[:number])
     return results
 
 
+def cell_of(results: Sequence[PGresult], column: str) -> str | None:
+    """Return the value under a column's name, from the last result that has such a first column; None if none has."""
+    for result in reversed(results):
+        if result.nfields and result.ntuples and result.fname(0) == column.encode():
+            return (result.get_value(0, 0) or b"").decode()
+    return None
+
+
+def execute(connection: Connection, statements: str) -> None:
+    """Run statements of our own, in the open transaction or in one of their own. Raises as send does."""
+    send(connection, _with_own_settings(connection, statements))
+
+
+def execute_alone(connection: Connection, statement: str) -> None:
+    """Run one statement that cannot run in a transaction. It must call no function. Raises as send does."""
+    send(connection, statement.encode())
+
+
 def fetch(connection: Connection, query: str) -> list[Any]:
-    """Return the rows of a query of our own."""
-    return connection.execute(query.encode()).fetchall()
+    """Return the rows of a query of our own; of the last one, if there are several. Raises as send does."""
+    return fetch_each(connection, query)[-1]
+
+
+def fetch_on_callers_path(connection: Connection, query: str) -> list[Any]:
+    """Return the rows of a query of our own that is about the search path that the session has now.
+
+    Every function and type in it must be written with its schema. Raises as send does.
+    """
+    with _translated(connection):
+        return connection.execute(query.encode()).fetchall()
+
+
+def fetch_each(connection: Connection, queries: str) -> list[list[Any]]:
+    """Return the rows of each statement of our own that has rows. Raises as send does."""
+    is_idle = connection.is_idle
+    results = []
+    with _translated(connection):
+        cursor = connection.execute(_with_own_settings(connection, queries))
+        while True:
+            if cursor.description:
+                results.append(cursor.fetchall())
+            if not cursor.nextset():
+                break
+    if not is_idle:  # without those of our own that remember and restore
+        return results[1:-1]
+    return results
+
+
+def _with_own_settings(connection: Connection, statements: str) -> bytes:
+    """Return a message in which statements of our own run under our own settings, and nothing after them does."""
+    statements = statements.rstrip().removesuffix(";")
+    if connection.is_idle:  # a message is a transaction then
+        return f"{OWN_SETTINGS};{statements}".encode()
+    return (
+        f"{_REMEMBER_SETTINGS};{OWN_SETTINGS};{statements};{_RESTORE_SETTINGS}".encode()
+    )
 
 
 def rollback(connection: Connection) -> None:
@@ -220,6 +340,13 @@ def rollback(connection: Connection) -> None:
             _cancel(connection)
         if not connection.is_idle:
             connection.execute("ROLLBACK")
+
+
+def discard(connection: Connection) -> None:
+    """End what is open, and let nothing of a file that failed stay in the session: prepared statements, locks."""
+    rollback(connection)
+    with suppress(psycopg.Error):
+        connection.execute("DISCARD ALL")
 
 
 def _cancel(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from sqlmig.ledger import literal
 from sqlmig.lexer import plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlmig.connection import Connection
     from sqlmig.sqlfile import SqlFile
@@ -82,21 +82,23 @@ def named_in(file: SqlFile) -> Named:
 
 def invalid_indexes(connection: Connection, named: Named) -> list[Invalid]:
     """Return the INVALID indexes of the database that nobody is building. Names are looked up on the search path."""
+    oids = connection.resolve_tables(
+        {*named.tables, *named.indexes, *(table for table, _ in named.created)}
+    )
     created = []
     for table, index in sorted(named.created):
-        created.append(
-            f"(to_regclass({literal(table)})::oid, (parse_ident({literal(index)}))[1])"
-        )
+        if table in oids:
+            created.append(f"({oids[table]}, (parse_ident({literal(index)}))[1])")
     query = _QUERY.format(
-        tables=_regclasses(named.tables),
-        indexes=_regclasses(named.indexes),
+        tables=_listed(named.tables, oids),
+        indexes=_listed(named.indexes, oids),
         created=", ".join(created) or "(0, '')",
     )
     return [Invalid(*row) for row in fetch(connection, query)]
 
 
-def _regclasses(names: Iterable[str]) -> str:
-    return ", ".join(f"to_regclass({literal(name)})" for name in sorted(names))
+def _listed(names: Iterable[str], oids: Mapping[str, int]) -> str:
+    return ", ".join(str(oids[name]) for name in sorted(names) if name in oids)
 
 
 def left_invalid(

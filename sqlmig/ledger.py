@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.errors import SqlmigError
 from sqlmig.plan import LedgerRow
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from sqlmig.migrations import Migration
 
 TABLE = "schema_migrations"
+# What our own statements run under. On the caller's search path another role's function or
+# operator could match a call better than PostgreSQL's own, and would run with our rights.
+# Row level security would hide rows: with it off, the server refuses the query instead.
+OWN_SETTINGS = (
+    "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL row_security = off"
+)
 # The types of the columns as ledger.sql reads them, by their numbers in pg_type:
 # integer, bigint, text, text, timestamp, boolean.
 _TYPES_AS_READ = [23, 20, 25, 25, 1114, 16]
-_UNDEFINED_TABLE = "42P01"
+_UNDEFINED_TABLE_OR_SCHEMA = ("42P01", "3F000")
+# A text that is no integer: so the checks of ledger.sql say no.
+_NOT_OURS = "22P02"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
 
@@ -45,6 +53,13 @@ def read_statements(path: Path) -> dict[str, str]:
 
 
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
+_IDENTITY = _STATEMENTS["identity"].strip()
+_CONDITIONS = {
+    "has_our_columns": _STATEMENTS["has_our_columns"].strip(),
+    "has_trusted_owner": _STATEMENTS["has_trusted_owner"].strip(),
+}
+_CONDITIONS["is_plain"] = _STATEMENTS["is_plain"].strip().format(**_CONDITIONS)
+_CONDITIONS["is_ours"] = _STATEMENTS["is_ours"].strip().format(**_CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -75,10 +90,14 @@ class Ledger:
         """The application_name of a connection that runs a no-transaction file."""
         return f"sqlmig: no-transaction #{self.lock_key}"
 
+    @property
+    def schema_option(self) -> str:
+        """The option that names the schema, after a blank, as a user types it; empty for the default."""
+        return f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
+
     @cached_property
     def _fields(self) -> dict[str, object]:
         """What the statements are filled in with."""
-        schema_option = f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
         return {
             "schema": quoted(self.schema),
             "schema_literal": literal(quoted(self.schema)),
@@ -90,8 +109,8 @@ class Ledger:
             "worker": self.worker_name,
             "level": "NOTICE" if self.announces_schema else "DEBUG",
             "named": self.is_named,
-            "option": literal(schema_option),
-            "is_ours": _STATEMENTS["is_ours"],
+            "identity": _IDENTITY,
+            **_CONDITIONS,
         }
 
     def sql(self, title: str, /, **fields: object) -> str:
@@ -151,24 +170,33 @@ def dollar_quote(word: str, text: str) -> str:
     raise AssertionError("count() has no end")
 
 
-def read(connection: Connection, ledger: Ledger) -> list[LedgerRow] | None:
-    """Return the rows of a ledger by version; None where there is no such table. Raises as read_several does."""
+class Contents(NamedTuple):
+    """What a ledger held when it was read. identity changes when the table itself does.
+
+    has_trusted_owner: whether its owner may decide what this role runs.
+    """
+
+    rows: list[LedgerRow]
+    identity: str
+    has_trusted_owner: bool
+
+
+def read(connection: Connection, ledger: Ledger) -> Contents | None:
+    """Return the rows of a ledger by version; None if there is no such table. Raises as read_several does."""
     found = read_several(connection, [ledger])
     return None if found is None else found[0]
 
 
 def read_several(
     connection: Connection, ledgers: Sequence[Ledger]
-) -> list[list[LedgerRow]] | None:
-    """Return the rows of each ledger in one question; None where one of the tables is missing.
+) -> list[Contents] | None:
+    """Return the rows of each ledger in one message; None if one of the tables is missing.
 
-    Raises SqlmigError for a table that is not ours, and for one that cannot be read.
-    Notes on the connection whether the server is Citus, which the question's first
-    statement asks: so it needs no question of its own.
+    Raises SqlmigError for a table that is not ours, before it is read, and for one that cannot be read.
+    Notes on the connection its search path, and whether the server is Citus. The message's
+    first statement asks for both, so they cost no message of their own.
     """
-    from psycopg import OperationalError  # here, as `script` needs no driver
-
-    from sqlmig.connection import ServerError
+    from sqlmig.connection import ConnectionLost, ServerError
 
     try:
         results = _ask(connection, ledgers)
@@ -176,34 +204,58 @@ def read_several(
         if _is_citus(problem.results_before) and not connection.one_statement_a_message:
             connection.one_statement_a_message = True
             return read_several(connection, ledgers)
-        if problem.error.sqlstate == _UNDEFINED_TABLE:
+        if problem.sqlstate in _UNDEFINED_TABLE_OR_SCHEMA:
             return None
-        if problem.error.sqlstate in _UNDEFINED_COLUMN_OR_FUNCTION:
-            raise SqlmigError(_whose_table(connection, ledgers[0])) from None
+        if problem.sqlstate in (_NOT_OURS, *_UNDEFINED_COLUMN_OR_FUNCTION):
+            raise _not_ours(connection, ledgers[0]) from None
         raise SqlmigError(_why_unreadable(connection, ledgers[0], problem)) from None
-    except OperationalError as problem:
-        raise SqlmigError(_unreadable(ledgers[0], str(problem).strip())) from None
+    except ConnectionLost as problem:
+        raise SqlmigError(_unreadable(ledgers[0], str(problem))) from None
 
     connection.one_statement_a_message = _is_citus(results)
-    table = results[-2]  # the last is COMMIT's
+    connection.known_search_path = _cell(results[0], 0, 1)
+    *_, identities, table, _commit = results
     types = [table.ftype(column) for column in range(table.nfields)]
     if types != _TYPES_AS_READ:
-        raise SqlmigError(_whose_table(connection, ledgers[0]))
-    return _rows_by_ledger(table, len(ledgers))
+        raise _not_ours(connection, ledgers[0])
+    rows = _rows_by_ledger(table, len(ledgers))
+    contents = []
+    for number, of_ledger in enumerate(rows):
+        is_trusted = _cell(identities, number, 1) == "t"
+        contents.append(Contents(of_ledger, _cell(identities, number, 0), is_trusted))
+    return contents
+
+
+def read_identity(connection: Connection, ledger: Ledger) -> str:
+    """Return the identity of a ledger that this run has made."""
+    from sqlmig.connection import fetch
+
+    ((identity,),) = fetch(connection, ledger.sql("current_identity"))
+    return str(identity)
 
 
 def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
-    """Return a result for each statement of the question."""
+    """Return a result for each statement of the message."""
     from sqlmig.connection import send
 
     selects = []
     for number, ledger in enumerate(ledgers):
         selects.append(ledger.sql("rows", number=number))
-    question = _STATEMENTS["read"].rstrip("\n").format(rows=" UNION ALL ".join(selects))
+    message = (
+        _STATEMENTS["read"]
+        .rstrip("\n")
+        .format(
+            tables=", ".join(ledger.table for ledger in ledgers),
+            literals=", ".join(literal(ledger.table) for ledger in ledgers),
+            identity=_IDENTITY,
+            **_CONDITIONS,
+            rows=" UNION ALL ".join(selects),
+        )
+    )
     if not connection.one_statement_a_message:
-        return send(connection, question.encode())
+        return send(connection, message.encode())
     results = []
-    for statement in question.split(";\n"):
+    for statement in message.split(";\n"):
         results += send(connection, statement.encode())
     return results
 
@@ -212,12 +264,14 @@ def _is_citus(results: Sequence[PGresult]) -> bool:
     return bool(results) and bool(results[0].get_value(0, 0))
 
 
+def _cell(table: PGresult, row: int, column: int) -> str:
+    return (table.get_value(row, column) or b"").decode()
+
+
 def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
     found: list[list[LedgerRow]] = [[] for _ in range(ledgers)]
     for row in range(table.ntuples):
-        cells = []
-        for column in range(table.nfields):
-            cells.append((table.get_value(row, column) or b"").decode())
+        cells = [_cell(table, row, column) for column in range(table.nfields)]
         number, version, name, checksum, applied_at, has_down_copy = cells
         iso_time = ""
         if applied_at:
@@ -230,13 +284,13 @@ def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
 def _why_unreadable(
     connection: Connection, ledger: Ledger, problem: ServerError
 ) -> str:
-    """Return words for why the server refuses to show a ledger; with its owner, where that is of use."""
-    words = _unreadable(ledger, problem.error.diag.message_primary)
-    if problem.error.sqlstate == _INSUFFICIENT_PRIVILEGE:
+    """Return a message for a ledger that the server does not let us read; with its owner, if that helps."""
+    message = _unreadable(ledger, problem.error.diag.message_primary)
+    if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
         owner = ledger_owner(connection)
         if owner:
-            words += f"; {owner}"
-    return words
+            message += f"; {owner}"
+    return message
 
 
 def _unreadable(ledger: Ledger, why: str | None) -> str:
@@ -244,7 +298,7 @@ def _unreadable(ledger: Ledger, why: str | None) -> str:
 
 
 def ledger_owner(connection: Connection) -> str:
-    """Return words for whose the ledgers are that the role may not write; empty where there is none."""
+    """Return a message about who owns the ledgers that the role may not write; empty if there is none."""
     from sqlmig.connection import fetch
 
     ((owners,),) = fetch(connection, _STATEMENTS["owners"])
@@ -253,9 +307,7 @@ def ledger_owner(connection: Connection) -> str:
     return f"the ledger belongs to {owners}: connect as that role, or as a member of it"
 
 
-def _whose_table(connection: Connection, ledger: Ledger) -> str:
-    """Return words for a table of the ledger's name that is not ours, and how to take over."""
-    from sqlmig.connection import fetch
+def _not_ours(connection: Connection, ledger: Ledger) -> SqlmigError:
+    from sqlmig.other_tools import why_not_ours
 
-    ((words,),) = fetch(connection, ledger.sql("strange"))
-    return str(words)
+    return SqlmigError(why_not_ours(connection, ledger))

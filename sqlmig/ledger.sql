@@ -1,5 +1,6 @@
--- The statements about the ledger, each under its title. A statement that begins with SELECT CASE is a check: when it
--- fails it casts a text to int, and the server raises an error. A DO block would be clearer, but takes twice as long.
+-- The statements about the ledger, each under its title. They run on a search path of pg_catalog alone. A statement that
+-- begins with SELECT CASE is a check: when it fails it casts a text to int, and the server raises an error. A DO block
+-- would be clearer, but takes twice as long.
 
 -- %% lock
 -- The transaction holds the lock until it ends. If another holds it, the statement fails at once; it never waits. So a
@@ -23,9 +24,22 @@ SELECT CASE WHEN NOT EXISTS (
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
 -- %% guard
--- The newest version is what it was when the run was planned. max(version) would take the planner longer.
+-- The table is the one that was read, and its newest version is what it was then. The lock keeps everyone else from
+-- writing to the table, and from giving it a trigger, until the transaction ends; others can still read it. max(version)
+-- would take the planner longer.
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+SELECT CASE WHEN {identity} = {known_identity} THEN '1' ELSE 'the ledger has changed' END::int
+FROM pg_class AS c
+WHERE c.oid = to_regclass({literal});
 SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS NOT DISTINCT FROM {newest}
 THEN '1' ELSE 'the ledger has changed' END::int;
+
+-- %% guard_anew
+-- For the row of a no-transaction file, which may have rewritten the ledger itself (VACUUM FULL): it is still ours.
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+SELECT CASE WHEN {is_ours} THEN '1' ELSE 'the ledger has changed' END::int
+FROM pg_class AS c
+WHERE c.oid = to_regclass({literal});
 
 -- %% guard_between
 -- For an out-of-order file: the version is still not recorded.
@@ -33,14 +47,18 @@ SELECT CASE WHEN NOT EXISTS (SELECT FROM {table} WHERE version = {version})
 THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% own_guard
--- A file itself has not changed the ledger: none of its rows is gone, and none is of this transaction. The age of a row
--- of this transaction is 0, or less where a subtransaction wrote it.
-SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count}
-    AND NOT EXISTS (SELECT FROM {table} WHERE pg_catalog.age(xmin) <= 0)
+-- The file did not change the ledger: none of its rows is gone, and none was written by this transaction. The age of a
+-- row of this transaction is 0, or less if a subtransaction wrote it.
+SELECT CASE WHEN (SELECT count(*) FROM {table}) = {count}
+    AND NOT EXISTS (SELECT FROM {table} WHERE age(xmin) <= 0)
 THEN '1' ELSE 'the file has changed the ledger' END::int;
 
+-- %% own_guard_by_count
+-- On Citus the ledger may be a distributed table, whose rows have no xmin.
+SELECT CASE WHEN (SELECT count(*) FROM {table}) = {count} THEN '1' ELSE 'the file has changed the ledger' END::int;
+
 -- %% insert
-INSERT INTO {table} (version, name, checksum, down) VALUES ({version}, {name}, {checksum}, {down})
+INSERT INTO {table} (version, name, checksum, applied_at, down) VALUES ({version}, {name}, {checksum}, now(), {down})
 
 -- %% delete
 DELETE FROM {table} WHERE version = {version}
@@ -50,9 +68,6 @@ UPDATE {table} SET name = {name}, checksum = {checksum}, down = {down} WHERE ver
 
 -- %% copies
 SELECT version, down FROM {table} WHERE down IS NOT NULL AND version IN ({versions})
-
--- %% path_first
-SELECT set_config('search_path', concat_ws(', ', {schema_literal}, nullif(current_setting('search_path'), '')), {local});
 
 -- %% schema
 -- CREATE SCHEMA IF NOT EXISTS needs the privilege to create one even when the schema exists.
@@ -111,27 +126,89 @@ END
 
 -- %% read
 -- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
-SELECT current_setting('citus.version', true);
+-- A table that is not ours is refused before its rows are read: another role's view, for example, would run its code as
+-- us. The lock keeps the table from being replaced in between.
+SELECT pg_catalog.current_setting('citus.version', true), pg_catalog.current_setting('search_path');
 BEGIN READ ONLY;
+SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL row_security = off;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL DateStyle = ISO;
+LOCK TABLE {tables} IN ACCESS SHARE MODE;
+SELECT {identity}, {has_trusted_owner}, CASE WHEN {is_plain} THEN '1' ELSE 'this is not our ledger' END::int
+FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
+JOIN pg_class AS c ON c.oid = to_regclass(named.name)
+ORDER BY number;
 {rows} ORDER BY 1, 2;
 COMMIT;
 
 -- %% rows
 SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}
 
--- %% is_ours
--- By its columns, with pg_class AS c; null where there is none.
+-- %% is_plain
+-- With pg_class AS c: a plain table with our columns. Nothing of it runs code of another role: no trigger, rule, CHECK,
+-- index expression, generated column, type or default that somebody made.
 (
-    SELECT array_agg(attname || ' ' || format_type(atttypid, atttypmod) ORDER BY attnum)
+    c.relkind = 'r'
+    AND NOT c.relhasrules
+    AND c.relchecks = 0
+    AND {has_our_columns}
+    AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid OR inhrelid = c.oid)
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+            AND (atttypid >= 16384 OR attgenerated <> '' OR attidentity <> '')
+    )
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_attrdef
+        -- 1299 is the number of now().
+        WHERE adrelid = c.oid AND adbin::text !~ '^{{(CONST|FUNCEXPR :funcid 1299) '
+    )
+)
+
+-- %% is_ours
+({is_plain} AND {has_trusted_owner})
+
+-- %% has_our_columns
+-- The numbers of the types are those of bigint, text and timestamptz.
+(
+    SELECT array_agg(attname || ' ' || atttypid ORDER BY attnum)
     FROM pg_attribute
     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-) = ARRAY['version bigint', 'name text', 'checksum text', 'applied_at timestamp with time zone', 'down text']
+) @> ARRAY['version 20', 'name 25', 'checksum 25', 'applied_at 1184', 'down 25']
+
+-- %% has_trusted_owner
+-- The table belongs to the runner, to a role that the runner is a member of, to the owner of the database, or to a
+-- superuser. Its down files may be run: so others could run code with the rights of the runner. For a superuser pg_has_role is always true, so the memberships are read.
+c.relowner IN (
+    WITH RECURSIVE trusted (oid) AS (
+        SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)
+        UNION
+        SELECT roleid FROM pg_auth_members JOIN trusted ON member = trusted.oid
+    )
+    SELECT oid FROM trusted
+    UNION ALL
+    SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner'
+    UNION ALL
+    SELECT datdba FROM pg_database WHERE datname = current_database()
+)
+
+-- %% current_identity
+SELECT {identity} AS sqlmig_identity FROM pg_class AS c WHERE c.oid = to_regclass({literal})
+
+-- %% identity
+-- With pg_class AS c: a text that changes when the table is replaced, or gets a trigger, rule, CHECK, owner or default.
+concat_ws(
+    ' ', c.oid, c.relowner, c.relkind, c.relnatts, c.relchecks, c.relhasrules, c.relhastriggers, c.xmin,
+    (SELECT string_agg(d.oid::text, ' ' ORDER BY d.oid) FROM pg_attrdef AS d WHERE d.adrelid = c.oid)
+)
 
 -- %% schemas
--- The schemas whose names fit, and whether each has a ledger of ours.
+-- The schemas whose names match, and whether each has a ledger of ours.
 SELECT nspname::text, coalesce((SELECT {is_ours} FROM pg_class AS c WHERE relname = 'schema_migrations' AND relnamespace = s.oid), false)
 FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'
@@ -162,8 +239,9 @@ FROM (
 WHERE pid IS DISTINCT FROM pg_backend_pid();
 
 -- %% blockers
--- Who holds the lock that our transaction waits for, which is the one with the runners' lock (a pooler does not tell our
--- process's number). Of the query only what stands before the first quote is shown, as a password may follow.
+-- Who holds the lock that our transaction waits for. Ours is the one with the runners' lock, because a pooler does not
+-- tell the number of our process. Of the blocker's query only the beginning is shown, up to the first sign that a value
+-- may follow: it may be a password.
 SELECT CASE
     WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
     WHEN state IS NULL THEN format('process %s (only a member of pg_read_all_stats may see more of it)', blocker)
@@ -184,95 +262,7 @@ FROM (
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ) AS blocking
 LEFT JOIN pg_stat_activity ON pid = blocker
-CROSS JOIN LATERAL left(regexp_replace(split_part(split_part(query, '''', 1), '$', 1), '\s+', ' ', 'g'), 70) AS shown
+CROSS JOIN LATERAL left(
+    regexp_replace(regexp_replace(query, '([''$=(;:@]|\m\d|--|/\*|\mto\M|\mpassword\M).*$', '', 'i'), '\s+', ' ', 'g'), 70
+) AS shown
 ORDER BY blocker;
-
--- %% progress
--- How far an index is (https://www.postgresql.org/docs/current/progress-reporting.html).
-SELECT coalesce(coalesce(
-        100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
-    ) || ' % of ', '')
-    || lower(command) || coalesce(' on ' || (SELECT oid::regclass::text FROM pg_class WHERE oid = relid), '')
-    || ', ' || replace(phase, 'building index: ', '')
-FROM pg_stat_progress_create_index AS progress JOIN pg_stat_activity USING (pid)
-WHERE (pid = {pid} OR application_name = '{worker}') AND progress.datname = current_database();
-
--- %% open_tables
--- What anybody can reach over Supabase's Data API, but for what an extension brought.
-SELECT c.oid::regclass::text
-FROM pg_class AS c
-WHERE relkind IN ('r', 'p')
-    AND NOT relrowsecurity
-    AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
-    AND has_schema_privilege(to_regrole('anon'), relnamespace, 'USAGE')
-    AND has_table_privilege(to_regrole('anon'), c.oid, 'SELECT, INSERT, UPDATE, DELETE')
-    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
-ORDER BY 1;
-
--- %% strange
--- Whose a table of the ledger's name is, by its columns, and how to take over. Its rows are read as JSON, as only the names
--- of their columns are known. It is left untouched.
-WITH foreign_table AS (
-    SELECT string_agg(attname, ' ' ORDER BY attnum) AS columns
-    FROM pg_attribute
-    WHERE attrelid = {literal}::regclass AND attnum > 0 AND NOT attisdropped
-), newest AS (
-    SELECT
-        coalesce(max((row ->> 'version')::numeric) FILTER (WHERE row ->> 'version' ~ '^[0-9]+$'), 0) AS version,
-        bool_or(row ->> 'dirty' = 'true') AS is_dirty
-    FROM {table} AS ledger, to_jsonb(ledger) AS row
-)
-SELECT {schema_name} || '.schema_migrations is ' || CASE columns
-        WHEN 'version dirty' THEN 'the ledger of golang-migrate'
-        WHEN 'version' THEN 'the ledger of dbmate or Rails'
-        WHEN 'version inserted_at' THEN 'the ledger of Ecto'
-        ELSE 'not sqlmig''s ledger'
-    END || ', and was left untouched' || CASE
-        WHEN ' ' || columns || ' ' NOT LIKE '% version %' THEN '; give another schema with --schema'
-        WHEN is_dirty THEN
-            '. Version ' || version || ' is dirty, which may be half applied: mend it, and take the mark off, first'
-        ELSE '. To take over:
-  ALTER TABLE ' || {literal} || ' RENAME TO schema_migrations_before_sqlmig;
-  sqlmig ' || CASE version WHEN 0 THEN 'up' ELSE 'stamp ' || version END || {option} || '
-Or give another schema with --schema'
-    END
-FROM foreign_table, newest;
-
--- %% refuse_other_tool
--- Where there is no ledger of ours: whose ledger of another name there is, and how to take over.
-DO {quote}
-DECLARE
-    ledger record;
-    newest numeric;
-    way text;
-BEGIN
-    SELECT tool, {schema_literal} || '.' || table_name AS table_name INTO ledger
-    FROM (
-        VALUES
-            ('sqlx', '_sqlx_migrations'),
-            ('goose', 'goose_db_version'),
-            ('Flyway', 'flyway_schema_history'),
-            ('sql-migrate', 'gorp_migrations'),
-            ('Alembic', 'alembic_version'),
-            ('Prisma', '_prisma_migrations'),
-            ('Django', 'django_migrations'),
-            ('node-pg-migrate', 'pgmigrations')
-    ) AS known (tool, table_name)
-    WHERE to_regclass({schema_literal} || '.' || table_name) IS NOT NULL
-    LIMIT 1;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-
-    IF ledger.tool = 'sqlx' THEN
-        EXECUTE 'SELECT coalesce(max(version), 0) FROM ' || ledger.table_name INTO newest;
-        way := 'sqlmig stamp ' || newest || {option};
-    ELSIF ledger.tool IN ('goose', 'Flyway', 'sql-migrate') THEN
-        way := '`sqlmig import DIR` makes pairs of its files, and says which `sqlmig stamp` follows';
-    ELSE
-        way := 'write what is there into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version';
-    END IF;
-    RAISE EXCEPTION 'this database is kept by % (%); to take over: %', ledger.tool, ledger.table_name, way
-        USING HINT = 'To use both, give sqlmig a schema of its own with --schema.';
-END
-{quote};

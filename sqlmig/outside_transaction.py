@@ -7,12 +7,13 @@ import select
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import psycopg
 from psycopg import generators
 
-from sqlmig.connection import fetch, rollback, send
+from sqlmig.connection import ConnectionLost, fetch, rollback, send
 from sqlmig.errors import MigrationFailed, SqlmigError
+from sqlmig.hidden_rows import hidden_rows_after
 from sqlmig.indexes import Named, invalid_indexes, left_invalid, named_in
+from sqlmig.ledger import OWN_SETTINGS, literal
 from sqlmig.places import find_place, place
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.transaction import KEEPALIVES, cut, file_piece, own_piece
@@ -38,9 +39,11 @@ _USE_THE_SERVER = "connect to the server itself"
 
 
 def run_outside_transaction(
-    session: Session, file: SqlFile, guard: Sequence[Piece], record: Piece
-) -> None:
+    session: Session, file: SqlFile, guard: Sequence[Piece], record: Sequence[Piece]
+) -> str:
     """Run a file statement by statement over a connection of its own, and record it.
+
+    Returns the tables of which row level security may have hidden rows from it; empty for none.
 
     The session's connection holds the runners' lock meanwhile, and writes the row. It
     asks nothing, not even a catalog: a VACUUM FULL or a CREATE INDEX CONCURRENTLY would
@@ -56,30 +59,33 @@ def run_outside_transaction(
         _take_lock(holder, session.ledger)
         old: list[Invalid] = []
         try:
-            _prepare(worker, file, session.ledger)
+            _prepare(worker, file, session)
+            begin = own_piece("begin", f"BEGIN; {OWN_SETTINGS}")
             nobody_works = own_piece("lock", session.ledger.sql("no_orphan"))
-            transmit(worker, [nobody_works, *guard])
+            end = own_piece("commit", "COMMIT")
+            transmit(worker, [begin, nobody_works, *guard, end])
             old = invalid_indexes(worker, named)
 
             send_each_statement(worker, file)
 
-            left = left_invalid(old, invalid_indexes(worker, named), named)
-            if left:
+            if _leaves_invalid(worker, file, old, named):
                 raise MigrationFailed(
                     f"{file.path}: all of it ran, but is not recorded", path=file.path
                 )
+            hidden = hidden_rows_after(worker, file)
             _record(holder, file, record)
         except (SqlmigError, KeyboardInterrupt) as error:
             left = _left_behind(worker, old, named)
             raise with_more_words(error, "\n".join([str(error), *left])) from None
         finally:
             rollback(holder)
+    return hidden
 
 
 def _take_lock(holder: Connection, ledger: Ledger) -> None:
     """Begin a transaction that holds the lock for as long as the file takes."""
     begin = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; {KEEPALIVES}"
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; {OWN_SETTINGS}; {KEEPALIVES}"
         "SET LOCAL idle_in_transaction_session_timeout = 0"
     )
     if holder.info.server_version >= 170000:
@@ -87,7 +93,7 @@ def _take_lock(holder: Connection, ledger: Ledger) -> None:
     transmit(holder, [own_piece("begin", begin), own_piece("lock", ledger.sql("lock"))])
 
 
-def _prepare(worker: Connection, file: SqlFile, ledger: Ledger) -> None:
+def _prepare(worker: Connection, file: SqlFile, session: Session) -> None:
     """See that there is a second connection, and set what the statements run under."""
     worker.pgconn.send_query(b"SELECT pg_backend_pid()")
     answered, _, _ = select.select([worker], [], [], _POOLER_PATIENCE)
@@ -102,30 +108,36 @@ def _prepare(worker: Connection, file: SqlFile, ledger: Ledger) -> None:
         return  # a pooler, which would hand our settings to other clients
 
     settings = "SET lock_timeout = 0;"
-    if ledger.is_named:
-        settings += ledger.sql("path_first", local=False)
+    if session.ledger.is_named:
+        path = literal(session.files_search_path)
+        settings += f"SELECT pg_catalog.set_config('search_path', {path}, false)"
     send(worker, settings.encode())
 
 
-def _record(holder: Connection, file: SqlFile, record: Piece) -> None:
+def _record(holder: Connection, file: SqlFile, record: Sequence[Piece]) -> None:
     try:
-        transmit(holder, [record, own_piece("commit", "COMMIT")])
-    except (
-        SqlmigError,
-        LockHeld,
-        LedgerChanged,
-        AlreadyRecorded,
-        psycopg.OperationalError,
-    ) as error:
+        transmit(holder, [*record, own_piece("commit", "COMMIT")])
+    except (SqlmigError, LockHeld, LedgerChanged, AlreadyRecorded) as error:
         raise MigrationFailed(
             f"{file.path}: all of it ran, but may not be recorded: {str(error).strip()}",
             path=file.path,
         ) from None
 
 
+def _leaves_invalid(
+    worker: Connection, file: SqlFile, old: Iterable[Invalid], named: Named
+) -> bool:
+    try:
+        return bool(left_invalid(old, invalid_indexes(worker, named), named))
+    except ConnectionLost as error:
+        raise MigrationFailed(
+            f"{file.path}: all of it ran, but is not recorded: {error}", path=file.path
+        ) from None
+
+
 def _left_behind(worker: Connection, old: Iterable[Invalid], named: Named) -> list[str]:
     """Return the lines about INVALID indexes after a failure, as far as the connection still answers."""
-    with suppress(psycopg.Error):
+    with suppress(SqlmigError):
         rollback(worker)
         return left_invalid(old, invalid_indexes(worker, named), named)
     return []
@@ -169,7 +181,7 @@ def send_each_statement(
                 refuse_changed_settings(worker, file)
             before_each(statement)
             transmit(worker, [statement])
-        except (SqlmigError, psycopg.OperationalError, KeyboardInterrupt) as error:
+        except (SqlmigError, KeyboardInterrupt) as error:
             raise _stopped(
                 error, file, statement, _what_stays(kept, done, count)
             ) from None
@@ -191,7 +203,7 @@ def _stopped(
     error: BaseException, file: SqlFile, statement: Piece, stays: str
 ) -> BaseException:
     """Return the error of a statement, with words for what stays."""
-    if isinstance(error, SqlmigError):
+    if isinstance(error, SqlmigError) and not isinstance(error, ConnectionLost):
         return with_more_words(error, f"{error}\n{stays}")
     where = place(file.path, file.text, statement.begin)
     words = f"{where}: {str(error).strip() or 'interrupted'}\n{stays}"

@@ -64,11 +64,15 @@ class Row(NamedTuple):
 
 
 class Up(NamedTuple):
-    """A request to apply what is pending: up to a version, or so many migrations, or all."""
+    """A request to apply what is pending: up to a version, or so many migrations, or all.
+
+    allow_non_empty: also in a schema that has objects, but no ledger yet.
+    """
 
     to: int | None = None
     steps: int | None = None
     allow_out_of_order: bool = False
+    allow_non_empty: bool = False
 
 
 class Down(NamedTuple):

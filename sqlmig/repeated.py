@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import fetch, rollback
+from sqlmig.connection import cell_of, fetch, rollback
 from sqlmig.errors import MigrationFailed
+from sqlmig.hidden_rows import COLUMN, hidden_rows_pieces
 from sqlmig.transaction import file_pieces
 from sqlmig.transmission import TryAgain, transmit
 
@@ -43,15 +44,17 @@ def run_repeatedly(
     before: Callable[[], Sequence[Piece]],
     own_guard: Sequence[Piece],
     record: Piece,
-) -> None:
+) -> str | None:
     """Run a file until a run changes no row, and record it in the same transaction as that last run.
+
+    Returns the tables of which row level security may have hidden rows from it.
 
     before: returns what stands before the file in each transaction, as the ledger is then.
     own_guard: sees that the file itself does not change the ledger.
     session.rows_so_far counts the rows that are committed. Raises as runner.apply_file, with words
     for what stays.
     """
-    pieces = file_pieces(file)
+    pieces = file_pieces(file, session.files_search_path)
     connection = session.connection
     has_other_statements = _has_other_statements(file)
     if has_other_statements and connection.one_statement_a_message:
@@ -65,7 +68,11 @@ def run_repeatedly(
             counter = RowCounter()
             transmit(connection, [*pieces.opening, *before()])
             before_body = _rows_by_statistics(session)
-            transmit(connection, [pieces.body, pieces.constraints], counter.add)
+            transmit(
+                connection,
+                [pieces.settings, pieces.body, pieces.constraints],
+                counter.add,
+            )
             # A trigger may do the work elsewhere, and let its statement change no row.
             rows = counter.rows
             if has_other_statements or not rows:
@@ -76,14 +83,22 @@ def run_repeatedly(
             transmit(connection, end, file=file)
             session.ledger_exists = True
             session.rows_so_far += rows
-        end = [pieces.reset, *own_guard, record, pieces.commit]
-        transmit(connection, end, file=file)
+        results: list[PGresult] = []
+        end = [
+            *hidden_rows_pieces(file),
+            pieces.reset,
+            *own_guard,
+            record,
+            pieces.commit,
+        ]
+        transmit(connection, end, results.extend, file)
     except TryAgain:
         raise
     except MigrationFailed as failure:
         if session.rows_so_far:
             failure.args = (f"{failure}\n{words_for_rows(session.rows_so_far)}",)
         raise
+    return cell_of(results, COLUMN)
 
 
 def words_for_rows(rows: int) -> str:

@@ -1,8 +1,10 @@
 -- Settings of a file must not reach the next file. DISCARD ALL would do, but not within a transaction.
+-- %% settings
 RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
+-- %% session
 CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES;
 SELECT pg_catalog.pg_advisory_unlock_all();
--- %%
+-- %% prepared
 DO $sqlmig$
 DECLARE
     prepared text;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from bisect import insort
 from collections import deque
@@ -11,26 +10,29 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import psycopg
-
-from sqlmig.connection import ServerError, fetch, rollback, send
+from sqlmig import hidden_rows
+from sqlmig.connection import ConnectionLost, cell_of, discard, fetch, rollback
 from sqlmig.errors import MigrationFailed, SqlmigError
-from sqlmig.ledger import literal
+from sqlmig.ledger import OWN_SETTINGS, literal, read_identity
 from sqlmig.lock_holders import LockHolders
+from sqlmig.other_tools import find_neighbours, refuse_other_tool
 from sqlmig.outside_transaction import (
     refuse_pooler,
     run_outside_transaction,
     with_more_words,
 )
-from sqlmig.plan import LedgerRow, Up
+from sqlmig.plan import Down, LedgerRow, Up
 from sqlmig.repeated import run_repeatedly, words_for_rows
 from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
 from sqlmig.sqlfile import load
 from sqlmig.transaction import KEEPALIVES, Transaction, file_pieces, own_piece
 from sqlmig.transmission import TryAgain, transmit
+from sqlmig.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from psycopg.pq.abc import PGresult
 
     from sqlmig.plan import Request, Row
     from sqlmig.session import Session
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
 
     Approve = Callable[[Session, Sequence["Step"]], None]
 
-_CHANGES_A_TABLE = re.compile(
-    rb"(?:alter|create|delete|drop|insert|merge|truncate|update)\s"
-)
 _LENGTH_OF_OUR_PIECES = (
     8192  # bytes, at most: what stands around a file, but its record
 )
@@ -121,12 +120,14 @@ def _run(
         began = time.monotonic()
         try:
             if approve and not is_approved:
-                _approve(session, steps, approve)
+                _approve(session, steps, approve, committed)
                 is_approved = True
             with session.watch(session, step.label), holders.noted():
                 _apply_step(session, step)
         except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
-            session.catch_up(problem)
+            has_changed = session.catch_up(problem)
+            if has_changed and isinstance(request, Down):
+                raise SqlmigError(_ledger_changed(committed)) from None
             steps = _plan(session, request, len(committed))
             is_approved = approve is None
             if _is_finished(step, steps):
@@ -139,9 +140,11 @@ def _run(
                 tries = 0  # it has gone on since
             rows_at_last_failure = session.rows_so_far
             tries += 1
+            # A rollback leaves prepared statements and session locks, which the file would meet again.
+            discard(session.connection)
             pause_before_next_try(session, failure, tries)
-        except psycopg.OperationalError as error:
-            raise _failed_between_files(session, step, error) from None
+        except ConnectionLost as error:
+            raise _connection_lost(session, step, error) from None
         except KeyboardInterrupt as error:
             raise _interrupted(session, step, error) from None
         else:
@@ -158,12 +161,29 @@ def _is_finished(step: Step, steps: Sequence[Step]) -> bool:
     return not steps or steps[0].row.version != step.row.version
 
 
-def _approve(session: Session, steps: Sequence[Step], approve: Approve) -> None:
+def _ledger_changed(committed: Sequence[Applied]) -> str:
+    """Return the message for a revert that another runner came in the way of."""
+    return (
+        f"{_nothing(committed)} was reverted: another runner has applied or reverted a migration since this run began. "
+        "See `sqlmig status`, and run it again if it is still what you want"
+    )
+
+
+def _nothing(committed: Sequence[Applied]) -> str:
+    return "nothing more" if committed else "nothing"
+
+
+def _approve(
+    session: Session,
+    steps: Sequence[Step],
+    approve: Approve,
+    committed: Sequence[Applied],
+) -> None:
     try:
         approve(session, steps)
-    except psycopg.OperationalError as error:
+    except ConnectionLost as error:
         raise SqlmigError(
-            f"the connection was lost before {steps[0].label} ran; nothing was done\n{str(error).strip()}"
+            f"the connection was lost before {steps[0].label} ran; {_nothing(committed)} was done\n{error}"
         ) from None
 
 
@@ -179,9 +199,13 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
 
     All their files are read and scanned here: one that must not run stops all of them.
     """
+    session.refuse_untrusted_owner()
     rows = session.rows_to_run(request, done)
     if not session.ledger_exists:
-        _refuse_other_tool(session)
+        neighbours = find_neighbours(session.connection, session.ledger)
+        refuse_other_tool(session.connection, session.ledger, neighbours)
+        if isinstance(request, Up) and not request.allow_non_empty:
+            _refuse_non_empty(session, neighbours.objects)
     if isinstance(request, Up):
         steps = [_step_to_apply(session, row) for row in rows]
     else:
@@ -192,16 +216,20 @@ def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
     return steps
 
 
-def _refuse_other_tool(session: Session) -> None:
-    """Refuse a database that another tool keeps, in the words of ledger.sql alone."""
-    try:
-        send(session.connection, session.ledger.sql("refuse_other_tool").encode())
-    except ServerError as problem:
-        diagnostic = problem.error.diag
-        words = [str(diagnostic.message_primary)]
-        if diagnostic.message_hint:
-            words.append(diagnostic.message_hint)
-        raise SqlmigError("\n".join(words)) from None
+def _refuse_non_empty(session: Session, objects: Sequence[str]) -> None:
+    """Refuse a schema that has objects but no ledger: it may be another application's."""
+    if objects:
+        raise SqlmigError(message_for_non_empty(session, objects))
+
+
+def message_for_non_empty(session: Session, objects: Sequence[str]) -> str:
+    """Return the message for a schema that has objects but no ledger."""
+    return (
+        f"nothing was applied: {session.connection.database_name} has no ledger in the schema {session.ledger.schema}, "
+        f"but it is not empty: {few(objects)}. Is it the right database? If it has what these files make, "
+        f"`sqlmig stamp V{session.ledger.schema_option}` records everything up to V as applied, and runs nothing. "
+        "To apply all of them beside what is there, add --allow-non-empty"
+    )
 
 
 def _step_to_apply(session: Session, row: Row) -> Step:
@@ -280,7 +308,10 @@ def _apply_step(session: Session, step: Step) -> None:
         if not session.ledger_exists:
             write_records(session, [])
         guard = guard_pieces(session, step)
-        run_outside_transaction(session, step.file, guard, record_piece(session, step))
+        record = record_piece(session, step)
+        is_ours = own_piece("guard", session.ledger.sql("guard_anew"))
+        tables = run_outside_transaction(session, step.file, guard, [is_ours, record])
+        warn_of_hidden_rows(session, step, tables)
     _note(session, step)
 
 
@@ -290,59 +321,67 @@ def apply_file(session: Session, step: Step) -> None:
     Raises LockHeld or LedgerChanged before the file ran, and AlreadyRecorded or
     MigrationFailed when it is rolled back. Whichever it is, the database is as it was.
     """
-    pieces = file_pieces(step.file)
+    pieces = file_pieces(step.file, session.files_search_path)
     record = record_piece(session, step)
     length = len(step.file.text) + len(record.text) + _LENGTH_OF_OUR_PIECES
+    identity = []
+    if not session.ledger_exists:  # the next file's guard asks for it
+        identity = [own_piece("other", session.ledger.sql("current_identity"))]
     transaction = Transaction(
         opening=pieces.opening,
-        # Nobody else writes the ledger now, and it is as it was when the run was planned.
-        lock=lock_piece(session, step),
-        settings=settings_piece(
+        own_settings=own_settings_piece(
             session, stays_open=length > session.connection.largest_message
         ),
+        # Nobody else writes the ledger now, and it is as it was when the run was planned.
+        lock=lock_piece(session, step),
         guard=guard_pieces(session, step),
+        settings=pieces.settings,
         body=pieces.body,
         # What the file leaves behind is checked and undone, so that our own row is written
         # as we mean it.
         constraints=pieces.constraints,
+        hidden_rows=hidden_rows.hidden_rows_pieces(step.file),
         reset=pieces.reset,
-        own_guard=_guard_of_ledger(session, step),
+        own_guard=_guard_of_ledger(session),
         record=record,
+        identity=identity,
         commit=pieces.commit,
     )
 
+    results: list[PGresult] = []
     # One message where the server takes it: a killed runner leaves nothing behind.
-    transmit(session.connection, transaction.pieces())
+    transmit(session.connection, transaction.pieces(), results.extend)
+    session.identity = cell_of(results, "sqlmig_identity") or session.identity
+    warn_of_hidden_rows(session, step, cell_of(results, hidden_rows.COLUMN))
 
 
-def _guard_of_ledger(session: Session, step: Step) -> list[Piece]:
-    """Return what sees that the file itself did not change the ledger: a dump may bring one of its own."""
-    if not _may_change_ledger(step.file.text.lower()):
-        return []
-    guard = session.ledger.sql("own_guard", count=len(session.recorded))
+def warn_of_hidden_rows(session: Session, step: Step, tables: str | None) -> None:
+    """Warn of tables of which the file may not have seen all rows."""
+    if tables:
+        session.say(hidden_rows.warning_for_hidden_rows(step.label, tables))
+
+
+def _guard_of_ledger(session: Session) -> list[Piece]:
+    """Return the check that the file itself did not change the ledger: a loop may empty all tables."""
+    title = "own_guard"
+    if session.connection.one_statement_a_message:
+        title = "own_guard_by_count"
+    guard = session.ledger.sql(title, count=len(session.recorded))
     return [own_piece("own guard", guard)]
-
-
-def _may_change_ledger(text: bytes) -> bool:
-    if b"schema_migrations" not in text:
-        return False
-    for part in text.split(b";"):
-        if b"schema_migrations" in part and _CHANGES_A_TABLE.search(part):
-            return True
-    return False
 
 
 def _repeat_file(session: Session, step: Step) -> None:
     def before() -> list[Piece]:
         return [
+            own_settings_piece(session, stays_open=True),
             lock_piece(session, step),
-            settings_piece(session, stays_open=True),
             *guard_pieces(session, step),
         ]
 
-    own_guard = _guard_of_ledger(session, step)
+    own_guard = _guard_of_ledger(session)
     record = record_piece(session, step)
-    run_repeatedly(session, step.file, before, own_guard, record)
+    tables = run_repeatedly(session, step.file, before, own_guard, record)
+    warn_of_hidden_rows(session, step, tables)
 
 
 def lock_piece(session: Session, step: Step | None = None) -> Piece:
@@ -354,17 +393,16 @@ def lock_piece(session: Session, step: Step | None = None) -> Piece:
     return own_piece("lock", lock)
 
 
-def settings_piece(session: Session, *, stays_open: bool = False) -> Piece:
-    """Return what a file runs under: the lock timeout, and a named schema first on the search path.
+def own_settings_piece(session: Session, *, stays_open: bool = False) -> Piece:
+    """Return what our own statements run under: our own settings, and the lock timeout.
 
     stays_open: the transaction is open between its messages.
     """
-    settings = f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};"
-    if session.ledger.is_named:
-        settings += session.ledger.sql("path_first", local=True)
+    timeout = literal(session.options.lock_timeout)
+    settings = f"{OWN_SETTINGS}; SET LOCAL lock_timeout = {timeout};"
     if stays_open:
         settings += KEEPALIVES
-    return own_piece("settings", settings)
+    return own_piece("own settings", settings)
 
 
 def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
@@ -378,8 +416,10 @@ def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
     newest: object = "NULL"
     if session.recorded:
         newest = session.recorded[-1].version
+    if session.identity is None:
+        session.identity = read_identity(session.connection, ledger)
 
-    guard = ledger.sql("guard", newest=newest)
+    guard = ledger.sql("guard", newest=newest, known_identity=literal(session.identity))
     if step and step.row.state == "out-of-order":
         guard += ledger.sql("guard_between", version=step.row.version)
     return [own_piece("guard", guard)]
@@ -404,12 +444,13 @@ def write_records(session: Session, records: Sequence[str]) -> None:
     Raises LockHeld or LedgerChanged before that, and SqlmigError on a standby.
     """
     session.connection.refuse_read_only()
+    session.refuse_untrusted_owner()
     transmit(
         session.connection,
         [
             own_piece("begin", "BEGIN"),
+            own_settings_piece(session),
             lock_piece(session),
-            settings_piece(session),
             *guard_pieces(session),
             own_piece("record", ";".join(records)),
             own_piece("commit", "COMMIT"),
@@ -428,7 +469,7 @@ def _note(session: Session, step: Step) -> None:
 
 
 def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> None:
-    """Wait before a file is tried again. Raises the failure where it was tried often enough."""
+    """Wait before a file is tried again. Raises the failure if it was tried often enough."""
     retries = session.options.retries
     held = [f"the lock is held by {holder}" for holder in failure.lock_holders]
     if tries > retries:
@@ -450,15 +491,14 @@ def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> No
     session.sleep(pause)
 
 
-def _failed_between_files(
-    session: Session, step: Step, error: psycopg.Error
+def _connection_lost(
+    session: Session, step: Step, error: ConnectionLost
 ) -> MigrationFailed:
-    """Return what it means that a message or a question of our own failed: mostly, that the connection is lost."""
-    words = f"{step.file.path}: {str(error).strip()}"
+    words = f"{step.file.path}: {error}"
     if session.connection.closed:
         words = (
             f"the connection was lost while {step.label} ran: it may have been committed; "
-            f"`sqlmig status` tells\n{str(error).strip()}"
+            f"`sqlmig status` tells\n{error}"
         )
     rollback(session.connection)
     if session.rows_so_far:
@@ -480,7 +520,7 @@ def _interrupted(
     rollback(session.connection)
     try:
         session.reread()
-    except (SqlmigError, psycopg.Error):
+    except SqlmigError:
         return type(error)(
             f"interrupted while {step.label} ran; `sqlmig status` tells whether it was {verb}{earlier}"
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlmig import ledger as ledger_table
 from sqlmig.errors import SqlmigError, UsageError
+from sqlmig.ledger import quoted
 from sqlmig.plan import Row, Up, rows_to_run, states
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlmig.connection import Connection
-    from sqlmig.ledger import Ledger
+    from sqlmig.ledger import Contents, Ledger
     from sqlmig.migrations import Migration
     from sqlmig.plan import LedgerRow, Request
     from sqlmig.sqlfile import SqlFile
@@ -73,8 +74,11 @@ class Session:
     say: Say
     ledger: Ledger
     migrations: Sequence[Migration]
-    recorded: list[LedgerRow]  # by version
-    ledger_exists: bool
+    recorded: list[LedgerRow] = field(default_factory=list)  # by version
+    ledger_exists: bool = False
+    # Of the ledger's table. None if there is none, or if this run has just made it.
+    identity: str | None = None
+    has_trusted_owner: bool = True
     options: Options = field(default_factory=Options)
     watch: Watch = _no_watch
     sleep: Callable[[float], object] = time.sleep
@@ -85,6 +89,14 @@ class Session:
     observes_only_its_schema: bool = (
         False  # a rehearsal then looks at this schema and public
     )
+
+    @property
+    def files_search_path(self) -> str:
+        """The search path that files run on: the caller's, after the schema that was named."""
+        path = self.connection.callers_search_path
+        if not self.ledger.is_named:
+            return path
+        return ", ".join(filter(None, [quoted(self.ledger.schema), path]))
 
     def rows(self, *, checks_files: bool = True) -> list[Row]:
         """Return a row for each version. checks_files: the up files of what is applied are read and compared."""
@@ -131,10 +143,22 @@ class Session:
     def reread(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
         before = [row.version for row in self.recorded]
-        found = ledger_table.read(self.connection, self.ledger)
-        self.ledger_exists = found is not None
-        self.recorded = found or []
+        self.take(ledger_table.read(self.connection, self.ledger))
         return before != [row.version for row in self.recorded]
+
+    def take(self, found: Contents | None) -> None:
+        """Keep what the ledger holds; None if there is none."""
+        self.ledger_exists = found is not None
+        self.recorded = found.rows if found else []
+        self.identity = found.identity if found else None
+        self.has_trusted_owner = found is None or found.has_trusted_owner
+
+    def refuse_untrusted_owner(self) -> None:
+        """Raise SqlmigError if the ledger belongs to a role that must not decide what this role runs."""
+        from sqlmig.other_tools import why_not_ours
+
+        if not self.has_trusted_owner:
+            raise SqlmigError(why_not_ours(self.connection, self.ledger))
 
     def when_alone(self, attempt: Callable[[], Result]) -> Result:
         """Return what an attempt gives, once no other runner is in its way."""
@@ -144,8 +168,8 @@ class Session:
             except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
                 self.catch_up(problem)
 
-    def catch_up(self, problem: LockHeld | LedgerChanged | AlreadyRecorded) -> None:
-        """Wait for whoever holds the lock, and read the ledger again.
+    def catch_up(self, problem: LockHeld | LedgerChanged | AlreadyRecorded) -> bool:
+        """Wait for whoever holds the lock, read the ledger again, and say whether it has other versions now.
 
         Raises SqlmigError where a row was in the way and the ledger is still the same:
         then nobody else wrote it.
@@ -154,16 +178,17 @@ class Session:
         has_changed = self.reread()
         if isinstance(problem, AlreadyRecorded) and not has_changed:
             raise SqlmigError(str(problem)) from None
+        return has_changed
 
     def _wait_for_lock(self) -> None:
         """Wait until nobody holds the lock, and say whom we wait for."""
-        query = self.ledger.sql("holders").encode()
+        from sqlmig.connection import fetch
+
+        query = self.ledger.sql("holders")
         named: set[str] = set()
         pause = _FIRST_PAUSE
         while True:
-            # Sent without parameters: with them the portal would stay open, and its snapshot
-            # would stall a CREATE INDEX CONCURRENTLY.
-            holders = {str(words) for (words,) in self.connection.execute(query)}
+            holders = {str(words) for (words,) in fetch(self.connection, query)}
             if not holders:
                 return
 
@@ -190,18 +215,18 @@ def open_session(
     )  # here, as help and usage errors need no driver
 
     with connect(url, say) as connection:
-        recorded = ledger_table.read(connection, ledger)
-        yield Session(
+        found = ledger_table.read(connection, ledger)
+        session = Session(
             connection=connection,
             connect=connector(url, say, connection),
             say=say,
             ledger=ledger,
             migrations=migrations,
-            recorded=recorded or [],
-            ledger_exists=recorded is not None,
             options=options or Options(),
             watch=watch,
         )
+        session.take(found)
+        yield session
 
 
 def connector(url: str, say: Say, like: Connection) -> Connect:
@@ -209,8 +234,6 @@ def connector(url: str, say: Say, like: Connection) -> Connect:
     from sqlmig.connection import connect
 
     def connect_as(name: str) -> AbstractContextManager[Connection]:
-        return connect(
-            url, say, name, one_statement_a_message=like.one_statement_a_message
-        )
+        return connect(url, say, name, like)
 
     return connect_as

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sqlmig.ledger import OWN_SETTINGS, literal, read_statements
 from sqlmig.lexer import statements
 
 if TYPE_CHECKING:
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 
     from sqlmig.sqlfile import SqlFile
 
-_RESET_SETTINGS, _RESET_PREPARED = (
-    Path(__file__).with_name("reset.sql").read_text(encoding="utf-8").split("-- %%\n")
-)
+_RESET = read_statements(Path(__file__).with_name("reset.sql"))
 # A file need not end with a semicolon, and may end with a comment.
 _BETWEEN = b"\n;"
 
@@ -30,6 +29,7 @@ Role = Literal[
     "file",  # statements of the file itself
     "begin",
     "lock",  # the runners' own lock
+    "own settings",  # what our own statements run under
     "settings",  # what the file runs under
     "guard",  # the ledger must be as it was when the run was planned
     "ledger",  # what makes the ledger
@@ -55,6 +55,7 @@ class FilePieces(NamedTuple):
     """A file cut into pieces, with the BEGIN and COMMIT that it lacks."""
 
     opening: list[Piece]
+    settings: Piece
     body: Piece
     constraints: Piece
     reset: Piece
@@ -66,28 +67,34 @@ class Transaction:
     """A file in its transaction, together with its row in the ledger, in the order in which it is sent."""
 
     opening: Sequence[Piece]
+    own_settings: Piece
     lock: Piece
-    settings: Piece
     guard: Sequence[Piece]
+    settings: Piece
     body: Piece
     constraints: Piece
+    hidden_rows: Sequence[Piece]
     reset: Piece
     own_guard: Sequence[Piece]
     record: Piece
+    identity: Sequence[Piece]  # of the ledger, if this transaction makes it
     commit: Piece
 
     def pieces(self) -> list[Piece]:
         """Return the pieces in their order."""
         return [
             *self.opening,
+            self.own_settings,
             self.lock,
-            self.settings,
             *self.guard,
+            self.settings,
             self.body,
             self.constraints,
+            *self.hidden_rows,
             self.reset,
             *self.own_guard,
             self.record,
+            *self.identity,
             self.commit,
         ]
 
@@ -102,8 +109,11 @@ def file_piece(file: SqlFile, begin: int, end: int) -> Piece:
     return Piece("file", memoryview(file.text)[begin:end], file, begin)
 
 
-def file_pieces(file: SqlFile) -> FilePieces:
-    """Cut a file into pieces: its own BEGIN and COMMIT are used where it has them, else ours."""
+def file_pieces(file: SqlFile, search_path: str) -> FilePieces:
+    """Cut a file into pieces: its own BEGIN and COMMIT if it has them, else ours.
+
+    search_path: what the file runs on; our own statements before it have their own.
+    """
     opening = []
     if not file.commit_start:
         opening.append(own_piece("begin", "BEGIN"))
@@ -115,16 +125,29 @@ def file_pieces(file: SqlFile) -> FilePieces:
     if file.commit_start:
         commit = file_piece(file, file.commit_start, len(file.text))
 
-    reset = _RESET_SETTINGS
-    if b"prepare" in file.text.lower():
-        reset += _RESET_PREPARED
+    path = literal(search_path)
+    settings = (
+        "SET LOCAL row_security TO DEFAULT; "
+        f"SELECT pg_catalog.set_config('search_path', {path}, true)"
+    )
     return FilePieces(
         opening,
+        settings=own_piece("settings", settings),
         body=file_piece(file, file.opening_end, body_end),
         constraints=own_piece("constraints", "SET CONSTRAINTS ALL IMMEDIATE"),
-        reset=own_piece("reset", reset),
+        reset=own_piece(
+            "reset", reset_sql(file, f"{_RESET['settings']}{OWN_SETTINGS};")
+        ),
         commit=commit,
     )
+
+
+def reset_sql(file: SqlFile, reset_settings: str) -> str:
+    """Return the statements that let nothing of a file stay in the session, with those that reset its settings."""
+    reset = reset_settings + _RESET["session"]
+    if b"prepare" in file.text.lower():
+        reset += _RESET["prepared"]
+    return reset
 
 
 def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:

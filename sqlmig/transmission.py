@@ -142,7 +142,7 @@ def _own_refusal(found: Explanation, sqlstate: str) -> Exception | None:
         return LedgerChanged()
     if found.role == "record" and sqlstate == _UNIQUE_VIOLATION:
         return AlreadyRecorded(found.words)
-    if found.role == "own guard" and found.file:
+    if found.role == "own guard" and sqlstate == _INVALID_TEXT and found.file:
         return MigrationFailed(
             f"{found.file.path}: it changes {TABLE}, which is the ledger of sqlmig; "
             "take the statements about this table out",

@@ -1,6 +1,7 @@
 """Small helpers for words: plurals, patterns, the server's words, and how wide a text is on a terminal."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -8,6 +9,14 @@ def counted(count: int, noun: str) -> str:
     """Return a number and its noun: ``1 row``, ``2 rows``, ``1,000 rows``."""
     plural = "" if count == 1 else "s"
     return f"{count:,} {noun}{plural}"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are: ``a, b and 3 more``."""
+    shown = ", ".join(names[:most])
+    if len(names) > most:
+        shown += f" and {len(names) - most:,} more"
+    return shown
 
 
 def regex_of(pattern: str) -> str:

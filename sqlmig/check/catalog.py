@@ -25,16 +25,33 @@ _CATALOG_NAME = re.compile(r"\b(?:FROM|JOIN) (pg_\w+)")
 _ORDERS = {"columns": "columns", "order of parents": "parents"}
 # What obj_description, col_description and shobj_description read.
 _READ_BY_FUNCTIONS = ("pg_description", "pg_shdescription")
-_FIRST_VERSION = re.compile(r"\.since_(\d+)\.sql$")
+# A file that needs a function of the server has the function's name in its own.
+_NEEDED_FUNCTION = re.compile(r"\.if_(\w+)\.sql$")
+
+
+def _query(connection: Connection) -> str:
+    """Return the query for a server: 0_with.sql, then the other files joined by UNION ALL.
+
+    The server is asked which functions it has: a version number does not tell what a release kept.
+    """
+    needed = []
+    for path in _FILES.glob("*.if_*.sql"):
+        needed += _NEEDED_FUNCTION.findall(path.name)
+    names = ", ".join(literal(name) for name in sorted(needed))
+    rows = fetch(
+        connection,
+        f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regproc('pg_catalog.' || name) IS NOT NULL",
+    )
+    return _query_with(frozenset(str(name) for (name,) in rows))
 
 
 @cache
-def _query(major: int) -> str:
-    """Return the query for a major version: 0_with.sql, and behind it the other files joined by UNION ALL."""
+def _query_with(functions: frozenset[str]) -> str:
+    """Return the query for a server that has these of the functions that some files need."""
     selects = []
     for path in sorted(_FILES.glob("[1-9]*.sql")):
-        first = _FIRST_VERSION.search(path.name)
-        if first is None or int(first[1]) <= major:
+        needed = _NEEDED_FUNCTION.search(path.name)
+        if needed is None or needed[1] in functions:
             selects.append(path.read_text(encoding="utf-8"))
     head = (_FILES / "0_with.sql").read_text(encoding="utf-8")
     return head + "UNION ALL\n".join(selects)
@@ -42,12 +59,8 @@ def _query(major: int) -> str:
 
 def catalogs(connection: Connection) -> list[str]:
     """Return the names of the catalogs that are read."""
-    names = _CATALOG_NAME.findall(_query(_major(connection)))
+    names = _CATALOG_NAME.findall(_query(connection))
     return sorted({*_READ_BY_FUNCTIONS, *names})
-
-
-def _major(connection: Connection) -> int:
-    return connection.info.server_version // 10_000
 
 
 class Key(NamedTuple):
@@ -105,7 +118,9 @@ class Differences:
 
 def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Catalog:
     """Return every object by kind and name: of some schemas alone where they are given ("" for none)."""
-    query = f"SELECT kind, name, properties, schema FROM ({_query(_major(connection))}) AS object"
+    query = (
+        f"SELECT kind, name, properties, schema FROM ({_query(connection)}) AS object"
+    )
     if schemas is not None:
         wanted = ", ".join(literal(schema) for schema in sorted(schemas))
         query += f" WHERE coalesce(schema, '') IN ({wanted})"

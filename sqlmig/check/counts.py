@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlmig.check.scratch import STATEMENTS
+from sqlmig.connection import execute, fetch, fetch_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ class CatalogCounts:
             title = "count_rows_of_view" if name in _BELOW else "count_rows"
             count = STATEMENTS[title].format(name=name)
             statements.append(f"PREPARE {_statement(name)} AS {count}")
-        self._connection.execute(";".join(statements).encode())
+        execute(self._connection, ";".join(statements))
 
     def read(self) -> dict[str, Count]:
         """Return the counts, as the open transaction sees them."""
@@ -70,7 +71,7 @@ class CatalogCounts:
         if self._counts_all_again:
             self.forget()
             return
-        rows = self._connection.execute(b"EXECUTE sqlmig_written").fetchall()
+        rows = fetch(self._connection, "EXECUTE sqlmig_written")
         written = {name for (name,) in rows}
         for name in self._names:
             if _BELOW.get(name, name) in written:
@@ -82,12 +83,10 @@ class CatalogCounts:
             return {}
 
         counts = {}
-        cursor = self._connection.execute(message.encode())
-        while True:
-            for name, *count in cursor.fetchall():
+        for rows in fetch_each(self._connection, message):
+            for name, *count in rows:
                 counts[str(name)] = tuple(count)
-            if not cursor.nextset():
-                return counts
+        return counts
 
 
 def _statement(name: str) -> str:

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-import psycopg
-
 from sqlmig.check.catalog import (
     Catalog,
     Differences,
@@ -193,6 +191,10 @@ def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
         finding.notes.append(
             "it runs outside a transaction, so what it does to the application was not traced"
         )
+    if fail_on and b"track_counts" in up.text.lower():
+        finding.refused.append(
+            "sets track_counts, so that nobody can tell what it does to the application"
+        )
     for kind in fail_on:
         done = finding.effects.while_others_wait(kind)
         if not done:
@@ -221,8 +223,8 @@ def _try_in_one_transaction(
         return False
     scratch = trial.scratch
     counts = trial.counts
-    ups = _body_of(up)
-    downs = _body_of(down)
+    ups = _body_of(scratch, up)
+    downs = _body_of(scratch, down)
     applied = own_piece("other", "SAVEPOINT applied")
     back_to_applied = own_piece("other", "ROLLBACK TO applied")
     try:
@@ -261,10 +263,12 @@ def _try_in_one_transaction(
         transmit(scratch.connection, again)
         counts.forget_written()
         transmit(scratch.connection, [own_piece("commit", "COMMIT")])
-    except (SqlmigError, psycopg.Error):
+    except SqlmigError:
         return False
     finally:
         rollback(scratch.connection)
+    for file in (up, down):
+        scratch.guard.after_file(file)
     finding.differences = differences
     finding.notes += differences.notes
     finding.row_changes = row_changes
@@ -280,9 +284,9 @@ def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
     return not _MOVES_SEQUENCE.search(up.text)
 
 
-def _body_of(file: SqlFile) -> list[Piece]:
-    pieces = file_pieces(file)
-    return [pieces.body, pieces.constraints, pieces.reset]
+def _body_of(scratch: Scratch, file: SqlFile) -> list[Piece]:
+    pieces = file_pieces(file, scratch.connection.callers_search_path)
+    return [pieces.settings, pieces.body, pieces.constraints, pieces.reset]
 
 
 def _try_one_by_one(
@@ -313,7 +317,7 @@ def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
     connection = trial.scratch.connection
     try:
         connection.execute("BEGIN")
-        transmit(connection, _body_of(down))
+        transmit(connection, _body_of(trial.scratch, down))
     except MigrationFailed as failure:
         failure.args = (f"with the rows of {rows_file.name}: {failure}",)
         raise

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-import psycopg
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.connection import fetch
+from sqlmig.connection import ServerError, fetch
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import literal, quoted
 from sqlmig.wording import counted
@@ -64,21 +62,40 @@ def read_rows(connection: Connection, schema: str) -> Rows:
     try:
         found = fetch(connection, STATEMENTS["tables_with_rows"].format(schema=here))
         tables = {}
-        for name, source, columns, key in found:
+        for name, source, columns, key, hides_rows in found:
             quoted_columns = ", ".join(
                 f"t.{quoted(column)}::text" for column in columns
             )
             query = f"SELECT ARRAY[{quoted_columns}]::text[] FROM {source} AS t"
             rows = []
-            for (values,) in fetch(connection, query):
+            for (values,) in _fetch_all_rows(connection, query, source, hides_rows):
                 rows.append(dict(zip(columns, values, strict=True)))
             tables[str(name)] = TableRows(tuple(key), rows)
         sequences = dict(fetch(connection, STATEMENTS["sequences"].format(schema=here)))
-    except psycopg.Error as error:
+    except ServerError as problem:
         raise SqlmigError(
-            f"the rows cannot be read: {error.diag.message_primary}"
+            f"the rows cannot be read: {problem.error.diag.message_primary}"
         ) from None
     return Rows(tables, sequences)
+
+
+def _fetch_all_rows(
+    connection: Connection,
+    query: str,
+    source: str,
+    hides_rows: bool,  # noqa: FBT001
+) -> list[Any]:
+    """Return the rows of a table, also of one whose owner sees some of them only (FORCE ROW LEVEL SECURITY).
+
+    Its policies are switched off in a transaction that is rolled back. Raises ServerError.
+    """
+    if not hides_rows:
+        return fetch(connection, query)
+    with connection.transaction(force_rollback=True):
+        table = source.removeprefix("ONLY ")
+        return fetch(
+            connection, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; {query}"
+        )
 
 
 def compare_rows(before: Rows, after: Rows) -> list[RowChange]:

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from psycopg.conninfo import make_conninfo
 
 from sqlmig.check.server_wide import ServerGuard
-from sqlmig.connection import connect, fetch, rollback, send
+from sqlmig.connection import (
+    ServerError,
+    connect,
+    execute,
+    execute_alone,
+    fetch,
+    rollback,
+    send,
+)
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import literal, read_statements
+from sqlmig.ledger import literal, quoted, read_statements
 from sqlmig.outside_transaction import send_each_statement
 from sqlmig.repeated import RowCounter
 from sqlmig.transaction import file_pieces
@@ -36,6 +43,7 @@ _MOST_RUNS = 1000  # of a file that repeats
 # The application_name of the connection that makes a scratch database begins so.
 _OWNER = "sqlmig: "
 _READ_ONLY = "25006"
+_INSUFFICIENT_PRIVILEGE = "42501"
 # Whatever is set for the connection that makes and drops it: it waits for the files to run.
 _PATIENT = (
     "SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning; "
@@ -71,7 +79,7 @@ def scratch_database(
     name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
     with connect(url, say, f"{_OWNER}{name}") as outside:
         send(outside, _PATIENT.encode())
-        _remove_left_over(outside, say)
+        _remove_left_over(url, outside, say)
         try:
             _create(outside, name)
             within = _give_settings(
@@ -79,27 +87,31 @@ def scratch_database(
             )
             inside_url = make_conninfo("", **parameters(url) | {"dbname": name})
             with connect(inside_url, lambda _: None) as inside:
-                send(inside, ";".join(within).encode())
+                execute(inside, ";".join(within))
                 guard = ServerGuard(inside, outside, owns_server=owns_server)
                 guard.require_counts()
                 yield Scratch(inside, guard, owns_server, ledger.schema)
         except BaseException:
             # The first error is the one to tell.
-            with suppress(psycopg.Error):
-                _drop(outside, name)
+            with suppress(SqlmigError):
+                _drop(url, outside, name)
             raise
-        _drop(outside, name)
+        _drop(url, outside, name)
 
 
 def _run_again(scratch: Scratch, file: SqlFile) -> bool:
     """Run a file that repeats once more, and say whether a statement changed rows."""
     connection = scratch.connection
-    pieces = file_pieces(file)
+    pieces = file_pieces(file, connection.callers_search_path)
     counter = RowCounter()
     try:
         transmit(connection, pieces.opening)
         writes_before = scratch.guard.writes()
-        transmit(connection, [pieces.body, pieces.constraints], counter.add)
+        transmit(
+            connection,
+            [pieces.settings, pieces.body, pieces.constraints],
+            counter.add,
+        )
         scratch.guard.refuse_if_beyond(file, writes_before)
         transmit(connection, [pieces.reset, pieces.commit])
     finally:
@@ -108,37 +120,35 @@ def _run_again(scratch: Scratch, file: SqlFile) -> bool:
 
 
 def _create(outside: Connection, name: str) -> None:
-    """Create the database; from template0 where template1 cannot be copied."""
+    """Create the database; from template0 if template1 cannot be copied. Raises SqlmigError."""
     try:
         try:
-            outside.execute(f"CREATE DATABASE {name}".encode())
-        except psycopg.errors.InsufficientPrivilege:
-            raise
-        except psycopg.Error as error:
-            if error.sqlstate == _READ_ONLY:
+            execute_alone(outside, f"CREATE DATABASE {name}")
+        except ServerError as problem:
+            if problem.sqlstate in (_INSUFFICIENT_PRIVILEGE, _READ_ONLY):
                 raise
-            outside.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
-    except psycopg.errors.InsufficientPrivilege:
-        raise SqlmigError(
-            "a scratch database is needed: give the role CREATEDB, or connect as a role that has it"
-        ) from None
-    except psycopg.Error as error:
-        if error.sqlstate == _READ_ONLY:
+            execute_alone(outside, f"CREATE DATABASE {name} TEMPLATE template0")
+    except ServerError as problem:
+        if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
+            raise SqlmigError(
+                "a scratch database is needed: give the role CREATEDB, or connect as a role that has it"
+            ) from None
+        if problem.sqlstate == _READ_ONLY:
             raise SqlmigError(
                 "this server is a standby, which takes no scratch database; connect to the primary"
             ) from None
         raise SqlmigError(
-            f"cannot make a scratch database: {error.diag.message_primary}"
+            f"cannot make a scratch database: {problem.error.diag.message_primary}"
         ) from None
 
 
-def _remove_left_over(outside: Connection, say: Say) -> None:
+def _remove_left_over(url: str, outside: Connection, say: Say) -> None:
     """Drop the scratch databases that killed runs have left: nobody is connected to one, or for one."""
     for (name,) in fetch(
         outside, STATEMENTS["left_over"].format(prefix=_PREFIX, owner=_OWNER)
     ):
-        with suppress(psycopg.Error):  # another run may be quicker
-            _drop(outside, name)
+        with suppress(SqlmigError):  # another run may be quicker
+            _drop(url, outside, name)
             say(f"dropped {name}, which a killed run had left")
 
 
@@ -161,19 +171,41 @@ def _give_settings(
     from_outside = [statement for is_within, statement in rows if not is_within]
     within = [STATEMENTS["own_public"]]
     if ledger.is_named:
-        outside.execute(ledger.sql("path_first", local=False).encode())
-        from_outside.append(f"ALTER DATABASE {name} SET search_path FROM CURRENT")
+        path = ", ".join(
+            filter(None, [quoted(ledger.schema), outside.callers_search_path])
+        )
+        from_outside += [
+            f"SELECT pg_catalog.set_config('search_path', {literal(path)}, true)",
+            f"ALTER DATABASE {name} SET search_path FROM CURRENT",
+        ]
         within.append(ledger.sql("schema"))
     send(outside, ";".join(from_outside).encode())
     return [*within, *(statement for is_within, statement in rows if is_within)]
 
 
-def _drop(outside: Connection, name: str) -> None:
-    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode()
+def _end_prepared(url: str, outside: Connection, name: str) -> None:
+    """Roll back the prepared transactions of the scratch database: with one it cannot be dropped."""
+    query = STATEMENTS["prepared"].format(name=literal(name))
+    prepared = fetch(outside, query)
+    if not prepared:
+        return
+    inside_url = make_conninfo("", **parameters(url) | {"dbname": name})
+    with connect(inside_url, lambda _: None) as inside:
+        for (gid,) in prepared:
+            execute_alone(inside, f"ROLLBACK PREPARED {literal(gid)}")
+
+
+def _drop(url: str, outside: Connection, name: str) -> None:
+    """Drop the database, whatever a file left there. Raises SqlmigError."""
+    with suppress(SqlmigError):
+        _end_prepared(url, outside, name)
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    with suppress(ServerError):
+        execute_alone(outside, f"ALTER DATABASE {name} IS_TEMPLATE false")
     try:
-        outside.execute(drop)
+        execute_alone(outside, drop)
     except KeyboardInterrupt:  # it is dropped all the same
-        outside.execute(drop)
+        execute_alone(outside, drop)
         raise
 
 
@@ -187,18 +219,26 @@ def run_file(
     Raises BeyondDatabase, before it is committed, where it changes more than the scratch
     database.
     """
-    connection = scratch.connection
     guard = scratch.guard
     guard.before_file(file)
+    try:
+        _run_guarded(scratch, file, observe)
+    finally:
+        guard.after_file(file)
+
+
+def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -> None:
+    connection = scratch.connection
+    guard = scratch.guard
     if file.in_transaction:
-        pieces = file_pieces(file)
+        pieces = file_pieces(file, connection.callers_search_path)
         for _ in range(_MOST_RUNS if file.repeats else 0):
             if not _run_again(scratch, file):
                 break
         try:
             transmit(connection, pieces.opening)
             writes_before = guard.writes()
-            transmit(connection, [pieces.body, pieces.constraints])
+            transmit(connection, [pieces.settings, pieces.body, pieces.constraints])
             guard.refuse_if_beyond(file, writes_before)
             observe()
             transmit(connection, [pieces.reset, pieces.commit])

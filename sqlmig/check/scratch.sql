@@ -98,6 +98,12 @@ WHERE starts_with(datname, '{prefix}')
     )
 ORDER BY 1
 
+-- %% prepared
+-- The prepared transactions that files have left in a scratch database.
+SELECT gid
+FROM pg_prepared_xacts
+WHERE database = {name}
+
 -- %% own_public
 -- Before PostgreSQL 16 a role that inherits nothing may not use what it has as the database's owner.
 DO $$
@@ -137,8 +143,9 @@ WHERE pg_stat_get_xact_tuples_inserted(relation)
     + pg_stat_get_xact_tuples_deleted(relation) > 0
 
 -- %% tables_with_rows
--- The tables that files made: the name, what to select from, the columns, and those of the primary key. A partition's
--- rows count for its root; a table's rows are its own, without those of tables that inherit from it.
+-- The tables that files made: the name, what to select from, the columns, those of the primary key, and whether row level
+-- security applies to this role. A partition's rows count for its root; a table's rows are its own, without those of
+-- tables that inherit from it.
 SELECT
     CASE nspname WHEN {schema} THEN quote_ident(relname) ELSE format('%I.%I', nspname, relname) END,
     CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || format('%I.%I', nspname, relname),
@@ -157,7 +164,8 @@ SELECT
         WHERE indrelid = c.oid
             AND indisprimary
         ORDER BY attnum
-    )
+    ),
+    row_security_active(c.oid)
 FROM pg_class AS c
 JOIN pg_namespace AS s ON s.oid = relnamespace
 WHERE relkind IN ('r', 'p')

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlmig.connection import ServerError, fetch, rollback, send
+from sqlmig.connection import ServerError, execute_alone, fetch, rollback, send
 from sqlmig.errors import SqlmigError
+from sqlmig.irrevocable import Reach, find_irrevocable, may_define_reach, read_reach
 from sqlmig.ledger import literal, read_statements
 from sqlmig.lexer import first_token, read_statement
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from sqlmig.transaction import Piece
 
 STATEMENTS = read_statements(Path(__file__).parent / "server_wide.sql")
-_REMEDY = "which the whole server would see; check it on a server of its own: sqlmig -d embedded: check"
+_OWN_SERVER = "check it on a server of its own: sqlmig -d embedded: check"
+_REMEDY = f"which the whole server would see; {_OWN_SERVER}"
 SHARED_CATALOGS = [
     "pg_authid",
     "pg_auth_members",
@@ -43,6 +45,8 @@ _ALSO_OF_ONE_DATABASE = {
 }
 # The row that says whether the server counts at all.
 _NOT_COUNTED = "not counted"
+# The row that says how many foreign tables the transaction may have written.
+_FOREIGN_TABLES = "foreign tables"
 # What to call a change whose object cannot be seen, as a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
 _VERBS = {
@@ -63,12 +67,14 @@ _REACHES_BEYOND = re.compile(
     """,
     re.VERBOSE,
 )
-# These functions act at once, whatever becomes of the transaction.
-_SLOTS = re.compile(
-    rb"pg_(?:create_(?:physical|logical)|copy_(?:physical|logical)|drop)_replication_slot",
+_ENDS_TRANSACTION = (b"commit", b"end")
+# The SQLSTATE of a COMMIT in a DO block or a procedure that runs in a transaction.
+_ENDS_TRANSACTION_ITSELF = "2D000"
+_MAY_CHANGE_SERVER = re.compile(
+    r"\b(?:role|user|group|database|tablespace|subscription|system|grant|revoke|execute)\b",
     re.IGNORECASE,
 )
-_ENDS_TRANSACTION = (b"commit", b"end")
+_WORD = re.compile(rb"[A-Za-z_][\w$]*")
 # Of these nothing is tried: they belong to the session, or would end the trial.
 _NOT_TRIED = frozenset(
     (
@@ -111,6 +117,7 @@ class ServerGuard:
         self._outside = outside
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
+        self._reach = Reach()
         oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
         self._changes = STATEMENTS["changes"].format(catalogs=",".join(oids))
 
@@ -124,23 +131,35 @@ class ServerGuard:
 
     def before_file(self, file: SqlFile) -> None:
         """Raise BeyondDatabase for a file that may hide what it changes."""
+        irrevocable = find_irrevocable(file, self._reach)
+        if irrevocable and irrevocable.is_elsewhere:
+            raise BeyondDatabase(f"{irrevocable}; it cannot be checked")
         if self._owns_server:
             return
-        slots = _SLOTS.search(file.text)
-        if slots:
-            raise BeyondDatabase(
-                f"{file.path}: {slots[0].decode()} makes or drops a slot, {_REMEDY}"
-            )
+        if irrevocable:
+            raise BeyondDatabase(f"{irrevocable}; {_OWN_SERVER}")
         if b"track_counts" in file.text.lower():
             raise BeyondDatabase(
                 f"{file.path}: it sets track_counts, so a change of the whole server would not be seen; "
                 "check it on a server of its own: sqlmig -d embedded: check"
             )
 
+    def after_file(self, file: SqlFile) -> None:
+        """Learn what the file has made that later files may call. Raises BeyondDatabase for what it left open."""
+        if may_define_reach(file):
+            self._reach = read_reach(self._connection)
+        if file.in_transaction:
+            return
+        prepared = fetch(self._connection, STATEMENTS["prepared"])
+        for (name,) in prepared:
+            execute_alone(self._connection, f"ROLLBACK PREPARED {literal(name)}")
+        for (name,) in prepared:
+            raise BeyondDatabase(
+                f"{file.path}: it leaves the prepared transaction {name} open, which was rolled back"
+            )
+
     def writes(self) -> dict[str, int]:
         """Return how many rows the open transaction wrote in each shared catalog."""
-        if self._owns_server:
-            return {}
         return dict(fetch(self._connection, self._changes))
 
     def reaches_beyond(self, writes_before: Mapping[str, int]) -> bool:
@@ -150,14 +169,18 @@ class ServerGuard:
     def refuse_if_beyond(self, file: SqlFile, writes_before: Mapping[str, int]) -> None:
         """Roll back and raise BeyondDatabase where the open transaction changed more than the scratch database."""
         words = self._what_changed(writes_before)
-        if words:
-            rollback(self._connection)
-            raise BeyondDatabase(f"{file.path}: it {words}, {_REMEDY}")
+        if not words:
+            return
+        rollback(self._connection)
+        remedy = f", {_REMEDY}"
+        if "foreign table" in words:
+            remedy = "; it cannot be checked"
+        raise BeyondDatabase(f"{file.path}: it {words}{remedy}")
 
     def before_statement(self, statement: Piece) -> None:
         """Look at a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
         file = statement.file
-        if self._owns_server or file is None:
+        if file is None or (self._owns_server and not self._has_foreign_tables()):
             return
         text = bytes(statement.text)
         words, _ = read_statement(text, first_token(text))
@@ -169,12 +192,16 @@ class ServerGuard:
 
         self._writes_at_begin = None
         joined = b" ".join(words)
-        if _REACHES_BEYOND.match(joined):
+        if _REACHES_BEYOND.match(joined) and not self._owns_server:
             raise BeyondDatabase(
                 f"{file.path}: {joined.decode().upper()} changes something {_REMEDY}"
             )
         if words[0] not in _NOT_TRIED:
             self._try(file, text)
+
+    def _has_foreign_tables(self) -> bool:
+        ((has_some,),) = fetch(self._connection, STATEMENTS["has_foreign_tables"])
+        return bool(has_some)
 
     def _within_own_transaction(self, file: SqlFile, words: list[bytes]) -> None:
         """Look at the file's own transaction before it is committed."""
@@ -190,23 +217,39 @@ class ServerGuard:
             before = self.writes()
             send(self._connection, text)
             self.refuse_if_beyond(file, before)
-        except ServerError:
-            pass  # it fails as well when it is run, or must not run in a transaction
+        except ServerError as problem:
+            # It fails as well when it is run, or cannot run in a transaction.
+            if problem.sqlstate == _ENDS_TRANSACTION_ITSELF and not self._owns_server:
+                self._refuse_hidden(file, text)
         finally:
             rollback(self._connection)
 
+    def _refuse_hidden(self, file: SqlFile, text: bytes) -> None:
+        """Refuse a DO block or CALL that commits by itself and may change the whole server: nobody sees it in time."""
+        names = ", ".join(literal(word.decode()) for word in set(_WORD.findall(text)))
+        query = STATEMENTS["sources"].format(names=names or "''")
+        sources = [
+            text.decode(),
+            *(str(source) for (source,) in fetch(self._connection, query)),
+        ]
+        if any(_MAY_CHANGE_SERVER.search(source) for source in sources):
+            raise BeyondDatabase(
+                f"{file.path}: a DO block or a procedure commits by itself, and may change something {_REMEDY}"
+            )
+
     def _what_changed(self, writes_before: Mapping[str, int]) -> str:
         """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
+        writes = self.writes()
+        if writes[_FOREIGN_TABLES]:
+            return "writes to a foreign table, which belongs to another database"
         if self._owns_server:
             return ""
-
-        writes = self.writes()
         if writes[_NOT_COUNTED]:
             return "turns off track_counts, so that nothing is seen of what it changes"
         written = {
             name
             for name, count in writes.items()
-            if count != writes_before.get(name, 0)
+            if count != writes_before.get(name, 0) and name != _FOREIGN_TABLES
         }
         if not written:
             return ""

@@ -19,7 +19,33 @@ SELECT
     )::bigint
 FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
-SELECT 'not counted', (current_setting('track_counts') = 'off')::int;
+SELECT 'not counted', (current_setting('track_counts') = 'off')::int
+UNION ALL
+-- An INSERT, UPDATE or DELETE takes this lock. DDL and reading take others.
+SELECT 'foreign tables', count(*)
+FROM pg_locks
+JOIN pg_class ON pg_class.oid = relation
+WHERE pid = pg_backend_pid()
+    AND locktype = 'relation'
+    AND mode = 'RowExclusiveLock'
+    AND relkind = 'f';
+
+-- %% has_foreign_tables
+SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'f');
+
+-- %% prepared
+-- The prepared transactions of this database.
+SELECT gid
+FROM pg_prepared_xacts
+WHERE database = current_database()
+ORDER BY 1;
+
+-- %% sources
+-- The sources of the functions and procedures that have one of these names.
+SELECT coalesce(prosrc, '')
+FROM pg_proc
+WHERE oid >= 16384
+    AND proname IN ({names});
 
 -- %% objects
 -- What the server's databases share: the kind, the name, and the state as text. What belongs to the scratch database

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -45,8 +46,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     code = command()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # it may have been closed by who started us
-            stream.flush()
+        with suppress(OSError):  # nobody reads it any more
+            if stream is not None:  # it may have been closed by who started us
+                stream.flush()
     os._exit(code)
 
 

@@ -221,6 +221,7 @@ def _run_one(settings: Settings, session: Session, request: Request) -> int:
         _say_ahead(session)
     if not session.has_work(request):
         return _nothing_to_do(settings, 1)
+    request = _ask_about_non_empty(settings, [session], request)
     from sqlmig.cli.running import confirmed, run_one
 
     if not _is_rehearsed(settings, request):
@@ -249,6 +250,7 @@ def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     todo = [session for session in schemas.sessions if _has_work(session, request)]
     if not todo and not schemas.unreadable:
         return _nothing_to_do(settings, schemas.count)
+    request = _ask_about_non_empty(settings, todo, request)
     from sqlmig.cli.running import run_many, verb_of
 
     failed = say_unreadable(schemas)
@@ -257,6 +259,37 @@ def _run_many(settings: Settings, schemas: Schemas, request: Request) -> int:
     return run_many(
         schemas, todo, lambda _: request, verb_of(request), settings, failed
     )
+
+
+def _ask_about_non_empty(
+    settings: Settings, sessions: Sequence[Session], request: Request
+) -> Request:
+    """Ask on a terminal whether to apply files to schemas that have objects but no ledger.
+
+    Returns the request as it is to be done. A rehearsal only warns. Elsewhere the run refuses them.
+    """
+    new = [session for session in sessions if not session.ledger_exists]
+    if not isinstance(request, Up) or request.allow_non_empty or not new:
+        return request
+    if not settings.asks and not settings.is_dry_run:
+        return request
+    from sqlmig.other_tools import find_neighbours
+    from sqlmig.runner import message_for_non_empty
+
+    allowed = request._replace(allow_non_empty=True)
+    for session in new:
+        objects = find_neighbours(session.connection, session.ledger).objects
+        if not objects:
+            continue
+        message = message_for_non_empty(session, objects)
+        if settings.is_dry_run:
+            session.say(f"warning: {message}")
+            continue
+        session.say(message)
+        place = f"{session.ledger.schema} of {session.connection.database_name}"
+        if not click.confirm(f"Apply them to {place} all the same?", err=True):
+            raise SqlmigError("nothing was applied")
+    return allowed
 
 
 def _say_ahead(*sessions: Session) -> None:
@@ -357,14 +390,24 @@ def _nothing_to_do(settings: Settings, count: int) -> int:
     is_flag=True,
     help="Apply also what is older than the newest applied.",
 )
+@option(
+    "--allow-non-empty",
+    is_flag=True,
+    help="Apply also to a schema that has tables, views or functions, but no ledger.",
+)
 @all_of(DRY_RUN, AS_JSON, LOCKS)
 def up(
-    settings: Settings, to: int | None, steps: int | None, *, allow_out_of_order: bool
+    settings: Settings,
+    to: int | None,
+    steps: int | None,
+    *,
+    allow_out_of_order: bool,
+    allow_non_empty: bool,
 ) -> int:
     """Apply what is pending, oldest first, one transaction per file."""
     refuse_together(to=to, steps=steps)
     settings.makes_data_directory = True
-    return _run(settings, Up(to, steps, allow_out_of_order))
+    return _run(settings, Up(to, steps, allow_out_of_order, allow_non_empty))
 
 
 @_command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +23,8 @@ CLEAR_LINE = "\r\x1b[K"
 def say(message: str) -> None:
     """Tell the user something that is no result, in the place of the line of progress where there is one."""
     clear = CLEAR_LINE if is_on_terminal() else ""
-    click.echo(clear + message, err=True)
+    with suppress(OSError):  # nobody reads it any more; what is under way goes on
+        click.echo(clear + message, err=True)
 
 
 def say_error(message: object) -> None:

@@ -7,9 +7,11 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig.cli.output import CLEAR_LINE, is_on_terminal
+from sqlmig.ledger import read_statements
 from sqlmig.wording import display_width
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlmig.session import Session
 
+_PROGRESS = read_statements(Path(__file__).with_name("progress.sql"))["progress"]
 # Seconds after which a log is told that something is still at work, the first time and each time again.
 _FIRST_WORD = 10
 _NEXT_WORDS = 60
@@ -56,7 +59,7 @@ class _Line:
         self._began = time.monotonic()
         self._told = self._began
         pid = session.connection.info.backend_pid
-        query = session.ledger.sql("progress", pid=pid)
+        query = session.ledger.fill(_PROGRESS, pid=pid)
         self._index = Aside(session, "sqlmig: progress", query)  # how far an index is
 
     def tick(self) -> None:

@@ -159,6 +159,7 @@ def _objects(rehearsal: Rehearsal, settings: Settings) -> Iterator[dict[str, obj
                 "rewrites": one.rewrites,
                 "reads": one.reads,
                 "losses": {loss.what: loss.rows for loss in one.losses},
+                "not_counted": one.hidden,
             }
             yield fields
 
@@ -198,6 +199,9 @@ def _rewriting(table: str, ones: Sequence[Rehearsed]) -> str:
 
 def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
     """Yield a line for each loss, in sum. A table that is lost has no columns and rows to lose besides."""
+    rehearsed = list(rehearsed)
+    for table in sorted({table for one in rehearsed for table in one.hidden}):
+        yield f"may lose rows of {table}: row level security hides some from this role, so they were not counted"
     sums: dict[Loss, int] = defaultdict(int)
     for one in rehearsed:
         for loss in one.losses:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
-import psycopg
 
 from sqlmig.cli import output
 from sqlmig.connection import fetch
 from sqlmig.errors import SqlmigError
+from sqlmig.ledger import read_statements
 from sqlmig.plan import Down, Up
 from sqlmig.runner import run
 from sqlmig.schemas.jobs import work_on_each
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from sqlmig.session import Session
 
 Result = TypeVar("Result")
+_OPEN_TABLES = read_statements(Path(__file__).with_name("open_tables.sql"))[
+    "open_tables"
+]
 _FEW = 5  # so many schemas are named
 
 
@@ -120,7 +124,7 @@ def _say_worked(outcome: Outcome[Done], verb: str, settings: Settings) -> None:
 
 def _warn_of_open_tables_of(session: Session) -> None:
     """Warn over a new connection: the server may have closed the first one while it was idle."""
-    with suppress(SqlmigError, psycopg.Error), session.connect("sqlmig") as connection:
+    with suppress(SqlmigError), session.connect("sqlmig") as connection:
         _warn_of_open_tables(connection, session)
 
 
@@ -157,8 +161,8 @@ def _warn_of_empty_files(committed: Iterable[Done], verb: str) -> None:
 def _warn_of_open_tables(connection: Connection, session: Session) -> None:
     """Warn of tables that anybody can reach over Supabase's Data API."""
     try:
-        rows = fetch(connection, session.ledger.sql("open_tables"))
-    except psycopg.Error:  # what was asked for is done
+        rows = fetch(connection, session.ledger.fill(_OPEN_TABLES))
+    except SqlmigError:  # what was asked for is done
         return
     names = [str(name) for (name,) in rows]
     if names:

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import fetch
+from sqlmig.connection import fetch_on_callers_path
 from sqlmig.errors import UsageError
 from sqlmig.ledger import quoted
 
@@ -31,7 +31,9 @@ def page(connection: Connection, schema: str) -> str:
     """Return the page about a schema, or about the first on the search path. It is the same whoever asks."""
     path = f"SET LOCAL search_path = {quoted(schema)};" if schema else ""
     connection.execute((_SETTINGS + path).encode())
-    ((found,),) = fetch(connection, "SELECT current_schema()")
+    ((found,),) = fetch_on_callers_path(
+        connection, "SELECT pg_catalog.current_schema()"
+    )
     if found is None:
         problem = (
             f"there is no schema {schema}"
@@ -46,7 +48,7 @@ def page(connection: Connection, schema: str) -> str:
         f"SET LOCAL search_path = pg_catalog; DECLARE page CURSOR FOR {_PAGE}".encode()
     )
     connection.execute(f"SET LOCAL search_path = {quoted(found)}".encode())
-    rows = fetch(connection, "FETCH ALL FROM page")
+    rows = fetch_on_callers_path(connection, "FETCH ALL FROM page")
     connection.execute("ROLLBACK")
 
     # Each row has what stands before its group, how its line is written, and the line's words.

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import psycopg
-
-from sqlmig.connection import fetch, rollback
+from sqlmig.connection import discard, execute, fetch, rollback
 from sqlmig.errors import MigrationFailed, SqlmigError
+from sqlmig.irrevocable import Reach, find_irrevocable, find_setval, read_reach
 from sqlmig.ledger import literal, quoted
 from sqlmig.lexer import read_statement
 from sqlmig.lock_holders import LockHolders
@@ -20,10 +19,10 @@ from sqlmig.runner import (
     Step,
     guard_pieces,
     lock_piece,
+    own_settings_piece,
     pause_before_next_try,
     plan_steps,
     record_piece,
-    settings_piece,
 )
 from sqlmig.transaction import file_pieces
 from sqlmig.transmission import TryAgain, transmit
@@ -81,6 +80,8 @@ class Rehearsed:
     rewrites: dict[str, int] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    # Tables whose rows this role cannot count, because of row level security.
+    hidden: list[str] = field(default_factory=list)
     is_sure: bool = True  # whether all losses were seen
 
     @property
@@ -133,6 +134,7 @@ def rehearse(session: Session, request: Request) -> list[Rehearsed]:
                     return session.when_alone(attempt)
             except TryAgain as failure:
                 tries += 1
+                discard(session.connection)
                 pause_before_next_try(session, failure, tries)
 
 
@@ -147,19 +149,29 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
     state: str | None = (
         None  # of the relations, as JSON; None before the transaction has begun
     )
+    steps = list(steps)
+    reach = read_reach(session.connection) if steps else Reach()
+    obstacles = [_obstacle(session, step, reach) for step in steps]
     try:
-        for step in steps:
-            obstacle = _obstacle(step, has_begun=state is not None)
+        for step, obstacle_of_file in zip(steps, obstacles, strict=True):
+            obstacle = obstacle_of_file
+            if state is not None and step.file.has_own_mode:
+                obstacle = "it begins a transaction of its own kind"
             if obstacle:
                 rehearsed.append(Rehearsed(step, obstacle=obstacle))
                 continue
-            pieces = file_pieces(step.file)
+            pieces = file_pieces(step.file, session.files_search_path)
             if state is None:
                 state = _begin(session, step, pieces)
             result = Rehearsed(step, seconds=_run(session, step, pieces))
             state, found = _observe(session, state, step)
             _take_over(result, found, uncounted)
+            result.is_sure = _is_counted(session, step)
             for table in found["uncertain"]:
+                if _hides_rows(session, table["relation"]):
+                    result.is_sure = False
+                    result.hidden.append(table["table"])
+                    continue
                 rows, _ = _row_counts(session, table["relation"], ())
                 uncertain.append(
                     _Uncertain(
@@ -169,7 +181,6 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
                         rows - table["added"],
                     )
                 )
-            result.is_sure = _is_counted(session, step)
             rehearsed.append(result)
     except MigrationFailed as failure:
         if failure.sqlstate == _UNSAFE_NEW_ENUM_VALUE:
@@ -184,12 +195,14 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
     return rehearsed
 
 
-def _obstacle(step: Step, *, has_begun: bool) -> str | None:
+def _obstacle(session: Session, step: Step, reach: Reach) -> str | None:
+    """Return why a file cannot be rehearsed; None if it can."""
     if not step.file.in_transaction:
         return "it runs outside a transaction"
-    if has_begun and step.file.has_own_mode:
-        return "it begins a transaction of its own kind"
-    return None
+    irrevocable = find_irrevocable(step.file, reach)
+    if irrevocable:
+        return str(irrevocable)
+    return find_setval(session.connection, step.file, reach)
 
 
 def _keeps_all_rows(file: SqlFile) -> bool:
@@ -209,11 +222,11 @@ def _may_go_on_otherwise(file: SqlFile) -> bool:
 def _begin(session: Session, step: Step, pieces: FilePieces) -> str:
     """Begin the transaction, take the lock, and return the state of the relations."""
     before = [
+        own_settings_piece(session, stays_open=True),
         lock_piece(session, step),
-        settings_piece(session, stays_open=True),
         *guard_pieces(session, step),
     ]
-    transmit(session.connection, [*pieces.opening, *before])
+    transmit(session.connection, [*pieces.opening, *before], file=step.file)
     state, _ = _observe(session, None, step)
     return state
 
@@ -225,7 +238,8 @@ def _run(session: Session, step: Step, pieces: FilePieces) -> float:
         transmit(
             session.connection,
             [
-                settings_piece(session, stays_open=True),
+                own_settings_piece(session, stays_open=True),
+                pieces.settings,
                 pieces.body,
                 pieces.constraints,
                 pieces.reset,
@@ -278,19 +292,30 @@ def _count(session: Session, uncounted: list[_Uncounted]) -> None:
     if not uncounted:
         return
     with session.connection.transaction():
-        # Rows that the role does not see are lost as well, and somebody may hold the table by now.
-        settings = f"SET LOCAL row_security = off; SET LOCAL lock_timeout = {literal(session.options.lock_timeout)}"
-        session.connection.execute(settings.encode())
+        # Somebody may hold the table by now.
+        timeout = literal(session.options.lock_timeout)
+        execute(session.connection, f"SET LOCAL lock_timeout = {timeout}")
         for rehearsed, loss, relation in uncounted:
-            try:
-                with session.connection.transaction():
-                    rows, values = _row_counts(session, relation, loss.columns)
-            except psycopg.errors.InsufficientPrivilege:  # FORCE ROW LEVEL SECURITY
+            if _hides_rows(session, relation):
+                # Rows that the role does not see are lost as well.
                 rehearsed.is_sure = False
-                rows = 0
-                values = 0
+                rehearsed.hidden.append(loss.table)
+                continue
+            rows, values = _row_counts(session, relation, loss.columns)
             if rows or loss.kind != "all rows":
                 rehearsed.losses.append(loss._replace(rows=rows, has_values=values > 0))
+
+
+def _hides_rows(session: Session, relation: int) -> bool:
+    """Say whether row level security keeps rows of a table, or of one below it, from this role."""
+    query = f"""
+        SELECT coalesce(bool_or(row_security_active(c.oid)), false)
+        FROM pg_class AS c
+        WHERE c.relkind IN ('r', 'p')
+            AND (c.oid = {relation} OR c.oid IN (SELECT relid FROM pg_partition_tree({relation})))
+    """
+    ((hides,),) = fetch(session.connection, query)
+    return bool(hides)
 
 
 def _find_emptied(session: Session, uncertain: list[_Uncertain]) -> None:

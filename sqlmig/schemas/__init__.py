@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlmig.connection import Connection
+    from sqlmig.ledger import Contents
     from sqlmig.migrations import Migration
-    from sqlmig.plan import LedgerRow
     from sqlmig.session import Options, Say, Watch
     from sqlmig.sqlfile import SqlFile
 
@@ -75,13 +75,12 @@ def open_schemas(
                 say=prefixed,
                 ledger=ledger,
                 migrations=migrations,
-                recorded=found or [],
-                ledger_exists=found is not None,
                 options=options,
                 watch=watch,
                 files=files,
                 observes_only_its_schema=True,
             )
+            session.take(found)
             schemas.sessions.append(session)
 
         yield schemas
@@ -136,7 +135,7 @@ def _pattern(names: Sequence[str]) -> str:
 
 def read_ledgers(
     connection: Connection, ledgers: Sequence[Ledger]
-) -> Iterator[tuple[Ledger, list[LedgerRow] | SqlmigError | None]]:
+) -> Iterator[tuple[Ledger, Contents | SqlmigError | None]]:
     """Yield each ledger with its rows, with None where there is none, or with why it cannot be read."""
     for start in range(0, len(ledgers), _BATCH):
         yield from _read_batch(connection, ledgers[start : start + _BATCH])
@@ -144,7 +143,7 @@ def read_ledgers(
 
 def _read_batch(
     connection: Connection, ledgers: Sequence[Ledger]
-) -> Iterator[tuple[Ledger, list[LedgerRow] | SqlmigError | None]]:
+) -> Iterator[tuple[Ledger, Contents | SqlmigError | None]]:
     problem = None
     try:
         found = read_several(connection, ledgers)

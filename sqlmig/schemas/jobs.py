@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg
 
-from sqlmig.connection import rollback
+from sqlmig.connection import discard
 from sqlmig.errors import SqlmigError
 from sqlmig.wording import counted
 
@@ -89,9 +89,10 @@ class _Connections:
                 raise
         return connection
 
-    def give_back(self, connection: Connection) -> None:
-        """Let the next job have a connection."""
-        rollback(connection)
+    def give_back(self, connection: Connection, *, has_failed: bool) -> None:
+        """Let the next job have a connection. A job that failed leaves nothing in the session."""
+        if has_failed:
+            discard(connection)
         self._idle.put(connection)
 
     def sleep(self, seconds: float) -> None:
@@ -147,10 +148,12 @@ def _work_on(
     try:
         for result in work(session):
             outcome.results.append(result)
-    except (SqlmigError, psycopg.Error) as error:
+    except Exception as error:  # noqa: BLE001 -- one schema's failure stops no other
         outcome.problem = error
     finally:
-        connections.give_back(session.connection)
+        connections.give_back(
+            session.connection, has_failed=outcome.problem is not None
+        )
     return outcome
 
 

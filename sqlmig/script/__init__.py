@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig.errors import SqlmigError
-from sqlmig.ledger import dollar_quote, literal, read_statements
+from sqlmig.irrevocable import Reach, find_irrevocable
+from sqlmig.ledger import OWN_SETTINGS, dollar_quote, literal, read_statements
 from sqlmig.lexer import BLANK_KINDS, tokens
 from sqlmig.places import place
 from sqlmig.sqlfile import load
-from sqlmig.transaction import file_pieces, joined
+from sqlmig.transaction import file_pieces, joined, own_piece, reset_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,11 @@ def make_script(
     files = [_file_of(migration, down=down) for migration in chosen]
     for migration, file in zip(chosen, files, strict=True):
         _refuse(migration, file, is_alone=len(chosen) == 1)
+        irrevocable = find_irrevocable(file, Reach())
+        if irrevocable:
+            say(
+                f"warning: {irrevocable}; it may not run in the script's transaction, and it stays if the script fails"
+            )
 
     if not down:
         _warn_of_enum_values(chosen, files, say)
@@ -72,7 +78,11 @@ def make_script(
         f"({migration.version}::bigint, {literal(migration.name)})"
         for migration in chosen
     ]
-    tail = ledger.fill(_TEMPLATES["tail"], names=", ".join(names))
+    tail = ledger.fill(
+        _TEMPLATES["tail"],
+        names=", ".join(names),
+        quote=dollar_quote("sqlmig", ledger.table + "".join(names)),
+    )
     whole = "\n".join([head.lstrip(), *steps, tail]) + "\n"
     _warn_of_size(whole, say)
     _warn_of_access("\n".join(steps), say)
@@ -149,7 +159,10 @@ def _head(
     begin = "BEGIN"
     if first_file.has_own_mode:
         begin = (
-            joined(file_pieces(first_file).opening).decode().strip().removesuffix(";")
+            joined(file_pieces(first_file, search_path="").opening)
+            .decode()
+            .strip()
+            .removesuffix(";")
         )
 
     rows = []
@@ -165,6 +178,7 @@ def _head(
         first=first,
         last=last,
         begin=begin,
+        own_settings=OWN_SETTINGS,
         ledger=ledger.definition(),
         files=files,
         order=ledger.fill(order, first=first, last=last),
@@ -174,11 +188,12 @@ def _head(
 
 def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) -> str:
     """Return a file and its row in the ledger, which run unless the ledger says that it is done."""
-    pieces = file_pieces(file)
+    pieces = file_pieces(file, search_path="")
     text = bytes(pieces.body.text).decode().strip("\n")
-    settings = ""
-    if ledger.is_named:
-        settings = _without_results(ledger.sql("path_first", local=True)) + "\n"
+    title = "path_with_schema" if ledger.is_named else "callers_path"
+    path = ledger.fill(_TEMPLATES[title])
+    reset_settings = _TEMPLATES["reset_settings"].format(own_settings=OWN_SETTINGS)
+    reset = own_piece("reset", reset_sql(file, reset_settings))
     record = (
         ledger.insert(migration, file.checksum) + " ON CONFLICT (version) DO NOTHING"
     )
@@ -188,13 +203,14 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
     return ledger.fill(
         _TEMPLATES["step"],
         label=label,
+        label_literal=literal(label),
         version=migration.version,
         text=text or "SELECT",
-        settings=settings,
+        path=path,
         outer=dollar_quote("sqlmig", label + text + ledger.table),
         inner=dollar_quote("file", label + text),
         condition="EXISTS" if down else "NOT EXISTS",
-        after=_without_results(joined([pieces.constraints, pieces.reset]).decode()),
+        after=_without_results(joined([pieces.constraints, reset]).decode()),
         record=record,
     )
 

@@ -5,6 +5,13 @@
 
 {begin}
 ;
+DO $sqlmig$
+BEGIN
+    PERFORM pg_catalog.set_config('sqlmig.role', pg_catalog.current_setting('role'), false),
+        pg_catalog.set_config('sqlmig.search_path', pg_catalog.current_setting('search_path'), false);
+END
+$sqlmig$;
+{own_settings};
 DO {quote}
 BEGIN
     IF NOT pg_try_advisory_xact_lock({key}) THEN
@@ -57,12 +64,39 @@ SELECT version, coalesce(label, version || '_' || name) || ': applied later, and
             FROM {table} LEFT JOIN file USING (version)
             WHERE version > {last} AND (label IS NOT NULL OR version > (SELECT max(version) FROM file))
 
+-- %% callers_path
+-- The files run with the role and on the search path that the session had when the script began.
+current_setting('sqlmig.search_path', true)
+
+-- %% path_with_schema
+concat_ws(', ', {schema_literal}, nullif(current_setting('sqlmig.search_path', true), ''))
+
+-- %% reset_settings
+RESET SESSION AUTHORIZATION; RESET ROLE;
+DO $sqlmig$
+DECLARE
+    callers_role text := pg_catalog.current_setting('sqlmig.role', true);
+    callers_path text := pg_catalog.current_setting('sqlmig.search_path', true);
+    ledger_rows text := pg_catalog.current_setting('sqlmig.rows', true);
+BEGIN
+    RESET ALL;
+    PERFORM pg_catalog.set_config('sqlmig.rows', ledger_rows, false),
+        pg_catalog.set_config('sqlmig.role', callers_role, false),
+        pg_catalog.set_config('sqlmig.search_path', callers_path, false),
+        pg_catalog.set_config('search_path', callers_path, false),
+        pg_catalog.set_config('role', coalesce(callers_role, 'none'), false);
+END
+$sqlmig$;
+{own_settings};
+
 -- %% step
 
 -- {label}
-{settings}DO {outer}
+DO {outer}
 BEGIN
     IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
+        PERFORM set_config('sqlmig.rows', (SELECT count(*) FROM {table})::text, false);
+        PERFORM set_config('row_security', 'on', true), set_config('search_path', {path}, true);
         EXECUTE {inner}
 -- {label}
 {text}
@@ -71,23 +105,40 @@ BEGIN
 END
 {outer};
 {after};
+DO {outer}
+BEGIN
+    IF nullif(current_setting('sqlmig.rows', true), '')::bigint <> (SELECT count(*) FROM {table}) THEN
+        RAISE EXCEPTION 'nothing was done, because % changes schema_migrations, which is the ledger of sqlmig', {label_literal};
+    END IF;
+    PERFORM set_config('sqlmig.rows', '', false);
+END
+{outer};
 {record};
 
 -- %% tail
 
 DO {quote}
 BEGIN
-    PERFORM set_config('sqlmig.done', coalesce((SELECT string_agg(version::text, ' ') FROM {table} WHERE applied_at = now()), ''), false);
+    PERFORM set_config('sqlmig.done', (
+        SELECT json_agg(
+            json_build_object(
+                'version', file.version,
+                'name', file.name,
+                'state', CASE
+                    WHEN ledger.version IS NULL THEN 'not applied'
+                    WHEN applied_at = now() THEN 'applied now'
+                    ELSE 'applied before'
+                END
+            )
+            ORDER BY file.version
+        )::text
+        FROM (VALUES {names}) AS file (version, name) LEFT JOIN {table} AS ledger USING (version)
+    ), false);
 END
 {quote};
 COMMIT;
 
 -- What it did: the editor shows the rows of the last statement.
-WITH done AS MATERIALIZED (
-    SELECT string_to_array(current_setting('sqlmig.done'), ' ') AS versions
-)
-SELECT file.version, file.name, CASE WHEN ledger.version IS NULL THEN 'not applied'
-    WHEN file.version::text = ANY (versions) THEN 'applied now' ELSE 'applied before' END AS state
-FROM done, (VALUES {names}) AS file (version, name) LEFT JOIN {table} AS ledger USING (version)
-WHERE set_config('sqlmig.done', '', false) = ''
-ORDER BY file.version;
+SELECT version, name, state
+FROM pg_catalog.json_to_recordset(pg_catalog.current_setting('sqlmig.done')::pg_catalog.json)
+    AS done (version bigint, name pg_catalog.text, state pg_catalog.text);

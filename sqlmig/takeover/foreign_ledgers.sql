@@ -3,34 +3,34 @@
 -- %% dbmate
 -- Its table has the name of ours, but one column. Where it was renamed, to make room for ours, that one counts.
 SELECT version::text
-FROM {dbmate_table}
+FROM {table}
 WHERE (
     SELECT count(*) FROM pg_attribute
-    WHERE attrelid = '{dbmate_table}'::regclass AND attnum > 0 AND NOT attisdropped
+    WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped
 ) = 1;
 
 -- %% goose
 -- It keeps a row for each up and each down: the last one of a version counts.
 SELECT version_id::text
-FROM (SELECT DISTINCT ON (version_id) version_id, is_applied FROM goose_db_version ORDER BY version_id, id DESC) AS last
+FROM (SELECT DISTINCT ON (version_id) version_id, is_applied FROM {table} ORDER BY version_id, id DESC) AS last
 WHERE is_applied;
 
 -- %% sql_migrate
-SELECT id FROM gorp_migrations;
+SELECT id FROM {table};
 
 -- %% tern
 -- It keeps one number: all up to that are applied.
-SELECT generate_series(1, version)::text FROM schema_version;
+SELECT generate_series(1, version)::text FROM {table};
 
 -- %% flyway
 SELECT version
 FROM (
     SELECT DISTINCT ON (version) version, type
-    FROM flyway_schema_history
+    FROM {table}
     WHERE success AND version IS NOT NULL
     ORDER BY version, installed_rank DESC
 ) AS last
 WHERE type NOT LIKE 'UNDO%';
 
 -- %% the_supabase_cli
-SELECT version FROM supabase_migrations.schema_migrations;
+SELECT version FROM {table};

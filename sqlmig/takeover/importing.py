@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import psycopg
-
 from sqlmig import migrations
-from sqlmig.connection import fetch
+from sqlmig.connection import ServerError, fetch
 from sqlmig.errors import SqlmigError
 from sqlmig.ledger import TABLE, read_statements
+from sqlmig.other_tools import find_plain_table
 from sqlmig.sqlfile import load
 
 if TYPE_CHECKING:
@@ -22,6 +20,15 @@ if TYPE_CHECKING:
 
 _LEDGERS = read_statements(Path(__file__).parent / "foreign_ledgers.sql")
 _RENAMED = f"{TABLE}_before_sqlmig"  # what another tool's ledger is called then
+_TABLES = {
+    "dbmate": [_RENAMED, TABLE],
+    "goose": ["goose_db_version"],
+    "sql-migrate": ["gorp_migrations"],
+    "tern": ["schema_version"],
+    "Flyway": ["flyway_schema_history"],
+    "the Supabase CLI": ["supabase_migrations.schema_migrations"],
+}
+_UNDEFINED_COLUMN = "42703"
 _DIGITS = 4  # of a version, where the tool's own are no numbers
 
 
@@ -129,25 +136,25 @@ def read_their_ledger(
 
 
 def _applied(connection: Connection, tool: str) -> set[str] | None:
-    """Return what the tool calls the versions that it has applied; None where it has no ledger."""
-    tables = [_RENAMED, TABLE] if tool == "dbmate" else [""]
-    for table in tables:
-        query = _LEDGERS[_title(tool)].format(dbmate_table=table)
-        with (
-            suppress(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn),
-            connection.transaction(),
-        ):
-            connection.execute(b"SET TRANSACTION READ ONLY")
-            rows = connection.execute(query.encode()).fetchall()
-            return {str(version) for (version,) in rows}
+    """Return what the tool calls the versions that it has applied; None if it has no ledger."""
+    for name in _TABLES[tool]:
+        table = find_plain_table(connection, name)
+        if table is None:
+            continue
+        query = _LEDGERS[_title(tool)].format(table=table)
+        try:
+            rows = fetch(connection, query)
+        except ServerError as problem:
+            if problem.sqlstate == _UNDEFINED_COLUMN:
+                continue
+            raise
+        return {str(version) for (version,) in rows}
     return None
 
 
 def is_ledger_in_the_way(connection: Connection) -> bool:
     """Say whether a table of another tool has the name of our ledger."""
-    query = f"SELECT to_regclass('{TABLE}') IS NOT NULL AND to_regclass('{_RENAMED}') IS NULL"
-    ((found,),) = fetch(connection, query)
-    return bool(found)
+    return connection.resolve_tables([TABLE, _RENAMED]).keys() == {TABLE}
 
 
 def _title(tool: str) -> str:

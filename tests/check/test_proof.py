@@ -49,9 +49,8 @@ def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
 
 
 def test_a_property_graph_that_stays_is_named(base: Project) -> None:
-    ((version,),) = base.query("SELECT current_setting('server_version_num')::int")
-    if version < 190000:
-        pytest.skip("PostgreSQL 19 is the first that has property graphs")
+    if base.query("SELECT to_regproc('pg_get_propgraphdef')") == [(None,)]:
+        pytest.skip("this server has no property graphs")
     base.file("2_x.up.sql", "CREATE PROPERTY GRAPH g VERTEX TABLES (t)")
     base.file("2_x.down.sql", "SELECT 1;")
     assert "left: property graph public.g" in base.run("check", code=1).out

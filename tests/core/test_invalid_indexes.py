@@ -82,11 +82,13 @@ def test_if_not_exists_under_a_folded_name_does_not_pass_it_off_as_done(
     project.write(
         up_2_i="CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS Users_Email ON users (email);"
     )
-    assert "DROP INDEX CONCURRENTLY users_email;" in project.run("up", code=1).err
+    assert (
+        "DROP INDEX CONCURRENTLY public.users_email;" in project.run("up", code=1).err
+    )
     project.query("DELETE FROM users WHERE id = 2")
     error = project.run("up", code=1).err
     assert "all of it ran, but is not recorded" in error
-    assert "DROP INDEX CONCURRENTLY users_email;" in error
+    assert "DROP INDEX CONCURRENTLY public.users_email;" in error
     assert project.states() == {1: "applied", 2: "pending"}
 
 
@@ -95,7 +97,7 @@ def test_an_index_without_a_name_is_told(project: Project) -> None:
     project.run("up")
     project.write(up_2_i="CREATE UNIQUE INDEX CONCURRENTLY ON users (email);")
     error = project.run("up", code=1).err
-    assert "the index users_email_idx is INVALID" in error
+    assert "the index public.users_email_idx is INVALID" in error
     assert error.count("is INVALID") == 1
 
 
@@ -123,4 +125,4 @@ def test_a_statement_that_names_an_invalid_index_of_before_is_told(
     project.write(up_2_i="CREATE UNIQUE INDEX CONCURRENTLY i ON users (email);")
     project.run("up", code=1)
     project.write(up_2_i="REINDEX INDEX CONCURRENTLY i;")
-    assert "DROP INDEX CONCURRENTLY i;" in project.run("up", code=1).err
+    assert "DROP INDEX CONCURRENTLY public.i;" in project.run("up", code=1).err

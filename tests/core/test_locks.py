@@ -169,7 +169,13 @@ def test_a_lock_timeout_says_who_held_the_lock(
         ((pid,),) = other.execute("SELECT pg_backend_pid()").fetchall()
         other.execute("SELECT 'a secret'")
         error = either.run(
-            "up", "--lock-timeout", "600ms", "--retries", retries, code=1
+            "up",
+            "--allow-non-empty",
+            "--lock-timeout",
+            "600ms",
+            "--retries",
+            retries,
+            code=1,
         ).err
     held = rf"the lock is held by process {pid} \(nightly report\), idle in transaction since \d\d:\d\d:\d\d, its last"
     assert len(re.findall(held, error)) == 1 + int(retries)

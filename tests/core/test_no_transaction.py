@@ -47,9 +47,9 @@ def test_an_index_left_invalid_is_named_with_the_drop_that_removes_it(
     either.run("up")
     either.file("2_i.up.sql", 'CREATE UNIQUE INDEX CONCURRENTLY "my index" ON t (id);')
     error = either.run("up", code=1).err
-    drop = 'DROP INDEX CONCURRENTLY "my index";'
+    drop = 'DROP INDEX CONCURRENTLY public."my index";'
     assert (
-        f'the index "my index" is INVALID; remove it before you try again: {drop}'
+        f'the index public."my index" is INVALID; remove it before you try again: {drop}'
         in error
     )
     either.query("DELETE FROM t")
@@ -72,7 +72,7 @@ def test_if_not_exists_does_not_pass_an_invalid_index_off_as_done(
     project.run("up", code=1)
     error = project.run("up", code=1).err
     assert "all of it ran, but is not recorded" in error
-    assert "DROP INDEX CONCURRENTLY i;" in error
+    assert "DROP INDEX CONCURRENTLY public.i;" in error
     assert project.states() == {1: "applied", 2: "pending"}
 
 
@@ -251,7 +251,7 @@ def test_a_runner_that_ends_while_an_index_is_built_leaves_nobody_stuck(
             following = either.fork("up")
             following.said("(sqlmig: no-transaction, at work since")
         else:
-            assert "DROP INDEX CONCURRENTLY i;" in runner.text()
+            assert "DROP INDEX CONCURRENTLY public.i;" in runner.text()
             project.query("DROP INDEX i")
     if sent == signal.SIGKILL:
         assert "applied 2_i" in following.ended()

@@ -119,6 +119,9 @@ def test_a_ledger_that_somebody_locks_for_good_is_an_error_and_no_hang(
         )
 
 
+ANOTHER_RUNNER = "was reverted: another runner has applied or reverted a migration"
+
+
 def test_up_beside_down_is_safe(either: Project) -> None:
     tables(either, 8)
     for _ in range(6):
@@ -127,7 +130,10 @@ def test_up_beside_down_is_safe(either: Project) -> None:
             for words in (("up",), ("down", "--all"), ("up",), ("down",))
         ]
         for runner in runners:
-            runner.ended()
+            runner.process.join(120)
+            if runner.process.exitcode:
+                # A revert stops when another runner came first.
+                assert ANOTHER_RUNNER in runner.ended(code=1)
         recorded = {
             f"t{version}"
             for (version,) in either.query("SELECT version FROM schema_migrations")
@@ -213,10 +219,27 @@ def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(
     assert project.tables() == {"t1"}
 
 
-def test_down_plans_again_too(project: Project) -> None:
-    runner = waits_while(project, f"CREATE TABLE t2 (); {RECORDED}", "down", "--all")
-    assert re.findall("reverted 000(.)_t", runner.ended()) == ["2", "1"]
-    assert project.tables() == set()
+def test_a_revert_stops_if_another_runner_came_first(project: Project) -> None:
+    change = f"CREATE TABLE t2 (); {RECORDED}"
+    runner = waits_while(project, change, "down", "--all", "--yes")
+    assert f"nothing {ANOTHER_RUNNER}" in runner.ended(code=1)
+    assert project.tables() == {"t1", "t2"}
+
+
+def test_two_reverts_at_once_revert_one_version(project: Project) -> None:
+    tables(project, 3)
+    project.run("up")
+    with psycopg.connect(project.url) as other:
+        other.execute(LOCK)
+        runners = [project.fork("down", "--yes") for _ in range(2)]
+        for runner in runners:
+            runner.said("waiting for process")
+    for runner in runners:
+        runner.process.join(120)
+    first, second = sorted(runners, key=lambda runner: runner.process.exitcode or 0)
+    assert "reverted 0003_t" in first.ended()
+    assert f"nothing {ANOTHER_RUNNER}" in second.ended(code=1)
+    assert project.tables() == {"t1", "t2"}
 
 
 def test_a_rehearsal_and_a_stamp_wait_with_a_word_and_plan_again(

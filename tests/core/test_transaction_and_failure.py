@@ -70,7 +70,7 @@ def count(one: Piece) -> int:
 
 def sent(text: str) -> list[Piece]:
     """Return all that is sent of a file."""
-    around = file_pieces(script(text))
+    around = file_pieces(script(text), "")
     lock, record = (
         own_piece("lock", "SELECT 1"),
         own_piece("record", "INSERT INTO ledger VALUES ('é')"),
@@ -208,7 +208,7 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
     file = script(
         "-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37)
     )
-    around = file_pieces(file)
+    around = file_pieces(file, "")
     cut = [
         *messages(
             [
@@ -257,7 +257,7 @@ def test_a_piece_is_cut_between_statements(marked: str, largest: int) -> None:
 
 def test_each_statement_can_have_a_message_of_its_own() -> None:
     file = script("-- begins\nSELECT 1; SELECT 2;\n-- ends")
-    around = file_pieces(file)
+    around = file_pieces(file, "")
     cut = [
         joined(one)
         for one in messages([*around.opening, around.body, around.commit], 0)
@@ -328,7 +328,7 @@ def test_a_schemas_name_stays_a_name(schema: str) -> None:
     ["SET TRANSACTION READ WRITE", "SET TRANSACTION READ WRITE; -- c", "BEGIN; COMMIT"],
 )
 def test_a_file_that_only_opens_a_transaction_has_an_empty_body(text: str) -> None:
-    around = file_pieces(script(text))
+    around = file_pieces(script(text), "")
     assert not count(around.body)
     assert list(
         scan(joined([*around.opening, around.body, around.commit])).statement_starts

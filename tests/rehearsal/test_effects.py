@@ -187,7 +187,7 @@ def test_a_file_that_is_the_same_run_is_left_out_and_later_files_tell_what_is_ne
 def test_down_tells_it_too(project: Project) -> None:
     project.query(BASE)
     project.write(up_1_a="ALTER TABLE t ADD x int;", down_1_a="ALTER TABLE t DROP x;")
-    project.run("up")
+    project.run("up", "--allow-non-empty")
     assert effects(project, "down") == {"t": ALL}
 
 

@@ -177,7 +177,7 @@ LEFT = {
     ),
     "operator": (
         "CREATE OPERATOR ## (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)",
-        "left: operator ##(integer,integer)",
+        "left: operator public.##(integer,integer)",
     ),
     "lost table": ("DROP MATERIALIZED VIEW m", "lost: materialized view public.m"),
     "lost index": ("DROP INDEX i", "lost: index public.i"),
@@ -220,7 +220,7 @@ LEFT = {
     ),
     "owned sequence": (
         "ALTER SEQUENCE s OWNED BY t.n",
-        'changed: sequence settings of public.s: owned by was null, is "t.3"',
+        'changed: sequence settings of public.s: owned by was null, is "public.t.3"',
     ),
     "column options": (
         "ALTER TABLE t ALTER COLUMN n SET (n_distinct = 5)",

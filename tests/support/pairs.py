@@ -173,12 +173,12 @@ PAIRS = {
     "comment on a system column": Pair(
         "COMMENT ON COLUMN t.ctid IS 'x'",
         "COMMENT ON COLUMN t.ctid IS NULL",
-        "left: comment on column ctid of table t",
+        "left: comment on column ctid of table public.t",
     ),
     "comment on a view's rule": Pair(
         "COMMENT ON RULE \"_RETURN\" ON w IS 'x'",
         'COMMENT ON RULE "_RETURN" ON w IS NULL',
-        "left: comment on rule _RETURN on view w",
+        "left: comment on rule _RETURN on view public.w",
     ),
     "a sequence's value": Pair(
         "SELECT setval('s', 100)",
@@ -219,7 +219,7 @@ PAIRS = {
     "a base type's send": Pair(
         "ALTER TYPE base SET (SEND = base_send)",
         "ALTER TYPE base SET (SEND = NONE)",
-        'changed: type public.base: send was "-", is "base_send"',
+        'changed: type public.base: send was "-", is "public.base_send"',
     ),
     "a shell type": Pair(
         "CREATE TYPE shell", "DROP TYPE shell", "left: type public.shell"
@@ -237,19 +237,19 @@ PAIRS = {
         " GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype, HEADLINE = prsd_headline)",
         "DROP TEXT SEARCH PARSER splits; CREATE TEXT SEARCH PARSER splits (START = prsd_start,"
         " GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype)",
-        "changed: text search parser splits: prsheadline was",
+        "changed: text search parser public.splits: prsheadline was",
     ),
     "a dictionary's template": Pair(
         "DROP TEXT SEARCH DICTIONARY words; CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = plain)",
         "DROP TEXT SEARCH DICTIONARY words; CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = pg_catalog.simple)",
-        'changed: text search dictionary words: template was "simple", is "plain"',
+        'changed: text search dictionary public.words: template was "simple", is "plain"',
     ),
     "a template's function": Pair(
         "DROP TEXT SEARCH DICTIONARY words; DROP TEXT SEARCH TEMPLATE plain; CREATE TEXT SEARCH TEMPLATE plain"
         " (INIT = dsimple_init, LEXIZE = dsimple_lexize); CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = plain)",
         "DROP TEXT SEARCH DICTIONARY words; DROP TEXT SEARCH TEMPLATE plain; CREATE TEXT SEARCH TEMPLATE plain"
         " (LEXIZE = dsimple_lexize); CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = plain)",
-        "changed: text search template plain: tmplinit was",
+        "changed: text search template public.plain: tmplinit was",
     ),
     "a large object": Pair(
         "SELECT lo_create(4712)", "SELECT lo_unlink(4712)", "left: large object 4712"

@@ -1,0 +1,11 @@
+-- %% open_tables
+-- The tables that anybody can reach over Supabase's Data API, except those of an extension.
+SELECT CASE nspname WHEN {schema_name} THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname)
+FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = relnamespace
+WHERE relkind IN ('r', 'p')
+    AND NOT relrowsecurity
+    AND nspname !~ '^(pg_|information_schema)'
+    AND has_schema_privilege(to_regrole('anon'), relnamespace, 'USAGE')
+    AND has_table_privilege(to_regrole('anon'), c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY 1;

@@ -1,0 +1,63 @@
+"""Rows that row level security hides from a file: an UPDATE that sees none of them would be recorded as done."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlmig.connection import fetch
+from sqlmig.ledger import OWN_SETTINGS, read_statements
+from sqlmig.transaction import own_piece
+
+if TYPE_CHECKING:
+    from sqlmig.connection import Connection
+    from sqlmig.sqlfile import SqlFile
+    from sqlmig.transaction import Piece
+
+COLUMN = "sqlmig_hidden_rows"
+_STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
+# Statements that may update or delete rows; also those that call something that does.
+_MAY_CHANGE_ROWS = frozenset(
+    (b"update", b"delete", b"merge", b"with", b"do", b"call", b"select")
+)
+_CHANGED_TABLE = re.compile(
+    rb"(?:update|delete\s+from|merge\s+into)\s+(?:only\s+)?((?:\w+|\"[^\"]+\")(?:\.(?:\w+|\"[^\"]+\"))?)",
+    re.IGNORECASE,
+)
+
+
+def hidden_rows_pieces(file: SqlFile) -> list[Piece]:
+    """Return the query for the tables of which a file may not have seen all rows, if it may have changed any.
+
+    It runs after the file, with the role that the file has then. Its result has the column COLUMN.
+    """
+    if not _MAY_CHANGE_ROWS.intersection(file.first_words()):
+        return []
+    return [own_piece("other", f"{OWN_SETTINGS};{_STATEMENTS['written']}")]
+
+
+def hidden_rows_after(connection: Connection, file: SqlFile) -> str:
+    """Return the tables that a no-transaction file names and of which rows are hidden; empty for none.
+
+    Raises ServerError and ConnectionLost.
+    """
+    names = set()
+    for start in file.statement_starts:
+        match = _CHANGED_TABLE.match(file.text, start)
+        if match:
+            names.add(match[1].decode())
+    oids = connection.resolve_tables(names).values()
+    if not oids:
+        return ""
+    query = _STATEMENTS["named"].format(oids=", ".join(map(str, oids)))
+    ((tables,),) = fetch(connection, query)
+    return str(tables or "")
+
+
+def warning_for_hidden_rows(label: str, tables: str) -> str:
+    """Return the warning that a file may not have seen all rows of some tables."""
+    return (
+        f"warning: {label}: row level security hid rows of {tables} from this role, so an UPDATE or DELETE may have "
+        "missed some. Run the file as a role that sees all of them (BYPASSRLS, or the owner without FORCE)"
+    )

@@ -1,0 +1,176 @@
+"""A database that is not ours alone: a ledger of another tool or role, and a schema that is not empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.connection import ServerError, fetch, fetch_each
+from sqlmig.errors import SqlmigError
+from sqlmig.ledger import TABLE, literal, quoted, read_statements
+
+if TYPE_CHECKING:
+    from sqlmig.connection import Connection
+    from sqlmig.ledger import Ledger
+
+_STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
+# The ledgers of other tools, by the names of their tables.
+_TOOLS = {
+    "_sqlx_migrations": "sqlx",
+    "goose_db_version": "goose",
+    "flyway_schema_history": "Flyway",
+    "gorp_migrations": "sql-migrate",
+    "alembic_version": "Alembic",
+    "_prisma_migrations": "Prisma",
+    "django_migrations": "Django",
+    "pgmigrations": "node-pg-migrate",
+}
+_IMPORTED = ("goose", "Flyway", "sql-migrate")
+# The ledgers of other tools that have the name of ours, by their columns.
+_BY_COLUMNS = {
+    "version dirty": "the ledger of golang-migrate",
+    "version": "the ledger of dbmate or Rails",
+    "version inserted_at": "the ledger of Ecto",
+}
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+def _fill(title: str, ledger: Ledger, **fields: object) -> str:
+    can_be_read = _STATEMENTS["can_be_read"].strip()
+    return ledger.fill(_STATEMENTS[title], can_be_read=can_be_read, **fields)
+
+
+def why_not_ours(connection: Connection, ledger: Ledger) -> str:
+    """Return a message for a table of the ledger's name that is not our ledger: whose it is, and what to do.
+
+    Nothing of it is run, and its rows are read only if that runs no code.
+    """
+    name = f"{ledger.schema}.{TABLE}"
+    rows = fetch(connection, _fill("table", ledger))
+    if not rows:
+        return f"{name} was dropped just now; run it again"
+    kind, columns, owner, has_our_columns, has_trusted_owner, can_be_read = rows[0]
+    if kind not in ("r", "p"):
+        what = _KINDS.get(kind, "no table")
+        return (
+            f"{name} is {what}, and so not sqlmig's ledger, which is a plain table. It was not read; "
+            "drop it, or give another schema with --schema"
+        )
+    if not has_our_columns:
+        return _another_tools(connection, ledger, columns, can_be_read=can_be_read)
+    if not has_trusted_owner:
+        return (
+            f"{name} belongs to {owner}, which is neither this role, nor a role that it is a member of, nor the owner "
+            "of the database. Its owner could run code with the rights of this role. Nothing was done. "
+            f"If it is sqlmig's ledger, connect as {owner}, or give it to this role: "
+            f"ALTER TABLE {ledger.table} OWNER TO CURRENT_ROLE"
+        )
+    return (
+        f"{name} is not as sqlmig made its ledger: it is not a plain table, or it has a trigger, a rule, a CHECK, a "
+        "default, or a column of a type that somebody made. They would run with the rights of this role, "
+        "so it was not read. Drop what was added, or give another schema with --schema"
+    )
+
+
+def _another_tools(
+    connection: Connection, ledger: Ledger, columns: str, *, can_be_read: bool
+) -> str:
+    """Return a message for a table whose columns are not those of our ledger."""
+    whose = _BY_COLUMNS.get(columns, "not sqlmig's ledger")
+    message = f"{ledger.schema}.{TABLE} is {whose}, and was left untouched"
+    if "version" not in columns.split():
+        return f"{message}; give another schema with --schema"
+    version = "V"
+    if can_be_read:
+        try:
+            ((version, is_dirty),) = fetch(connection, _fill("newest", ledger))
+        except ServerError as problem:
+            return f"{message}. It cannot be read: {problem.error.diag.message_primary}"
+        if is_dirty:
+            return (
+                f"{message}. Version {version} is dirty, which may be half applied: "
+                "mend it, and take the mark off, first"
+            )
+    command = "up" if version == "0" else f"stamp {version}"
+    return (
+        f"{message}. To take over:\n"
+        f"  ALTER TABLE {ledger.table} RENAME TO schema_migrations_before_sqlmig;\n"
+        f"  sqlmig {command}{ledger.schema_option}\n"
+        "Or give another schema with --schema"
+    )
+
+
+class Neighbours(NamedTuple):
+    """What is in the schema of a ledger that does not exist yet.
+
+    tables: those with the name of another tool's ledger, and whether each can be read.
+    objects: tables, views and functions that no extension owns: ``table patients``.
+    """
+
+    tables: list[tuple[str, bool]]
+    objects: list[str]
+
+
+def find_neighbours(connection: Connection, ledger: Ledger) -> Neighbours:
+    """Return what is in the ledger's schema. If another runner has just made the ledger: nothing."""
+    names = ", ".join(literal(name) for name in _TOOLS)
+    tables, objects = fetch_each(
+        connection,
+        f"{_fill('known_tables', ledger, names=names)};{_fill('objects', ledger)}",
+    )
+    found = [str(name) for (name,) in objects]
+    if f"table {TABLE}" in found:
+        return Neighbours([], [])
+    return Neighbours(tables, found)
+
+
+def refuse_other_tool(
+    connection: Connection, ledger: Ledger, neighbours: Neighbours
+) -> None:
+    """Raise SqlmigError if another tool keeps a ledger in the schema, with how to take over."""
+    if not neighbours.tables:
+        return
+    table, can_be_read = neighbours.tables[0]
+    tool = _TOOLS[table]
+    if tool == "sqlx" and can_be_read:
+        version = _newest_of(connection, ledger, table)
+        way = f"sqlmig stamp {version}{ledger.schema_option}\n"
+    elif tool in _IMPORTED:
+        way = "`sqlmig import DIR` makes pairs of its files, and says which `sqlmig stamp` follows\n"
+    else:
+        way = "write what is there into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version\n"
+    raise SqlmigError(
+        f"this database is kept by {tool} ({quoted(ledger.schema)}.{table}); to take over: {way}"
+        "To use both, give sqlmig a schema of its own with --schema."
+    )
+
+
+def _newest_of(connection: Connection, ledger: Ledger, table: str) -> str:
+    name = f"{quoted(ledger.schema)}.{table}"
+    query = _fill("newest", ledger, table=name, literal=literal(name))
+    try:
+        ((version, _),) = fetch(connection, query)
+    except ServerError as problem:
+        reason = problem.error.diag.message_primary
+        raise SqlmigError(
+            f"this database has the ledger of another tool ({name}), which cannot be read: {reason}"
+        ) from None
+    return str(version)
+
+
+def find_plain_table(connection: Connection, name: str) -> str | None:
+    """Return a table that is found on the caller's search path, with its schema; None if there is none.
+
+    Raises SqlmigError for one that may run code of another role when it is read.
+    """
+    oid = connection.resolve_tables([name]).get(name)
+    if oid is None:
+        return None
+    can_be_read = _STATEMENTS["can_be_read"].strip()
+    query = _STATEMENTS["plain_table"].format(can_be_read=can_be_read, oid=oid)
+    ((table, is_plain),) = fetch(connection, query)
+    if not is_plain:
+        raise SqlmigError(
+            f"{table} is not a plain table, as the tool makes it. It may run code of another role, so it was not read"
+        )
+    return str(table)

@@ -1,0 +1,119 @@
+"""Functions and operators in public that match the calls of our own SQL better than PostgreSQL's own do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import sqlmig
+
+_CALL = re.compile(r"\b([a-z][a-z0-9_]*) ?\(")
+_TYPES = (
+    "name",
+    "text",
+    "oid",
+    "regclass",
+    "regnamespace",
+    "regrole",
+    '"char"',
+    "int4",
+    "int8",
+    "bool",
+    "text[]",
+    "aclitem[]",
+    "jsonb",
+    "timestamptz",
+)
+_FEWER_TYPES = ("name", "text", "oid", "int4", "int8", "regclass")
+_FEWEST_TYPES = ("name", "text", "bool")
+_OPERATORS = (
+    "=",
+    "<>",
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "~",
+    "!~",
+    "||",
+    "->",
+    "->>",
+    "@>",
+    "+",
+    "-",
+    "*",
+    "/",
+    "<<",
+    "&",
+    "|",
+)
+
+
+def names_in_our_sql() -> set[str]:
+    """Return every name that stands before a parenthesis in the package: its functions are among them."""
+    package = Path(sqlmig.__file__).parent
+    names: set[str] = set()
+    for path in [*package.rglob("*.sql"), *package.rglob("*.py")]:
+        names.update(_CALL.findall(path.read_text()))
+    return names
+
+
+def planted() -> str:
+    """Return a DO block that plants them. Each one that is called raises an error: ``planted: …``."""
+    names = ", ".join(f"'{name}'" for name in sorted(names_in_our_sql()))
+    operators = ", ".join(f"'{operator}'" for operator in _OPERATORS)
+    return f"""
+DO $plant$
+DECLARE
+    called record;
+    signature text;
+    body text := $$ LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted: %'', TG_NAME; END' $$;
+    body_of text;
+BEGIN
+    SET LOCAL search_path = pg_catalog;
+    FOR called IN
+        SELECT DISTINCT proname, least(CASE WHEN provariadic <> 0 THEN 3 ELSE pronargs END, 3) AS arguments
+        FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN ({names}) AND pronargs > 0
+    LOOP
+        body_of := replace(body, 'TG_NAME', '''''' || called.proname || '''''');
+        FOR signature IN
+            SELECT format('(%s)', a) FROM unnest(ARRAY[{_listed(_TYPES)}]) AS a
+            WHERE called.arguments = 1
+            UNION ALL
+            SELECT format('(%s, %s)', a, b)
+            FROM unnest(ARRAY[{_listed(_FEWER_TYPES)}]) AS a, unnest(ARRAY[{_listed(_FEWER_TYPES)}]) AS b
+            WHERE called.arguments IN (2, 3)
+            UNION ALL
+            SELECT format('(%s, %s, %s)', a, b, c)
+            FROM unnest(ARRAY[{_listed(_FEWEST_TYPES)}]) AS a, unnest(ARRAY[{_listed(_FEWEST_TYPES)}]) AS b,
+                unnest(ARRAY[{_listed(_FEWEST_TYPES)}]) AS c
+            WHERE called.arguments = 3
+        LOOP
+            EXECUTE format('CREATE OR REPLACE FUNCTION public.%I%s RETURNS text %s', called.proname, signature, body_of);
+        END LOOP;
+    END LOOP;
+
+    FOR called IN
+        SELECT operator, a, b
+        FROM unnest(ARRAY[{operators}]) WITH ORDINALITY AS operators (operator, number),
+            unnest(ARRAY[{_listed(_TYPES)}]) AS a, unnest(ARRAY[{_listed(_TYPES)}]) AS b
+    LOOP
+        IF to_regprocedure(format('public.planted(%s, %s)', called.a, called.b)) IS NULL THEN
+            EXECUTE format(
+                'CREATE FUNCTION public.planted(%s, %s) RETURNS bool %s', called.a, called.b,
+                replace(body, 'TG_NAME', '''''an operator''''')
+            );
+        END IF;
+        EXECUTE format(
+            'CREATE OPERATOR public.%s (FUNCTION = public.planted, LEFTARG = %s, RIGHTARG = %s)',
+            called.operator, called.a, called.b
+        );
+    END LOOP;
+END
+$plant$;
+"""
+
+
+def _listed(types: tuple[str, ...]) -> str:
+    return ", ".join(f"'{one}'" for one in types)
