@@ -91,7 +91,7 @@ lint: $(READY) ## Check style and types
 	@$(BIN)/ruff format --check --quiet && $(BIN)/ruff check --quiet && $(BIN)/mypy
 
 clean: ## Remove everything that was made here, the private database too
-	rm -rf .venv .cache .postgres .postgres.new
+	rm -rf .venv .cache .postgres
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; name one: make PYTHON=python3.12")'

@@ -24,20 +24,26 @@ SELECT CASE WHEN NOT EXISTS (
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
 -- %% guard
--- The table is the one that was read, and its newest version is what it was then. The lock keeps everyone else from
--- writing to the table, and from giving it a trigger, until the transaction ends; others can still read it. max(version)
--- would take the planner longer.
-LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+-- The table is the one that was read, and its newest version is what it was then. The lock keeps the table from being
+-- replaced. max(version) would take the planner longer.
+LOCK TABLE {table} IN ACCESS SHARE MODE;
 SELECT CASE WHEN {identity} = {known_identity} THEN '1' ELSE 'the ledger has changed' END::int
 FROM pg_class AS c
 WHERE c.oid = to_regclass({literal});
 SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS NOT DISTINCT FROM {newest}
 THEN '1' ELSE 'the ledger has changed' END::int;
 
--- %% guard_anew
--- For the row of a no-transaction file, which may have rewritten the ledger itself (VACUUM FULL): it is still ours.
+-- %% guard_of_record
+-- Before our row is written: nobody has replaced the table while the file ran, or given it a rule or a trigger. The lock
+-- keeps it so.
+SET LOCAL lock_timeout = {lock_timeout};
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
-SELECT CASE WHEN {is_ours} THEN '1' ELSE 'the ledger has changed' END::int
+SELECT CASE
+    WHEN relkind = 'r' AND NOT relhasrules AND relowner = {owner}
+        AND (NOT relhastriggers OR NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal))
+    THEN '1'
+    ELSE 'the ledger has changed'
+END::int
 FROM pg_class AS c
 WHERE c.oid = to_regclass({literal});
 
@@ -49,13 +55,13 @@ THEN '1' ELSE 'the ledger has changed' END::int;
 -- %% own_guard
 -- The file did not change the ledger: none of its rows is gone, and none was written by this transaction. The age of a
 -- row of this transaction is 0, or less if a subtransaction wrote it.
-SELECT CASE WHEN (SELECT count(*) FROM {table}) = {count}
+SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count}
     AND NOT EXISTS (SELECT FROM {table} WHERE age(xmin) <= 0)
 THEN '1' ELSE 'the file has changed the ledger' END::int;
 
 -- %% own_guard_by_count
 -- On Citus the ledger may be a distributed table, whose rows have no xmin.
-SELECT CASE WHEN (SELECT count(*) FROM {table}) = {count} THEN '1' ELSE 'the file has changed the ledger' END::int;
+SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count} THEN '1' ELSE 'the file has changed the ledger' END::int;
 
 -- %% insert
 INSERT INTO {table} (version, name, checksum, applied_at, down) VALUES ({version}, {name}, {checksum}, now(), {down})

@@ -81,7 +81,7 @@ class Token(NamedTuple):
     end: int
 
 
-def tokens(text: bytes, start: int = 0) -> Iterator[Token]:
+def tokens(text: bytes | bytearray, start: int = 0) -> Iterator[Token]:
     """Yield each token from a byte on, blanks and comments too. Raises ScanError for one that has no end."""
     while match := _TOKEN.match(text, start):
         kind = str(match.lastgroup)
@@ -98,7 +98,7 @@ def tokens(text: bytes, start: int = 0) -> Iterator[Token]:
         start = end
 
 
-def _end_of_comment(text: bytes, start: int) -> int:
+def _end_of_comment(text: bytes | bytearray, start: int) -> int:
     """Return the end of a block comment, which may hold others."""
     depth = 0
     for mark in _COMMENT_MARK.finditer(text, start):
@@ -108,14 +108,14 @@ def _end_of_comment(text: bytes, start: int) -> int:
     raise ScanError("a comment that begins here has no end", start)
 
 
-def _end_of_escape_string(text: bytes, start: int, inside: int) -> int:
+def _end_of_escape_string(text: bytes | bytearray, start: int, inside: int) -> int:
     for part in _ESCAPE_PART.finditer(text, inside):
         if part[0] == b"'":
             return part.end()
     raise ScanError("a string that begins here has no end", start + 1)
 
 
-def _end_of_dollar_quote(text: bytes, start: int, inside: int) -> int:
+def _end_of_dollar_quote(text: bytes | bytearray, start: int, inside: int) -> int:
     quote = text[start:inside]
     end = text.find(quote, inside)
     if end < 0:
@@ -135,7 +135,7 @@ def _refuse_sign(sign: bytes, start: int) -> None:
         )
 
 
-def first_token(text: bytes, start: int = 0) -> int:
+def first_token(text: bytes | bytearray, start: int = 0) -> int:
     """Return the byte where the first token that is no blank and no comment begins, or the text's end."""
     for kind, begin, _ in tokens(text, start):
         if kind not in BLANK_KINDS:
@@ -151,7 +151,9 @@ def plain_text(statement: bytes) -> str:
     return re.sub(" +", " ", b"".join(parts).decode(errors="replace")).strip()
 
 
-def statements(text: bytes, start: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+def statements(
+    text: bytes | bytearray, start: int = 0
+) -> Iterator[tuple[int, list[bytes]]]:
     """Yield where each statement begins, with its words as read_statement gives them.
 
     A plain statement, of which most texts are made, has no words: they do not matter.
@@ -177,7 +179,7 @@ def statements(text: bytes, start: int = 0) -> Iterator[tuple[int, list[bytes]]]
         start += 1
 
 
-def read_statement(text: bytes, start: int) -> tuple[list[bytes], int]:
+def read_statement(text: bytes | bytearray, start: int) -> tuple[list[bytes], int]:
     """Return the words of the statement that begins at a byte, and where it ends.
 
     Words are in lower case. Those in parentheses, quotes, comments and bodies are left out.
@@ -213,12 +215,12 @@ class Word(NamedTuple):
     is_word: bool = False
 
 
-def _words_and_signs(text: bytes, start: int) -> Iterator[Word]:
+def _words_and_signs(text: bytes | bytearray, start: int) -> Iterator[Word]:
     for kind, begin, end in tokens(text, start):
         if kind == "word":
-            yield Word(text[begin:end].lower(), begin, is_word=True)
+            yield Word(bytes(text[begin:end]).lower(), begin, is_word=True)
         elif kind == "sign":
-            yield Word(text[begin:end], begin)
+            yield Word(bytes(text[begin:end]), begin)
         elif kind not in BLANK_KINDS:
             yield Word(b"", begin)
 

@@ -308,9 +308,8 @@ def _apply_step(session: Session, step: Step) -> None:
         if not session.ledger_exists:
             write_records(session, [])
         guard = guard_pieces(session, step)
-        record = record_piece(session, step)
-        is_ours = own_piece("guard", session.ledger.sql("guard_anew"))
-        tables = run_outside_transaction(session, step.file, guard, [is_ours, record])
+        record = [*guard_of_record(session), record_piece(session, step)]
+        tables = run_outside_transaction(session, step.file, guard, record)
         warn_of_hidden_rows(session, step, tables)
     _note(session, step)
 
@@ -342,7 +341,7 @@ def apply_file(session: Session, step: Step) -> None:
         constraints=pieces.constraints,
         hidden_rows=hidden_rows.hidden_rows_pieces(step.file),
         reset=pieces.reset,
-        own_guard=_guard_of_ledger(session),
+        own_guard=[*_guard_of_ledger(session), *guard_of_record(session)],
         record=record,
         identity=identity,
         commit=pieces.commit,
@@ -378,7 +377,7 @@ def _repeat_file(session: Session, step: Step) -> None:
             *guard_pieces(session, step),
         ]
 
-    own_guard = _guard_of_ledger(session)
+    own_guard = [*_guard_of_ledger(session), *guard_of_record(session)]
     record = record_piece(session, step)
     tables = run_repeatedly(session, step.file, before, own_guard, record)
     warn_of_hidden_rows(session, step, tables)
@@ -422,6 +421,16 @@ def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
     guard = ledger.sql("guard", newest=newest, known_identity=literal(session.identity))
     if step and step.row.state == "out-of-order":
         guard += ledger.sql("guard_between", version=step.row.version)
+    return [own_piece("guard", guard)]
+
+
+def guard_of_record(session: Session) -> list[Piece]:
+    """Return the check that the ledger is still ours when our row is written. One that this run makes is."""
+    if session.identity is None:
+        return []
+    _, owner, *_ = session.identity.split()
+    timeout = literal(session.options.lock_timeout)
+    guard = session.ledger.sql("guard_of_record", owner=owner, lock_timeout=timeout)
     return [own_piece("guard", guard)]
 
 

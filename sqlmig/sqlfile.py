@@ -138,20 +138,30 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
 
 def scan(text: bytes, path: Path = Path()) -> SqlFile:
     """Find the statements of a text. Raises ScanError for what must not be sent."""
-    restricted = text
+    if not _RESTRICT.search(text):
+        return _scan(text, path)
+    return _scan(_without_restrictions(text), path)._replace(as_written=text)
+
+
+def _without_restrictions(text: bytes) -> bytes:
+    """Return a text with blanks in the place of pg_dump's lines for psql: all places stay right.
+
+    Such a line within a string is left alone. Each one is where the scan stops, which then goes
+    on from the statement before it.
+    """
+    restricted = bytearray(text)
+    begin = 0
     while True:
         try:
-            file = _scan(restricted, path)
+            for start, _ in statements(restricted, begin):
+                begin = start
+            return bytes(restricted)
         except ScanError as error:
-            restriction = _RESTRICT.match(restricted, error.offset)
+            restriction = _RESTRICT.match(text, error.offset)
             if not restriction:
-                raise
-            # Blanks in its place keep all places right.
+                return bytes(restricted)  # to be refused for what it is
             blanks = b" " * len(restriction[0])
-            before = restricted[: restriction.start()]
-            restricted = before + blanks + restricted[restriction.end() :]
-        else:
-            return file if restricted is text else file._replace(as_written=text)
+            restricted[restriction.start() : restriction.end()] = blanks
 
 
 def _scan(text: bytes, path: Path) -> SqlFile:

@@ -5,14 +5,20 @@ the directory is the owner's, who starts the server and stops it: it is held fro
 the start to after the stop. The lock of PG_VERSION is held shared by each other command
 while it uses the server, and by the owner alone while it stops the server, or one that
 was left there.
+
+For root a directory of another user is hostile input. What is in it is opened as that
+user, relative to the directory, and without following links.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,6 +30,7 @@ from urllib.parse import quote
 
 from sqlmig.embedded.binaries import programs
 from sqlmig.embedded.privileges import (
+    acting_as,
     launcher,
     require_capabilities,
     server_user,
@@ -40,7 +47,13 @@ _INITDB = (
 # A socket's path is limited to 104 bytes. mkdtemp makes the directory ours alone.
 _SOCKETS_PARENT = "/tmp"
 _SOCKETS_PREFIX = "sqlmig-"
+# initdb works below the directory, so that an interrupted one leaves nothing that looks finished.
+_UNFINISHED_PREFIX = ".sqlmig-initdb-"
+# What a new file system has in it.
+_NOTHING = "lost+found"
 _OTHERS = "the other commands that use this server"
+_LOG = "server.log"
+_PID_FILE = "postmaster.pid"
 _PATIENCE = 60.0  # seconds for the server to start, or to stop
 
 
@@ -56,6 +69,50 @@ def _print(words: str) -> None:
     print(words, file=sys.stderr)
 
 
+class Directory:
+    """An open directory. Its files are opened as its owner, and never through a link."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the directory. Raises OSError."""
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        found = os.fstat(self.descriptor)
+        self.owner = found.st_uid
+        self.group = found.st_gid
+
+    def __enter__(self) -> Directory:
+        """Return the directory."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        os.close(self.descriptor)
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Return a descriptor of a file in the directory. Raises OSError, and SqlmigError for what is no plain file."""
+        # Without O_NONBLOCK a named pipe would keep us waiting.
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with acting_as(self.owner, self.group):
+            try:
+                descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe
+                    raise self._strange(name) from None
+                raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._strange(name)
+        return descriptor
+
+    def read(self, name: str) -> str:
+        """Return the text of a file in the directory. Raises as open does."""
+        with os.fdopen(self.open(name), errors="replace") as file:
+            return file.read()
+
+    def _strange(self, name: str) -> SqlmigError:
+        return SqlmigError(f"{self.path / name}: not a plain file; nothing was done")
+
+
 @contextmanager
 def server(
     path: str | Path,
@@ -69,7 +126,7 @@ def server(
     settings: of postgresql.conf. make: the directory is made when it is missing. say is
     called with what it waits for. Raises SqlmigError.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()
     require_capabilities(path)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -78,23 +135,23 @@ def server(
                 raise SqlmigError(
                     f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one"
                 )
-            _make(path, say)
+            _make(path)
+            if not (path / "PG_VERSION").exists():
+                time.sleep(0.05)
+                continue
 
-        # Either we own the server, or we use the one that another command owns.
-        with _locked(path, fcntl.LOCK_EX) as is_owner:
-            if is_owner:
-                with _started(path, settings or {}, say) as url:
-                    yield url
-                return
-        with _locked(path / "PG_VERSION", fcntl.LOCK_SH) as is_steady:
-            postmaster = _postmaster(path)
-            if (
-                is_steady
-                and postmaster.is_ready
-                and str(path) in _command_line(postmaster.pid)
-            ):
-                yield _url(postmaster.sockets)
-                return
+        with Directory(path) as directory:
+            # Either we own the server, or we use the one that another command owns.
+            with _locked(directory, ".", fcntl.LOCK_EX) as is_owner:
+                if is_owner:
+                    with _started(directory, settings or {}, say) as url:
+                        yield url
+                    return
+            with _locked(directory, "PG_VERSION", fcntl.LOCK_SH) as is_steady:
+                postmaster = _postmaster(directory)
+                if is_steady and postmaster.is_ready and _serves(postmaster, directory):
+                    yield _url(postmaster.sockets)
+                    return
         time.sleep(0.05)
     raise SqlmigError(
         f"{path}: another command holds this data directory, but its server does not answer"
@@ -115,20 +172,26 @@ def throwaway_server() -> Iterator[str]:
 
 @contextmanager
 def _locked(
-    path: Path,
+    directory: Directory,
+    name: str,
     mode: int,
     waiting_for: str = "",
     say: Callable[[str], None] = _print,
 ) -> Iterator[bool]:
-    """Hold a lock on a file or directory, and yield whether it is had.
+    """Hold a lock on a directory (".") or a file in it, and yield whether it is had.
 
-    Where it says what it waits for, it waits, and says so.
+    If it says what it waits for, it waits, and says so.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    if name == ".":
+        # A lock belongs to what was opened: so this is opened once more.
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        descriptor = os.open(".", flags, dir_fd=directory.descriptor)
+    else:
+        descriptor = directory.open(name)
     try:
         is_had = _try_lock(descriptor, mode)
         if not is_had and waiting_for:
-            say(f"{path}: waiting for {waiting_for}")
+            say(f"{directory.path}: waiting for {waiting_for}")
             fcntl.flock(descriptor, mode)
             is_had = True
         yield is_had
@@ -144,68 +207,133 @@ def _try_lock(descriptor: int, mode: int) -> bool:
     return True
 
 
-def _make(path: Path, say: Callable[[str], None]) -> None:
-    """Make a data directory. It gets its name last: an interrupted initdb leaves nothing that looks finished."""
+def _make(path: Path) -> None:
+    """Make a data directory, in one that is missing or empty, unless another command is at it."""
+    if not path.exists():
+        launcher(path, *server_user())  # what it refuses makes no directory
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(
-            path.parent,
-            fcntl.LOCK_EX,
-            "another command that makes a directory there",
-            say,
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (
+            Directory(path) as directory,
+            _locked(directory, ".", fcntl.LOCK_EX) as is_ours,
         ):
-            if (path / "PG_VERSION").exists():
-                return
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise SqlmigError(
-                    f"{path}: not empty, and no PostgreSQL data directory; name another"
-                )
-            _run_initdb(path)
+            if is_ours and not (path / "PG_VERSION").exists():
+                _refuse_what_is_there(path)
+                _initialise(directory)
+    except FileExistsError:
+        raise SqlmigError(
+            f"{path}: not empty, and no PostgreSQL data directory; name another"
+        ) from None
     except OSError as error:
         raise SqlmigError(
             f"{path}: cannot make a data directory there: {error.strerror}"
         ) from None
 
 
-def _run_initdb(path: Path) -> None:
-    initdb = programs() / "initdb"
-    user, group = server_user()
-    command = launcher(path, user, group)
+def _refuse_what_is_there(path: Path) -> None:
+    """Raise SqlmigError for a directory that is not empty. What an interrupted initdb of ours left does not count."""
+    for entry in path.iterdir():
+        if not entry.name.startswith(_UNFINISHED_PREFIX) and entry.name != _NOTHING:
+            raise SqlmigError(
+                f"{path}: not empty, and no PostgreSQL data directory; name another"
+            )
 
-    new = path.with_name(path.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(mode=0o700)
-    os.chown(new, user, group)
-    process = start_program(
-        [*command, str(initdb), "-D", str(new), *_INITDB.split()], subprocess.PIPE
+
+def _initialise(directory: Directory) -> None:
+    """Run initdb below the directory, and move what it made to its place, PG_VERSION last."""
+    initdb = programs() / "initdb"
+    if directory.owner == os.geteuid():
+        user, group = server_user()
+        command = launcher(directory.path, user, group)
+        os.fchown(directory.descriptor, user, group)
+        directory.owner, directory.group = user, group
+    else:
+        _refuse_owner(directory)
+        command = launcher(directory.path, directory.owner, directory.group)
+
+    with acting_as(directory.owner, directory.group):
+        os.fchmod(directory.descriptor, 0o700)
+    with _unfinished(directory) as name:
+        new = directory.path / name
+        process = start_program(
+            [*command, str(initdb), "-D", str(new), *_INITDB.split()], subprocess.PIPE
+        )
+        output = process.communicate()[0].decode(errors="replace").strip()
+        if process.returncode:
+            raise SqlmigError(f"{directory.path}: initdb failed:\n{output}")
+        _move_up(directory, name)
+
+
+@contextmanager
+def _unfinished(directory: Directory) -> Iterator[str]:
+    """Yield the name of a new directory for initdb. It is removed at the end, with what killed commands have left."""
+    name = f"{_UNFINISHED_PREFIX}{os.getpid()}"
+    _remove_unfinished(directory)
+    with acting_as(directory.owner, directory.group):
+        os.mkdir(name, 0o700, dir_fd=directory.descriptor)
+    try:
+        yield name
+    finally:
+        _remove_unfinished(directory)
+
+
+def _remove_unfinished(directory: Directory) -> None:
+    for name in os.listdir(directory.descriptor):  # noqa: PTH208 -- a descriptor
+        if name.startswith(_UNFINISHED_PREFIX):
+            remove_tree(directory, name)
+
+
+def remove_tree(directory: Directory, name: str) -> None:
+    """Remove a directory in another one, as the other one's owner."""
+    with acting_as(directory.owner, directory.group), suppress(OSError):
+        shutil.rmtree(name, dir_fd=directory.descriptor)
+
+
+def _move_up(directory: Directory, name: str) -> None:
+    """Move what is in a subdirectory into the directory itself."""
+    with acting_as(directory.owner, directory.group):
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        source = os.open(name, flags, dir_fd=directory.descriptor)
+        try:
+            names = os.listdir(source)  # noqa: PTH208 -- a descriptor
+            for entry in sorted(names, key=_is_version):
+                os.rename(
+                    entry, entry, src_dir_fd=source, dst_dir_fd=directory.descriptor
+                )
+        finally:
+            os.close(source)
+
+
+def _is_version(name: str) -> bool:
+    return name == "PG_VERSION"
+
+
+def _refuse_owner(directory: Directory) -> None:
+    """Raise SqlmigError for a directory of root, or of a user that we cannot act as."""
+    if directory.owner != 0 and os.geteuid() in (0, directory.owner):
+        return
+    whose = "another user"
+    if directory.owner == 0:
+        whose = "root, as which PostgreSQL does not run"
+    raise SqlmigError(
+        f"{directory.path}: the data directory belongs to {whose}; name another, or change its owner"
     )
-    output = process.communicate()[0].decode(errors="replace").strip()
-    if process.returncode:
-        shutil.rmtree(new, ignore_errors=True)
-        raise SqlmigError(f"{path}: initdb failed:\n{output}")
-    new.rename(path)
 
 
 @contextmanager
 def _started(
-    path: Path, settings: Mapping[str, str], say: Callable[[str], None]
+    directory: Directory, settings: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[str]:
     """Start a server on the data directory, yield its URL, and stop it once no other command uses it."""
-    owner = path.stat().st_uid
-    if owner == 0 or os.geteuid() not in (0, owner):
-        whose = (
-            "root, as which PostgreSQL does not run" if owner == 0 else "another user"
-        )
-        raise SqlmigError(
-            f"{path}: the data directory belongs to {whose}; name another, or change its owner"
-        )
-    command = launcher(path, owner, path.stat().st_gid)
-    postgres = programs((path / "PG_VERSION").read_text().strip()) / "postgres"
-    with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
-        _clear(path)
+    path = directory.path
+    _refuse_owner(directory)
+    command = launcher(path, directory.owner, directory.group)
+    postgres = programs(_major(directory)) / "postgres"
+    with _locked(directory, "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
+        _clear(directory)
 
     sockets = tempfile.mkdtemp(prefix=_SOCKETS_PREFIX, dir=_SOCKETS_PARENT)
-    os.chown(sockets, owner, -1)
+    os.chown(sockets, directory.owner, -1, follow_symlinks=False)
     command += [
         str(postgres),
         "-D",
@@ -217,26 +345,34 @@ def _started(
     ]
     for name, value in settings.items():
         command.append(f"--{name}={value}")
-    log = path / "server.log"
-    with log.open("wb") as output:
+    log = directory.open(_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with os.fdopen(log, "wb") as output:
         process = start_program(command, output)
     try:
-        _wait_until_ready(path, process, sockets, log)
+        _wait_until_ready(directory, process, sockets)
         yield _url(sockets)
     finally:
-        with _locked(path / "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
+        with _locked(directory, "PG_VERSION", fcntl.LOCK_EX, _OTHERS, say):
             _stop(process)
-        shutil.rmtree(sockets, ignore_errors=True)
+        _remove_sockets(directory, sockets)
+
+
+def _major(directory: Directory) -> str:
+    """Return the major version of the server that the directory belongs to."""
+    version = directory.read("PG_VERSION").strip()
+    if not version.isdecimal():
+        raise SqlmigError(f"{directory.path}: PG_VERSION holds no version")
+    return version
 
 
 def _wait_until_ready(
-    path: Path, process: subprocess.Popen[bytes], sockets: str, log: Path
+    directory: Directory, process: subprocess.Popen[bytes], sockets: str
 ) -> None:
     deadline = time.monotonic() + _PATIENCE
-    while _postmaster(path) != Postmaster(process.pid, sockets, is_ready=True):
+    while _postmaster(directory) != Postmaster(process.pid, sockets, is_ready=True):
         if process.poll() is not None or time.monotonic() > deadline:
-            output = log.read_text(errors="replace").strip()
-            raise SqlmigError(f"{path}: the server does not start:\n{output}")
+            output = directory.read(_LOG).strip()
+            raise SqlmigError(f"{directory.path}: the server does not start:\n{output}")
         time.sleep(0.01)
 
 
@@ -253,55 +389,107 @@ def _url(sockets: str) -> str:
     return f"postgresql://postgres@/postgres?host={quote(sockets, safe='')}&port=5432"
 
 
-def _postmaster(path: Path) -> Postmaster:
-    """Return what the server on a data directory says of itself; process 0 where there is none."""
+def _postmaster(directory: Directory) -> Postmaster:
+    """Return what the server on a data directory says of itself; process 0 if there is none."""
     try:
-        lines = (path / "postmaster.pid").read_text().splitlines()
+        lines = directory.read(_PID_FILE).splitlines()
         return Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")
     except (OSError, IndexError, ValueError):
         return Postmaster(0, "", is_ready=False)
 
 
-def _clear(path: Path) -> None:
-    """Stop the server that a killed command left on the data directory, and see to it that another can start."""
-    left = _postmaster(path)
+def _clear(directory: Directory) -> None:
+    """Stop the server that a killed command left on the data directory, and make room for another."""
+    left = _postmaster(directory)
     if not left.pid:
         return
 
-    is_ours = left.sockets.startswith(f"{_SOCKETS_PARENT}/{_SOCKETS_PREFIX}")
+    is_ours = _are_our_sockets(left.sockets)
+    if not is_ours and "postgres" in " ".join(_process(left.pid).arguments):
+        raise _serves_already(left, directory)
     deadline = time.monotonic() + _PATIENCE
-    while "postgres" in (command := _command_line(left.pid)):
-        if not is_ours or str(path) not in command or time.monotonic() > deadline:
-            raise SqlmigError(
-                f"{path}: process {left.pid} serves this data directory; stop it, or use its URL"
-            )
+    while _serves(left, directory):
+        if not is_ours or time.monotonic() > deadline:
+            raise _serves_already(left, directory)
         os.kill(left.pid, signal.SIGINT)
         time.sleep(0.05)
-    if is_ours:
-        shutil.rmtree(left.sockets, ignore_errors=True)
-    _disown(path / "postmaster.pid")
+    # The number may be another server's by now, which has its own sockets.
+    if is_ours and left.sockets not in _process(left.pid).arguments:
+        _remove_sockets(directory, left.sockets)
+    _disown(directory)
 
 
-def _disown(pid_file: Path) -> None:
+def _serves_already(left: Postmaster, directory: Directory) -> SqlmigError:
+    return SqlmigError(
+        f"{directory.path}: process {left.pid} serves this data directory; stop it, or use its URL"
+    )
+
+
+def _are_our_sockets(sockets: str) -> bool:
+    """Say whether a directory for sockets is one that we made."""
+    path = Path(sockets)
+    return path.parent == Path(_SOCKETS_PARENT) and path.name.startswith(
+        _SOCKETS_PREFIX
+    )
+
+
+def _remove_sockets(directory: Directory, sockets: str) -> None:
+    """Remove a directory for sockets, as the server's user: a pid file may name any directory."""
+    with acting_as(directory.owner, directory.group):
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _disown(directory: Directory) -> None:
     """Write our number into a stale postmaster.pid.
 
     Another process may have the number that stands there. PostgreSQL takes the number of
     its own parent for a stale one, and still checks the shared memory.
     """
-    with suppress(FileNotFoundError), pid_file.open("r+") as file:
+    try:
+        descriptor = directory.open(_PID_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    with os.fdopen(descriptor, "r+") as file:
         rest = file.read().partition("\n")[2]
         file.seek(0)
         file.write(f"{os.getpid()}\n{rest}")
         file.truncate()
 
 
-def _command_line(pid: int) -> str:
-    """Return a process's command line; empty where there is no such process."""
-    if sys.platform != "linux":
-        command = ["ps", "-p", str(pid), "-o", "args="]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False
-        ).stdout
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    return ""
+class _Process(NamedTuple):
+    """A process: its user, and its command line. No user and no words if there is no such process."""
+
+    user: int | None
+    arguments: list[str]
+
+
+def _serves(postmaster: Postmaster, directory: Directory) -> bool:
+    """Say whether a process is a server on this very data directory. Its number may be another process's by now."""
+    process = _process(postmaster.pid)
+    if process.user != directory.owner:
+        return False
+    options = ["-D", str(directory.path), "-k", postmaster.sockets]
+    return process.arguments[1:5] == options
+
+
+def _process(pid: int) -> _Process:
+    try:
+        if sys.platform != "linux":
+            return _process_by_ps(pid)
+        status = Path(f"/proc/{pid}/status").read_text()
+        command_line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        user = re.search(r"^Uid:\s*(\d+)", status, re.MULTILINE)
+        return _Process(int(user[1]) if user else None, command_line.split("\0"))
+    except OSError:
+        return _Process(None, [])
+
+
+def _process_by_ps(pid: int) -> _Process:
+    """Return a process as ps shows it, which joins the words of a command line with blanks."""
+    command = ["ps", "-p", str(pid), "-o", "uid=,args="]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    user, _, line = shown.strip().partition(" ")
+    match = re.match(r"\s*(\S*) (-D) (.*) (-k) (\S+) ", line + " ")
+    if not user:
+        return _Process(None, [])
+    return _Process(int(user), list(match.groups()) if match else line.split())

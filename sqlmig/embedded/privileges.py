@@ -13,10 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from sqlmig.errors import SqlmigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What root needs to run a program as another user and to stop it, with the numbers of
 # linux/capability.h.
@@ -36,6 +40,25 @@ def server_user() -> tuple[int, int]:
         return os.geteuid(), os.getegid()
     nobody = pwd.getpwnam("nobody")
     return nobody.pw_uid, nobody.pw_gid
+
+
+@contextmanager
+def acting_as(user: int, group: int) -> Iterator[None]:
+    """Open files as a user, if we are root: what that user put there cannot lead root elsewhere."""
+    if os.geteuid() != 0 or user == 0:
+        yield
+        return
+    groups = os.getgroups()
+    own_group = os.getegid()
+    os.setgroups([])
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(own_group)
+        os.setgroups(groups)
 
 
 def require_capabilities(path: Path) -> None:

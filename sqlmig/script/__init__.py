@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 from sqlmig.errors import SqlmigError
 from sqlmig.irrevocable import Reach, find_irrevocable
 from sqlmig.ledger import OWN_SETTINGS, dollar_quote, literal, read_statements
-from sqlmig.lexer import BLANK_KINDS, tokens
+from sqlmig.lexer import (
+    BLANK_KINDS,
+    ScanError,
+    first_token,
+    plain_text,
+    read_statement,
+    statements,
+    tokens,
+)
 from sqlmig.places import place
 from sqlmig.sqlfile import load
 from sqlmig.transaction import file_pieces, joined, own_piece, reset_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlmig.ledger import Ledger
     from sqlmig.migrations import Migration
@@ -26,21 +34,26 @@ if TYPE_CHECKING:
 _TEMPLATES = read_statements(Path(__file__).parent / "script.sql")
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes
 _ADDS_ENUM_VALUE = re.compile(
-    r"\bALTER\s+TYPE\s+[^;']+?\s+ADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?('(?:[^']|'')+')",
+    r"ALTER\s+TYPE\s+[^']+\s+ADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?('(?:[^']|'')+')",
     re.IGNORECASE,
 )
 _NAME = r'((?:\w+|"(?:[^"]|"")+")(?:\.(?:\w+|"(?:[^"]|"")+"))?)'
 _CREATES_TABLE = re.compile(
-    rf"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE
+    rf"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE
 )
 _GRANTS_ON_TABLES = re.compile(
-    r"\bGRANT\s[^;]*?\bON\s+(?:TABLE\s+)?(ALL\s+TABLES\b|[^;%()]+?)\s+TO\b",
+    r"GRANT\s[^%]*?\bON\s+(?:TABLE\s+)?(ALL\s+TABLES\b|[^%()]+?)\s+TO\b",
     re.IGNORECASE,
 )
 # A GRANT whose tables a format() fills in.
-_GRANTS_ON_UNKNOWN = re.compile(r"\bGRANT\b[^;]*%", re.IGNORECASE)
+_GRANTS_ON_UNKNOWN = re.compile(r"GRANT\b.*%", re.IGNORECASE | re.DOTALL)
+# A statement of PL/pgSQL begins after one of these.
+_BEFORE_A_STATEMENT = re.compile(r"\b(?:BEGIN|LOOP|THEN|ELSE|DECLARE)\b", re.IGNORECASE)
+_MAY_MATTER = re.compile(rb"\b(?:create|alter|grant)\b", re.IGNORECASE)
+_ALTERS_TYPE = re.compile(rb"alter\s+type\b", re.IGNORECASE)
+_DEEPEST = 3  # a statement in a string in the body of a DO block
 _SECURES_TABLE = re.compile(
-    rf"\bALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE
+    rf"ALTER\s+TABLE\s+{_NAME}\s+ENABLE\s+ROW\s+LEVEL\s+SECURITY", re.IGNORECASE
 )
 
 
@@ -85,7 +98,8 @@ def make_script(
     )
     whole = "\n".join([head.lstrip(), *steps, tail]) + "\n"
     _warn_of_size(whole, say)
-    _warn_of_access("\n".join(steps), say)
+    texts = [bytes(file.text) for file in files]
+    _warn_of_access(texts, say)
     return whole
 
 
@@ -233,35 +247,78 @@ def _warn_of_size(whole: str, say: Say) -> None:
         )
 
 
-def _warn_of_access(text: str, say: Say) -> None:
+def _all_statements(text: bytes, depth: int = 0) -> Iterator[str]:
+    """Yield each statement of a text without its comments, and those in its strings and bodies.
+
+    Strings within a statement are empty, except in the innermost one.
+    """
+    parts: list[bytes] = []
+    inner: list[bytes] = []
+    try:
+        for kind, begin, end in tokens(text):
+            token = text[begin:end]
+            if token == b";":
+                yield from _parts_of(b"".join(parts))
+                parts = []
+            elif kind in ("string", "dollar", "escape"):
+                parts.append(b"''")
+                inner.append(_content(kind, token))
+            else:
+                parts.append(b" " if kind in BLANK_KINDS else token)
+    except ScanError:
+        pass  # a string need not be SQL
+    yield from _parts_of(b"".join(parts))
+    if depth < _DEEPEST:
+        for content in inner:
+            if _MAY_MATTER.search(content):
+                yield from _all_statements(content, depth + 1)
+
+
+def _content(kind: str, token: bytes) -> bytes:
+    """Return what is in a string."""
+    if kind == "dollar":
+        return token[token.index(b"$", 1) + 1 : token.rindex(b"$", 0, -1)]
+    return token[token.index(b"'") + 1 : -1].replace(b"''", b"'")
+
+
+def _parts_of(statement: bytes) -> Iterator[str]:
+    """Yield a statement; one of PL/pgSQL without the words before it."""
+    for part in _BEFORE_A_STATEMENT.split(statement.decode(errors="replace")):
+        yield part.strip()
+
+
+def _warn_of_access(texts: Iterable[bytes], say: Say) -> None:
     """Warn of tables that on Supabase too many can reach, or nobody."""
-    created = set(_CREATES_TABLE.findall(text))
-    open_tables = created - set(_SECURES_TABLE.findall(text))
+    created: set[str] = set()
+    secured: set[str] = set()
+    granted: set[str] = set()
+    grants_all = False
+    for text in texts:
+        for statement in _all_statements(text):
+            if create := _CREATES_TABLE.match(statement):
+                created.add(create[1])
+            elif secure := _SECURES_TABLE.match(statement):
+                secured.add(secure[1])
+            elif _GRANTS_ON_UNKNOWN.match(statement):
+                grants_all = True
+            elif grant := _GRANTS_ON_TABLES.match(statement):
+                grants_all = grants_all or grant[1].lower().startswith("all")
+                granted.update(name.strip() for name in grant[1].split(","))
+
+    open_tables = created - secured
     if open_tables:
         say(
             f"warning: {', '.join(sorted(open_tables))} without row level security: on Supabase the API's roles reach "
             "all rows of a table that is granted to them, and older projects grant every new table. "
             "Add to its file: ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name written as here"
         )
-    closed_tables = created - _granted(text, created)
-    if closed_tables:
+    closed_tables = created - granted
+    if closed_tables and not grants_all:
         say(
             f"warning: {', '.join(sorted(closed_tables))} granted to nobody: since 30 October 2026 Supabase grants "
             "a new table to no role, not even to service_role, so the first request is refused (42501). "
             "Add to its file: GRANT … ON … TO …, with the name written as here"
         )
-
-
-def _granted(text: str, created: set[str]) -> set[str]:
-    """Return the tables that a script grants to somebody; all, where it does not name them."""
-    names: set[str] = set()
-    if _GRANTS_ON_UNKNOWN.search(text):
-        return created
-    for tables in _GRANTS_ON_TABLES.findall(text):
-        if tables.lower().startswith("all"):
-            return created
-        names.update(name.strip() for name in tables.split(","))
-    return names
 
 
 def _warn_of_enum_values(
@@ -279,5 +336,16 @@ def _warn_of_enum_values(
                 "value, and the enum is there already, PostgreSQL refuses the whole script (55P04): a value cannot be "
                 f"used in the transaction that adds it. Print two: --to {earlier.version}, and --from the next one"
             )
-        for value in _ADDS_ENUM_VALUE.findall(text):
-            added.setdefault(value, migration)
+        for statement in _enum_statements(file.text):
+            match = _ADDS_ENUM_VALUE.match(statement)
+            if match:
+                added.setdefault(match[1], migration)
+
+
+def _enum_statements(text: bytes) -> Iterator[str]:
+    """Yield the statements that begin with ALTER TYPE, with their strings."""
+    for start, words in statements(text, first_token(text)):
+        is_plain = not words and _ALTERS_TYPE.match(text, start)
+        if is_plain or words[:2] == [b"alter", b"type"]:
+            _, end = read_statement(text, start)
+            yield plain_text(text[start:end])

@@ -362,3 +362,88 @@ def test_a_replication_slot_is_not_made(project: Project) -> None:
         project.query("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", slot)
         == []
     )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"DO $$ BEGIN CREATE ROLE {NEW}; COMMIT; END $$;",
+        f"DO $$ BEGIN EXECUTE 'CREATE' || ' ROLE {NEW}'; COMMIT; END $$;",
+        "CALL makes_it();",
+    ],
+    ids=["written out", "put together", "called"],
+)
+def test_a_block_that_commits_by_itself_makes_no_role(
+    server_roles: Project, statement: str
+) -> None:
+    before = shared(server_roles)
+    server_roles.write(
+        up_1_p=f"CREATE PROCEDURE makes_it() LANGUAGE plpgsql AS 'BEGIN CREATE ROLE {NEW}; COMMIT; END';",
+        down_1_p="DROP PROCEDURE makes_it;",
+        up_2_x=f"{NO_TRANSACTION}{statement}",
+        down_2_x="SELECT 1;",
+    )
+    assert "commits by itself" in server_roles.run("check", code=1).out
+    assert shared(server_roles) == before
+
+
+def test_a_block_that_commits_and_stays_within_its_database_is_checked(
+    project: Project,
+) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (n int);",
+        down_1_t="DROP TABLE t;",
+        up_2_x=f"{NO_TRANSACTION}DO $$ BEGIN INSERT INTO t VALUES (1); COMMIT; END $$;",
+        down_2_x="DELETE FROM t;",
+    )
+    assert "ok            2_x" in project.run("check").out
+
+
+def _scratch_databases(project: Project) -> list[tuple[str]]:
+    return project.query(
+        "SELECT datname FROM pg_database WHERE datname ~ '^sqlmig_scratch_' AND NOT EXISTS"
+        " (SELECT FROM pg_stat_activity AS a WHERE a.datname = pg_database.datname OR application_name ~ pg_database.datname)"
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"{NO_TRANSACTION}BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'left_{RUN}';",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I IS_TEMPLATE true', current_database()); END $$;",
+    ],
+    ids=["prepared", "template"],
+)
+def test_a_scratch_database_is_dropped_whatever_a_file_did(
+    project: Project, statement: str
+) -> None:
+    project.write(up_1_x=statement, down_1_x="SELECT 1;")
+    project.run("check", code=None)
+    assert _scratch_databases(project) == []
+    assert (
+        project.query(f"SELECT gid FROM pg_prepared_xacts WHERE gid = 'left_{RUN}'")
+        == []
+    )
+
+
+def test_a_file_that_hides_its_effects_does_not_pass_the_gate(project: Project) -> None:
+    project.write(
+        up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
+        down_1_t="DROP TABLE t;",
+        up_2_x="SET LOCAL track_counts = off; DELETE FROM t;",
+        down_2_x="SELECT 1;",
+    )
+    thrown_away = replace(project, url="embedded:")
+    output = thrown_away.run("check", "--fail-on", "losses,reads", code=1).out
+    assert "refused: sets track_counts" in output
+
+
+def test_an_update_is_no_loss(project: Project) -> None:
+    """The manual says so: every UPDATE replaces values, and nobody can tell which were meant to stay."""
+    project.write(
+        up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
+        down_1_t="DROP TABLE t;",
+        up_2_x="UPDATE t SET n = NULL;",
+        down_2_x="-- sqlmig: irreversible: the values are gone",
+    )
+    assert "refused" not in project.run("check", "--fail-on", "losses").out

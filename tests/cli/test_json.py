@@ -56,6 +56,7 @@ def test_what_would_be_done(project: Project) -> None:
         "rewrites": {},
         "reads": ["t"],
         "losses": {"m of t": 1000},
+        "not_counted": [],
     }
     assert two["obstacle"] == "it runs outside a transaction"
     assert project.states() == {1: "pending", 2: "pending"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -237,9 +238,14 @@ def test_a_server_that_somebody_else_runs_there_is_left_alone(private: Project) 
 def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
     private: Project,
 ) -> None:
-    half = data(private).with_name("my data.new")
+    half = data(private) / ".sqlmig-initdb-1"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
+    if os.geteuid() == 0:  # as a killed command leaves it
+        nobody = pwd.getpwnam("nobody")
+        for path in (data(private), half, half / "PG_VERSION"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    assert "no PostgreSQL data directory there" in private.run("status", code=1).err
     private.run("up")
     assert not half.exists()
 
@@ -545,7 +551,7 @@ def test_a_root_without_a_capability_that_this_needs_is_told_which(
     )
     assert servers(data(private)) == []
     assert data(private).exists() is is_made
-    assert not data(private).with_name("my data.new").exists()
+    assert not list(data(private).glob(".sqlmig*"))
 
 
 @as_root
@@ -605,3 +611,115 @@ def test_root_of_a_user_namespace_without_other_users_is_told_so(
     )
     assert "run sqlmig as an ordinary user" in ran.stderr
     assert not data(private).exists()
+
+
+# Another user's data directory is hostile input for root.
+
+
+def owned(path: Path, like: Path) -> None:
+    """Give a file to the owner of another one."""
+    owner = like.stat()
+    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+@as_root
+def test_a_pid_file_that_names_a_directory_of_root_removes_nothing(
+    private: Project, tmp_path: Path
+) -> None:
+    private.run("up")
+    ours = tmp_path / "sqlmig-of-root"
+    ours.mkdir()
+    (ours / "letter.txt").write_text("dear")
+    for named in (str(ours), f"/tmp/sqlmig-x/../..{ours}", "/tmp/sqlmig-x/../../etc"):
+        lines = ["999999", "x", "0", "5432", named, "", "0 0", "ready   "]
+        pid_file = data(private) / "postmaster.pid"
+        pid_file.write_text("\n".join(lines) + "\n")
+        owned(pid_file, data(private))
+        assert private.states() == {1: "applied"}
+    assert (ours / "letter.txt").read_text() == "dear"
+
+
+@as_root
+@pytest.mark.parametrize("name", ["server.log", "postmaster.pid"])
+def test_a_link_to_a_file_of_root_is_not_followed(
+    private: Project, tmp_path: Path, name: str
+) -> None:
+    private.run("up")
+    ours = tmp_path / "ours.txt"
+    ours.write_text("dear")
+    file = data(private) / name
+    file.unlink(missing_ok=True)
+    file.symlink_to(ours)
+    owned(file, data(private))
+    assert "not a plain file" in private.run("status", code=1).err
+    assert ours.read_text() == "dear"
+    file.unlink()
+
+
+@as_root
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(private: Project) -> None:
+    private.run("up")
+    log = data(private) / "server.log"
+    log.unlink()
+    os.mkfifo(log)
+    owned(log, data(private))
+    error = private.run("status", code=1).err
+    assert "server.log" in error
+    log.unlink()
+
+
+def test_a_stale_pid_file_does_not_end_the_server_of_another_directory(
+    private: Project,
+) -> None:
+    private.run("up")
+    other = Project(private.directory, f"{private.url}2")
+    process = started(other)
+    pid = (data(other) / "postmaster.pid").read_text()
+    pid_file = data(private) / "postmaster.pid"
+    pid_file.write_text(pid)
+    if os.geteuid() == 0:
+        owned(pid_file, data(private))
+    assert private.states() == {1: "applied", 2: "pending"}
+    assert servers(data(other)) != []
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert servers(data(other)) == []
+
+
+def test_a_directory_beside_it_is_left_alone(private: Project) -> None:
+    beside = data(private).with_name("my data.new")
+    beside.mkdir(parents=True)
+    (beside / "letter.txt").write_text("dear")
+    private.run("up")
+    assert (beside / "letter.txt").read_text() == "dear"
+
+
+def test_a_link_to_an_empty_directory_is_as_good_as_the_directory(
+    private: Project, tmp_path: Path
+) -> None:
+    empty = tmp_path / "volume"
+    empty.mkdir(mode=0o755)
+    (empty / "lost+found").mkdir()
+    data(private).parent.mkdir()
+    data(private).symlink_to(empty)
+    private.run("up")
+    assert private.states() == {1: "applied"}
+    assert (empty / "PG_VERSION").exists()
+    assert not list(empty.glob(".sqlmig*"))
+
+
+@as_root
+def test_a_mounted_empty_volume_is_as_good_as_a_directory(private: Project) -> None:
+    data(private).mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "tmpfs", str(data(private))],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("this root may not mount")
+    try:
+        private.run("up")
+        assert private.states() == {1: "applied"}
+    finally:
+        subprocess.run(["umount", str(data(private))], check=True)
