@@ -212,7 +212,7 @@ def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(
         runner = project.fork("up", "--lock-timeout", "60s")
         until(
             lambda: project.query(
-                "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+                "SELECT 1 FROM pg_locks WHERE locktype = 'relation' AND NOT granted"
             )
         )
     assert runner.ended().endswith("nothing to do\n")
