@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlmig.errors import LedgerDisagrees, MigrationFailed, SqlmigError, UsageError
+from sqlmig.core.errors import LedgerDisagrees, MigrationFailed, SqlmigError, UsageError
 
 if TYPE_CHECKING:
     from sqlmig.api import Status, down, status, up
-    from sqlmig.runner import Applied
+    from sqlmig.core.versions import Applied
 
 __all__ = [
     "Applied",
@@ -31,7 +31,7 @@ __all__ = [
 __version__ = "1.0.0"
 
 _MODULES = {
-    "Applied": "sqlmig.runner",
+    "Applied": "sqlmig.core.versions",
     "Status": "sqlmig.api",
     "down": "sqlmig.api",
     "status": "sqlmig.api",

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.ledger import Ledger
-from sqlmig.migrations import find
-from sqlmig.plan import Down, Up, words_for_ahead
-from sqlmig.session import Options, open_session
-from sqlmig.times import parse_lock_timeout
+from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.ledger import Ledger
+from sqlmig.core.migrations import find
+from sqlmig.core.plan import Down, Up, words_for_ahead
+from sqlmig.core.session import Options, open_session
+from sqlmig.core.times import parse_lock_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlmig.plan import Request, State
-    from sqlmig.runner import Applied
-    from sqlmig.session import Session
+    from sqlmig.core.plan import Request
+    from sqlmig.core.session import Session
+    from sqlmig.core.versions import Applied, State
 
 _DATABASE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 _EMBEDDED = "embedded:"
@@ -132,7 +132,7 @@ def _run(
     *,
     make: bool,
 ) -> list[Applied]:
-    from sqlmig.runner import run
+    from sqlmig.core.runner import run
 
     with _open(url, directory, schema, options, wait, make=make) as session:
         if isinstance(request, Up) and session.ahead():
@@ -190,7 +190,7 @@ def database(
             "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
         )
     if not url.startswith(_EMBEDDED):
-        from sqlmig.connection import wait_for_server
+        from sqlmig.core.connection import wait_for_server
 
         wait_for_server(url, wait)
         yield url

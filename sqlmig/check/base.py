@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig import migrations
-from sqlmig.errors import SqlmigError
+from sqlmig.core import migrations
+from sqlmig.core.errors import SqlmigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlmig.migrations import Migration
+    from sqlmig.core.migrations import Migration
 
 _UP_FILE = re.compile(r"(?a:(\d+))_.*\.up\.sql", re.DOTALL)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.check.privileges import difference_in_words
-from sqlmig.connection import fetch
-from sqlmig.ledger import literal
+from sqlmig.core.connection import fetch
+from sqlmig.core.sql import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
 
 
 _FILES = Path(__file__).parent / "catalog"

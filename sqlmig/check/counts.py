@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.connection import execute, fetch, fetch_each
+from sqlmig.core.connection import execute, fetch, fetch_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
 
 Count = tuple[object, ...]
 # A view has no rows of its own: the catalog below it says whether it was written.

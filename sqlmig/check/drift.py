@@ -9,21 +9,21 @@ from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
 from sqlmig.check.dumps import without_what_is_there
 from sqlmig.check.scratch import run_file, scratch_database
-from sqlmig.connection import fetch, rollback, send
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import literal
-from sqlmig.sqlfile import load
+from sqlmig.core.connection import fetch, rollback, send
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.sql import literal
+from sqlmig.core.sqlfile import load
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from sqlmig.check.catalog import Key
     from sqlmig.check.scratch import Scratch
-    from sqlmig.connection import Connection
-    from sqlmig.ledger import Ledger
-    from sqlmig.plan import Row
-    from sqlmig.session import Session
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.plan import Row
+    from sqlmig.core.session import Session
+    from sqlmig.core.sqlfile import SqlFile
 
 
 def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Differences:

@@ -6,12 +6,12 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sqlmig.lexer import plain_text
-from sqlmig.sqlfile import scan
+from sqlmig.core.lexer import plain_text
+from sqlmig.core.sqlfile import scan
 
 if TYPE_CHECKING:
-    from sqlmig.ledger import Ledger
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.sqlfile import SqlFile
 
 _HAS_TRANSACTION_TIMEOUT = 170000  # the first server version that has this setting
 # Where most files end: nothing of the following is in them.

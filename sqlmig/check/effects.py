@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.connection import fetch
-from sqlmig.ledger import literal, quoted
+from sqlmig.core.connection import fetch
+from sqlmig.core.sql import literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
 
 KINDS = ("rewrites", "reads", "losses")
 _LOCKS = ("", "writes", "reads and writes")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.catalog import Entry, Key
 from sqlmig.check.privileges import Access, read_access
-from sqlmig.wording import regex_of
+from sqlmig.core.wording import regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlmig.check.catalog import Catalog, Difference, Differences
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.sqlfile import SqlFile
 
 # What a file's default privileges are for, where it says so in words, and the kinds of objects that it means.
 _DEFAULT_PRIVILEGES = re.compile(

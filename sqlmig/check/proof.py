@@ -21,20 +21,20 @@ from sqlmig.check.effects import Effects, EffectWatcher
 from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
 from sqlmig.check.scratch import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
-from sqlmig.connection import rollback
-from sqlmig.errors import MigrationFailed, SqlmigError
-from sqlmig.sqlfile import load
-from sqlmig.transaction import file_pieces, own_piece
-from sqlmig.transmission import transmit
+from sqlmig.core.connection import rollback
+from sqlmig.core.errors import MigrationFailed, SqlmigError
+from sqlmig.core.sending import transmit
+from sqlmig.core.sqlfile import load
+from sqlmig.core.transaction import file_pieces, own_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sqlmig.check.scratch import Scratch
-    from sqlmig.migrations import Migration
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.migrations import Migration
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 # A file with these words moves a sequence. To take the next value, as an INSERT does,

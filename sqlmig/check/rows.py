@@ -7,15 +7,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.connection import ServerError, fetch
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import literal, quoted
-from sqlmig.wording import counted
+from sqlmig.core.connection import ServerError, fetch
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.sql import literal, quoted
+from sqlmig.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
 
 Row = dict[str, str | None]
 # So many rows without a primary key are paired with those that differ least.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.conninfo import make_conninfo
 
 from sqlmig.check.server_wide import ServerGuard
-from sqlmig.connection import (
+from sqlmig.core.connection import (
     ServerError,
     connect,
     execute,
@@ -21,21 +21,21 @@ from sqlmig.connection import (
     rollback,
     send,
 )
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import literal, quoted, read_statements
-from sqlmig.outside_transaction import send_each_statement
-from sqlmig.repeated import RowCounter
-from sqlmig.transaction import file_pieces
-from sqlmig.transmission import transmit
-from sqlmig.url import parameters
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.outside_transaction import send_each_statement
+from sqlmig.core.repeated import RowCounter
+from sqlmig.core.sending import transmit
+from sqlmig.core.sql import literal, quoted, read_statements
+from sqlmig.core.transaction import file_pieces
+from sqlmig.core.url import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlmig.connection import Connection
-    from sqlmig.ledger import Ledger
-    from sqlmig.session import Say
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.session import Say
+    from sqlmig.core.sqlfile import SqlFile
 
 STATEMENTS = read_statements(Path(__file__).parent / "scratch.sql")
 _PREFIX = "sqlmig_scratch_"

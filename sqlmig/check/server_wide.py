@@ -10,18 +10,23 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlmig.connection import ServerError, execute_alone, fetch, rollback, send
-from sqlmig.errors import SqlmigError
-from sqlmig.irrevocable import Reach, find_irrevocable, may_define_reach, read_reach
-from sqlmig.ledger import literal, read_statements
-from sqlmig.lexer import first_token, read_statement
+from sqlmig.core.connection import ServerError, execute_alone, fetch, rollback, send
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.irrevocable import (
+    Reach,
+    find_irrevocable,
+    may_define_reach,
+    read_reach,
+)
+from sqlmig.core.lexer import first_token, read_statement
+from sqlmig.core.sql import literal, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlmig.connection import Connection
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 STATEMENTS = read_statements(Path(__file__).parent / "server_wide.sql")
 _OWN_SERVER = "check it on a server of its own: sqlmig -d embedded: check"

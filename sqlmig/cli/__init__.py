@@ -12,7 +12,7 @@ import click
 
 from sqlmig.cli import output
 from sqlmig.cli.commands import group
-from sqlmig.errors import SqlmigError
+from sqlmig.core.errors import SqlmigError
 
 
 class Terminated(KeyboardInterrupt):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import sqlmig
-from sqlmig import migrations, plan
 from sqlmig.api import database, has_database, is_throwaway
 from sqlmig.cli import github, output
 from sqlmig.cli.options import (
@@ -31,18 +30,19 @@ from sqlmig.cli.options import (
     shared_options,
 )
 from sqlmig.cli.progress import watch, watch_below_bar
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.plan import Down, Up
-from sqlmig.session import open_session
-from sqlmig.wording import counted
+from sqlmig.core import migrations, plan
+from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.plan import Down, Up
+from sqlmig.core.session import open_session
+from sqlmig.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlmig.check import Finding
-    from sqlmig.plan import Request, Row
+    from sqlmig.core.plan import Request, Row
+    from sqlmig.core.session import Session
     from sqlmig.schemas import Schemas
-    from sqlmig.session import Session
     from sqlmig.takeover import Correction
     from sqlmig.takeover.foreign_files import ForeignFiles
     from sqlmig.takeover.importing import Pair
@@ -273,8 +273,8 @@ def _ask_about_non_empty(
         return request
     if not settings.asks and not settings.is_dry_run:
         return request
-    from sqlmig.other_tools import find_neighbours
-    from sqlmig.runner import message_for_non_empty
+    from sqlmig.core.other_tools import find_neighbours
+    from sqlmig.core.runner import message_for_non_empty
 
     allowed = request._replace(allow_non_empty=True)
     for session in new:
@@ -804,7 +804,7 @@ def _step_after_import(
             "Next, on each database that has them: `sqlmig stamp V`, V the newest version that is applied there. "
             f"The newest here is {newest}"
         )
-    from sqlmig.connection import connect
+    from sqlmig.core.connection import connect
 
     with (
         database(settings.url, settings.wait) as url,
@@ -966,7 +966,7 @@ def docs(settings: Settings, checked: Path | None) -> int:
     It has the tables, views and functions with their comments, and a Mermaid diagram, which GitHub draws. The schema is
     --schema's, or the first on the search path.
     """
-    from sqlmig.connection import connect
+    from sqlmig.core.connection import connect
     from sqlmig.docs import page
 
     ledger = settings.ledger

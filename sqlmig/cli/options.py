@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from sqlmig.errors import UsageError
-from sqlmig.ledger import Ledger
-from sqlmig.session import Options
-from sqlmig.times import parse_lock_timeout, parse_time
-from sqlmig.wording import counted
+from sqlmig.core.errors import UsageError
+from sqlmig.core.ledger import Ledger
+from sqlmig.core.session import Options
+from sqlmig.core.times import parse_lock_timeout, parse_time
+from sqlmig.core.wording import counted
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlmig.cli.output import CLEAR_LINE, is_on_terminal
-from sqlmig.ledger import read_statements
-from sqlmig.wording import display_width
+from sqlmig.core.sql import read_statements
+from sqlmig.core.wording import display_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlmig.session import Session
+    from sqlmig.core.session import Session
 
 _PROGRESS = read_statements(Path(__file__).with_name("progress.sql"))["progress"]
 # Seconds after which a log is told that something is still at work, the first time and each time again.
@@ -54,7 +54,7 @@ class _Line:
     def __init__(self, session: Session, label: str) -> None:
         self._session = session
         self._label = label
-        from sqlmig.aside import Aside  # here, as help needs no driver
+        from sqlmig.core.aside import Aside  # here, as help needs no driver
 
         self._began = time.monotonic()
         self._told = self._began

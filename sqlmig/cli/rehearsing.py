@@ -10,19 +10,19 @@ import click
 from sqlmig.cli import output
 from sqlmig.cli.options import Settings
 from sqlmig.cli.running import on_each, say_failed
-from sqlmig.errors import SqlmigError
-from sqlmig.plan import Up
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.plan import Up
+from sqlmig.core.wording import counted
 from sqlmig.rehearsal import rehearse, rehearse_steps
-from sqlmig.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlmig.plan import Request
+    from sqlmig.core.plan import Request
+    from sqlmig.core.runner import Step
+    from sqlmig.core.session import Session
     from sqlmig.rehearsal import Loss, Rehearsed
-    from sqlmig.runner import Step
     from sqlmig.schemas.jobs import Outcome
-    from sqlmig.session import Session
 
 
 class Rehearsal:

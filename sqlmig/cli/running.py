@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from sqlmig.cli import output
-from sqlmig.connection import fetch
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import read_statements
-from sqlmig.plan import Down, Up
-from sqlmig.runner import run
+from sqlmig.core.connection import fetch
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.plan import Down, Up
+from sqlmig.core.runner import run
+from sqlmig.core.sql import read_statements
+from sqlmig.core.wording import counted
 from sqlmig.schemas.jobs import work_on_each
-from sqlmig.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlmig.cli.options import Settings
-    from sqlmig.connection import Connection
-    from sqlmig.plan import Request
-    from sqlmig.runner import Approve, Done
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.plan import Request
+    from sqlmig.core.runner import Approve, Done
+    from sqlmig.core.session import Session
     from sqlmig.schemas import Schemas
     from sqlmig.schemas.jobs import Outcome
-    from sqlmig.session import Session
 
 Result = TypeVar("Result")
 _OPEN_TABLES = read_statements(Path(__file__).with_name("open_tables.sql"))[

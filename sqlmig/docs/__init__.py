@@ -7,12 +7,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import fetch_on_callers_path
-from sqlmig.errors import UsageError
-from sqlmig.ledger import quoted
+from sqlmig.core.connection import fetch_on_callers_path
+from sqlmig.core.errors import UsageError
+from sqlmig.core.sql import quoted
 
 if TYPE_CHECKING:
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
 
 _SETTINGS, _PAGE = (
     (Path(__file__).parent / "page.sql").read_text(encoding="utf-8").split("-- %%\n")

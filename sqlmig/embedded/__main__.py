@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from psycopg import pq
 
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.url import parameters
 from sqlmig.embedded.binaries import programs
 from sqlmig.embedded.data_directory import server, throwaway_server
-from sqlmig.errors import SqlmigError
-from sqlmig.url import parameters
 
 _USAGE = """Usage: python -m sqlmig.embedded COMMAND [ARGUMENT…]
 

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.errors import SqlmigError
+from sqlmig.core.errors import SqlmigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

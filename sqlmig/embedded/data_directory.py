@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from sqlmig.core.errors import SqlmigError
 from sqlmig.embedded.binaries import programs
 from sqlmig.embedded.privileges import (
     acting_as,
@@ -36,7 +37,6 @@ from sqlmig.embedded.privileges import (
     server_user,
     start_program,
 )
-from sqlmig.errors import SqlmigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from sqlmig.errors import SqlmigError
+from sqlmig.core.errors import SqlmigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlmig.connection import discard, execute, fetch, rollback
-from sqlmig.errors import MigrationFailed, SqlmigError
-from sqlmig.irrevocable import Reach, find_irrevocable, find_setval, read_reach
-from sqlmig.ledger import literal, quoted
-from sqlmig.lexer import read_statement
-from sqlmig.lock_holders import LockHolders
-from sqlmig.runner import (
+from sqlmig.core.blockers import LockHolders
+from sqlmig.core.connection import discard, execute, fetch, rollback
+from sqlmig.core.errors import MigrationFailed, SqlmigError
+from sqlmig.core.irrevocable import Reach, find_irrevocable, find_setval, read_reach
+from sqlmig.core.lexer import read_statement
+from sqlmig.core.runner import (
     Step,
     guard_pieces,
     lock_piece,
@@ -24,16 +23,17 @@ from sqlmig.runner import (
     plan_steps,
     record_piece,
 )
-from sqlmig.transaction import file_pieces
-from sqlmig.transmission import TryAgain, transmit
+from sqlmig.core.sending import TryAgain, transmit
+from sqlmig.core.sql import literal, quoted
+from sqlmig.core.transaction import file_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlmig.plan import Request
-    from sqlmig.session import Session
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import FilePieces
+    from sqlmig.core.plan import Request
+    from sqlmig.core.session import Session
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import FilePieces
 
 _OBSERVE = (Path(__file__).parent / "observe.sql").read_text(encoding="utf-8")
 _UNSAFE_NEW_ENUM_VALUE = "55P04"

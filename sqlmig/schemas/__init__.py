@@ -6,21 +6,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import connect, fetch
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import Ledger, literal, read_several
-from sqlmig.session import Session, connector
-from sqlmig.wording import counted, regex_of
+from sqlmig.core.connection import connect, fetch
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.ledger import Ledger
+from sqlmig.core.reading import read_several
+from sqlmig.core.session import Session, connector
+from sqlmig.core.sql import literal
+from sqlmig.core.wording import counted, regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sqlmig.connection import Connection
-    from sqlmig.ledger import Contents
-    from sqlmig.migrations import Migration
-    from sqlmig.session import Options, Say, Watch
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.migrations import Migration
+    from sqlmig.core.reading import Contents
+    from sqlmig.core.session import Options, Say, Watch
+    from sqlmig.core.sqlfile import SqlFile
 
 # Ledgers in a question: one question for all is slower, and takes more locks than a server has room for.
 _BATCH = 250

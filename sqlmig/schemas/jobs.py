@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg
 
-from sqlmig.connection import discard
-from sqlmig.errors import SqlmigError
-from sqlmig.wording import counted
+from sqlmig.core.connection import discard
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from sqlmig.connection import Connection
-    from sqlmig.session import Connect, Session, Watch
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.session import Connect, Session, Watch
 
 Result = TypeVar("Result")
 

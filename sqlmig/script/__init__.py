@@ -7,10 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.errors import SqlmigError
-from sqlmig.irrevocable import Reach, find_irrevocable
-from sqlmig.ledger import OWN_SETTINGS, dollar_quote, literal, read_statements
-from sqlmig.lexer import (
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.irrevocable import Reach, find_irrevocable
+from sqlmig.core.lexer import (
     BLANK_KINDS,
     ScanError,
     first_token,
@@ -19,17 +18,18 @@ from sqlmig.lexer import (
     statements,
     tokens,
 )
-from sqlmig.places import place
-from sqlmig.sqlfile import load
-from sqlmig.transaction import file_pieces, joined, own_piece, reset_sql
+from sqlmig.core.sql import OWN_SETTINGS, dollar_quote, literal, read_statements
+from sqlmig.core.sqlfile import load
+from sqlmig.core.text import place
+from sqlmig.core.transaction import file_pieces, joined, own_piece, reset_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlmig.ledger import Ledger
-    from sqlmig.migrations import Migration
-    from sqlmig.session import Say
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.migrations import Migration
+    from sqlmig.core.session import Say
+    from sqlmig.core.sqlfile import SqlFile
 
 _TEMPLATES = read_statements(Path(__file__).parent / "script.sql")
 _LARGEST = 980_000  # bytes that the Supabase SQL editor takes

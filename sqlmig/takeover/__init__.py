@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.plan import check_version, rows_to_stamp
-from sqlmig.runner import write_records
+from sqlmig.core.plan import check_version, rows_to_stamp
+from sqlmig.core.runner import write_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlmig.plan import Row
-    from sqlmig.session import Session
+    from sqlmig.core.plan import Row
+    from sqlmig.core.session import Session
 
 
 class Correction(NamedTuple):

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.errors import SqlmigError
-from sqlmig.lexer import ScanError, first_token, tokens
-from sqlmig.migrations import LARGEST_VERSION, read
-from sqlmig.places import place
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.lexer import ScanError, first_token, tokens
+from sqlmig.core.migrations import LARGEST_VERSION, read
+from sqlmig.core.text import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

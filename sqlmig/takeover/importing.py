@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig import migrations
-from sqlmig.connection import ServerError, fetch
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import TABLE, read_statements
-from sqlmig.other_tools import find_plain_table
-from sqlmig.sqlfile import load
+from sqlmig.core import migrations
+from sqlmig.core.connection import ServerError, fetch
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.ledger import TABLE
+from sqlmig.core.other_tools import find_plain_table
+from sqlmig.core.sql import read_statements
+from sqlmig.core.sqlfile import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlmig.connection import Connection
+    from sqlmig.core.connection import Connection
     from sqlmig.takeover.foreign_files import ForeignFiles, ForeignMigration
 
 _LEDGERS = read_statements(Path(__file__).parent / "foreign_ledgers.sql")

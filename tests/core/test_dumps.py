@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sqlmig import embedded
-from sqlmig.sqlfile import load
+from sqlmig.core.sqlfile import load
 from tests.support.project import url_of
 
 if TYPE_CHECKING:

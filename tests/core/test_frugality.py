@@ -100,14 +100,14 @@ def test_who_does_not_connect_loads_no_driver(
 def test_with_nothing_to_do_nothing_is_loaded_to_do_it(project: Project) -> None:
     tables(project, 2)
     assert {
-        "sqlmig.runner",
-        "sqlmig.lexer",
-        "sqlmig.sqlfile",
-        "sqlmig.transaction",
+        "sqlmig.core.runner",
+        "sqlmig.core.lexer",
+        "sqlmig.core.sqlfile",
+        "sqlmig.core.transaction",
     } <= loaded(project, "up")
     assert not {
-        "sqlmig.runner",
-        "sqlmig.lexer",
-        "sqlmig.transaction",
+        "sqlmig.core.runner",
+        "sqlmig.core.lexer",
+        "sqlmig.core.transaction",
         "sqlmig.check",
     } & loaded(project, "up")

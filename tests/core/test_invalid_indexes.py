@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from sqlmig.indexes import named_in
-from sqlmig.sqlfile import scan
+from sqlmig.core.indexes import named_in
+from sqlmig.core.sqlfile import scan
 
 if TYPE_CHECKING:
     from tests.support.project import Project

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from sqlmig.connection import connect, rollback
+from sqlmig.core.connection import connect, rollback
 from tests.support.project import LOCK, until
 from tests.support.waits import tables
 

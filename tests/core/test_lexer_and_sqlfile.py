@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sqlmig.lexer import ScanError, read_statement
+from sqlmig.core.lexer import ScanError, read_statement
+from sqlmig.core.sqlfile import DIRECTIVES, scan
 from sqlmig.script import selects_into
-from sqlmig.sqlfile import DIRECTIVES, scan
 
 # Each has all its beginnings marked.
 STATEMENTS = [

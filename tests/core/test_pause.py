@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sqlmig import runner
-from sqlmig.session import Options
-from sqlmig.transmission import TryAgain
+from sqlmig.core import runner
+from sqlmig.core.sending import TryAgain
+from sqlmig.core.session import Options
 
 
 @pytest.mark.parametrize(

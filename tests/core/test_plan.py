@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sqlmig import plan
 from sqlmig.cli import command
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.migrations import Migration
-from sqlmig.plan import Down, LedgerRow, Row, Up, rows_to_run, rows_to_stamp
+from sqlmig.core import plan
+from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.migrations import Migration
+from sqlmig.core.plan import Down, Row, Up, rows_to_run, rows_to_stamp
+from sqlmig.core.versions import LedgerRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from sqlmig.migrations import checksum
+from sqlmig.core.migrations import checksum
 from tests.support.project import LOCK, until
 
 if TYPE_CHECKING:

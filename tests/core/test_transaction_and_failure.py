@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from sqlmig import transaction
-from sqlmig.connection import LARGEST_MESSAGE as LARGEST
-from sqlmig.failure import explain
-from sqlmig.ledger import Ledger, dollar_quote
-from sqlmig.lexer import statements
-from sqlmig.migrations import Migration
-from sqlmig.places import excerpt, place
-from sqlmig.sqlfile import SqlFile, scan
-from sqlmig.transaction import (
+from sqlmig.core import transaction
+from sqlmig.core.connection import LARGEST_MESSAGE as LARGEST
+from sqlmig.core.failure import explain
+from sqlmig.core.ledger import Ledger
+from sqlmig.core.lexer import statements
+from sqlmig.core.migrations import Migration
+from sqlmig.core.sql import dollar_quote
+from sqlmig.core.sqlfile import SqlFile, scan
+from sqlmig.core.text import excerpt, place
+from sqlmig.core.transaction import (
     Piece,
     cut,
     file_piece,

@@ -263,13 +263,17 @@ def test_two_processes_of_an_application_start_at_once(three: Project) -> None:
 
 
 def test_an_import_loads_no_driver_and_no_click() -> None:
-    program = "import sys, sqlmig, sqlmig.errors; print(*sys.modules)"
+    program = "import sys, sqlmig, sqlmig.core.errors; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {"psycopg", "click", "logging", "sqlmig.api", "sqlmig.ledger"} & set(
-        loaded
-    )
+    assert not {
+        "psycopg",
+        "click",
+        "logging",
+        "sqlmig.api",
+        "sqlmig.core.ledger",
+    } & set(loaded)
     assert set(dir(sqlmig)) >= {"MigrationFailed", "SqlmigError"}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = sqlmig.nonsense

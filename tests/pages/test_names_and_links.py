@@ -9,8 +9,8 @@ import click
 import pytest
 
 from sqlmig.cli.commands import group
-from sqlmig.lexer import ScanError
-from sqlmig.sqlfile import DIRECTIVES, scan
+from sqlmig.core.lexer import ScanError
+from sqlmig.core.sqlfile import DIRECTIVES, scan
 from tests.support.pages import (
     MANUAL,
     PAGES,

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 from sqlmig.cli import command, main
-from sqlmig.ledger import Ledger
+from sqlmig.core.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.places import place
+from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.text import place
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.errors import SqlmigError
-from sqlmig.lexer import (
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.lexer import (
     BLANK_KINDS,
     ScanError,
     Token,
@@ -17,8 +17,8 @@ from sqlmig.lexer import (
     statements,
     tokens,
 )
-from sqlmig.migrations import checksum, read
-from sqlmig.places import excerpt, place
+from sqlmig.core.migrations import checksum, read
+from sqlmig.core.text import excerpt, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlmig.lexer import statements
-from sqlmig.places import Place, excerpt, find_place, place
-from sqlmig.transaction import joined, piece_at
-from sqlmig.wording import server_words
+from sqlmig.core.lexer import statements
+from sqlmig.core.text import Place, excerpt, find_place, place
+from sqlmig.core.transaction import joined, piece_at
+from sqlmig.core.wording import server_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece, Role
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece, Role
 
 # Where our own statements fail, it says which.
 _WHEN: dict[Role, str] = {

@@ -6,14 +6,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlmig.aside import Aside
-from sqlmig.times import parse_lock_timeout
-from sqlmig.transmission import TryAgain
+from sqlmig.core.aside import Aside
+from sqlmig.core.sending import TryAgain
+from sqlmig.core.times import parse_lock_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlmig.session import Session
+    from sqlmig.core.session import Session
 
 # Seconds before it is asked, for the first time and again. A file that takes no longer
 # needs no second connection.

@@ -7,15 +7,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.connection import fetch
-from sqlmig.ledger import literal
-from sqlmig.lexer import plain_text
+from sqlmig.core.connection import fetch
+from sqlmig.core.lexer import plain_text
+from sqlmig.core.sql import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlmig.connection import Connection
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.sqlfile import SqlFile
 
 _QUERY = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 _ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s"(),;.]+)'

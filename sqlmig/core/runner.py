@@ -10,34 +10,36 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig import hidden_rows
-from sqlmig.connection import ConnectionLost, cell_of, discard, fetch, rollback
-from sqlmig.errors import MigrationFailed, SqlmigError
-from sqlmig.ledger import OWN_SETTINGS, literal, read_identity
-from sqlmig.lock_holders import LockHolders
-from sqlmig.other_tools import find_neighbours, refuse_other_tool
-from sqlmig.outside_transaction import (
+from sqlmig.core import hidden_rows
+from sqlmig.core.blockers import LockHolders
+from sqlmig.core.connection import ConnectionLost, cell_of, discard, fetch, rollback
+from sqlmig.core.errors import MigrationFailed, SqlmigError
+from sqlmig.core.other_tools import find_neighbours, refuse_other_tool
+from sqlmig.core.outside_transaction import (
     refuse_pooler,
     run_outside_transaction,
     with_more_words,
 )
-from sqlmig.plan import Down, LedgerRow, Up
-from sqlmig.repeated import run_repeatedly, words_for_rows
-from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
-from sqlmig.sqlfile import load
-from sqlmig.transaction import KEEPALIVES, Transaction, file_pieces, own_piece
-from sqlmig.transmission import TryAgain, transmit
-from sqlmig.wording import few
+from sqlmig.core.plan import Down, Up
+from sqlmig.core.reading import read_identity
+from sqlmig.core.repeated import run_repeatedly, words_for_rows
+from sqlmig.core.sending import TryAgain, transmit
+from sqlmig.core.session import AlreadyRecorded, LedgerChanged, LockHeld
+from sqlmig.core.sql import OWN_SETTINGS, literal
+from sqlmig.core.sqlfile import load
+from sqlmig.core.transaction import KEEPALIVES, Transaction, file_pieces, own_piece
+from sqlmig.core.versions import Applied, LedgerRow
+from sqlmig.core.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from psycopg.pq.abc import PGresult
 
-    from sqlmig.plan import Request, Row
-    from sqlmig.session import Session
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.plan import Request, Row
+    from sqlmig.core.session import Session
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
     Approve = Callable[[Session, Sequence["Step"]], None]
 
@@ -60,14 +62,6 @@ class Step(NamedTuple):
         if self.row.recorded is None:
             return self.row.label
         return self.row.label_applied
-
-
-class Applied(NamedTuple):
-    """A migration that was applied, or reverted, and how long it took."""
-
-    version: int
-    name: str
-    seconds: float
 
 
 class Done(NamedTuple):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import cell_of, fetch, rollback
-from sqlmig.errors import MigrationFailed
-from sqlmig.hidden_rows import COLUMN, hidden_rows_pieces
-from sqlmig.transaction import file_pieces
-from sqlmig.transmission import TryAgain, transmit
+from sqlmig.core.connection import cell_of, fetch, rollback
+from sqlmig.core.errors import MigrationFailed
+from sqlmig.core.hidden_rows import COLUMN, hidden_rows_pieces
+from sqlmig.core.sending import TryAgain, transmit
+from sqlmig.core.transaction import file_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from psycopg.pq.abc import PGresult
 
-    from sqlmig.session import Session
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.session import Session
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 # The tags with which the server says how many rows a statement changed
 # (https://www.postgresql.org/docs/current/protocol-message-formats.html, CommandComplete).

@@ -5,7 +5,7 @@ import re
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from sqlmig.errors import UsageError
+from sqlmig.core.errors import UsageError
 
 # What SQLAlchemy's URLs begin with: the driver's name is of no interest here.
 _DRIVER = re.compile(

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 
 from psycopg import generators
 
-from sqlmig.connection import ConnectionLost, fetch, rollback, send
-from sqlmig.errors import MigrationFailed, SqlmigError
-from sqlmig.hidden_rows import hidden_rows_after
-from sqlmig.indexes import Named, invalid_indexes, left_invalid, named_in
-from sqlmig.ledger import OWN_SETTINGS, literal
-from sqlmig.places import find_place, place
-from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
-from sqlmig.transaction import KEEPALIVES, cut, file_piece, own_piece
-from sqlmig.transmission import refuse_changed_settings, transmit
+from sqlmig.core.connection import ConnectionLost, fetch, rollback, send
+from sqlmig.core.errors import MigrationFailed, SqlmigError
+from sqlmig.core.hidden_rows import hidden_rows_after
+from sqlmig.core.indexes import Named, invalid_indexes, left_invalid, named_in
+from sqlmig.core.sending import refuse_changed_settings, transmit
+from sqlmig.core.session import AlreadyRecorded, LedgerChanged, LockHeld
+from sqlmig.core.sql import OWN_SETTINGS, literal
+from sqlmig.core.text import find_place, place
+from sqlmig.core.transaction import KEEPALIVES, cut, file_piece, own_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sqlmig.connection import Connection
-    from sqlmig.indexes import Invalid
-    from sqlmig.ledger import Ledger
-    from sqlmig.session import Session
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.indexes import Invalid
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.session import Session
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 _POOLER_PATIENCE = 10  # seconds for a second connection
 # What a pooler that shares its connections would hand to other clients.

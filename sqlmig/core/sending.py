@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import ServerError, fetch, rollback, send
-from sqlmig.errors import MigrationFailed
-from sqlmig.failure import explain
-from sqlmig.ledger import TABLE, ledger_owner
-from sqlmig.session import AlreadyRecorded, LedgerChanged, LockHeld
-from sqlmig.transaction import joined, messages
+from sqlmig.core.connection import ServerError, fetch, rollback, send
+from sqlmig.core.errors import MigrationFailed
+from sqlmig.core.failure import explain
+from sqlmig.core.ledger import TABLE
+from sqlmig.core.reading import ledger_owner
+from sqlmig.core.session import AlreadyRecorded, LedgerChanged, LockHeld
+from sqlmig.core.transaction import joined, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg.pq.abc import PGresult
 
-    from sqlmig.connection import Connection
-    from sqlmig.failure import Explanation
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.failure import Explanation
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 # Objects of PostgreSQL's own have smaller numbers (its src/include/access/transam.h).
 FIRST_NORMAL_OID = 16384

@@ -2,7 +2,7 @@
 
 import re
 
-from sqlmig.errors import UsageError
+from sqlmig.core.errors import UsageError
 
 _LONGEST_TIMEOUT = 2147483.647  # the server counts milliseconds in 32 bits
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}

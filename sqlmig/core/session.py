@@ -8,21 +8,22 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlmig import ledger as ledger_table
-from sqlmig.errors import SqlmigError, UsageError
-from sqlmig.ledger import quoted
-from sqlmig.plan import Row, Up, rows_to_run, states
+from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.plan import Row, Up, rows_to_run, states
+from sqlmig.core.sql import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from sqlmig.connection import Connection
-    from sqlmig.ledger import Contents, Ledger
-    from sqlmig.migrations import Migration
-    from sqlmig.plan import LedgerRow, Request
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
+    from sqlmig.core.migrations import Migration
+    from sqlmig.core.plan import Request
+    from sqlmig.core.reading import Contents
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.versions import LedgerRow
 
     Say = Callable[[str], None]
     Watch = Callable[["Session", str], AbstractContextManager[None]]
@@ -143,7 +144,9 @@ class Session:
     def reread(self) -> bool:
         """Read the ledger again, and say whether it has other versions now."""
         before = [row.version for row in self.recorded]
-        self.take(ledger_table.read(self.connection, self.ledger))
+        from sqlmig.core.reading import read  # here, as help needs no driver
+
+        self.take(read(self.connection, self.ledger))
         return before != [row.version for row in self.recorded]
 
     def take(self, found: Contents | None) -> None:
@@ -155,7 +158,7 @@ class Session:
 
     def refuse_untrusted_owner(self) -> None:
         """Raise SqlmigError if the ledger belongs to a role that must not decide what this role runs."""
-        from sqlmig.other_tools import why_not_ours
+        from sqlmig.core.other_tools import why_not_ours
 
         if not self.has_trusted_owner:
             raise SqlmigError(why_not_ours(self.connection, self.ledger))
@@ -182,7 +185,7 @@ class Session:
 
     def _wait_for_lock(self) -> None:
         """Wait until nobody holds the lock, and say whom we wait for."""
-        from sqlmig.connection import fetch
+        from sqlmig.core.connection import fetch
 
         query = self.ledger.sql("holders")
         named: set[str] = set()
@@ -210,12 +213,12 @@ def open_session(
     watch: Watch = _no_watch,
 ) -> Iterator[Session]:
     """Connect, read the ledger, and yield a session. Nothing is written. Raises SqlmigError."""
-    from sqlmig.connection import (
-        connect,
-    )  # here, as help and usage errors need no driver
+    # Here, as help and usage errors need no driver.
+    from sqlmig.core.connection import connect
+    from sqlmig.core.reading import read
 
     with connect(url, say) as connection:
-        found = ledger_table.read(connection, ledger)
+        found = read(connection, ledger)
         session = Session(
             connection=connection,
             connect=connector(url, say, connection),
@@ -231,7 +234,7 @@ def open_session(
 
 def connector(url: str, say: Say, like: Connection) -> Connect:
     """Return what opens another connection to the server of one, under a name."""
-    from sqlmig.connection import connect
+    from sqlmig.core.connection import connect
 
     def connect_as(name: str) -> AbstractContextManager[Connection]:
         return connect(url, say, name, like)

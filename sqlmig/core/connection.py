@@ -13,10 +13,10 @@ import psycopg
 from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import OWN_SETTINGS, literal
-from sqlmig.url import parameters
-from sqlmig.wording import server_words
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.sql import OWN_SETTINGS, literal
+from sqlmig.core.url import parameters
+from sqlmig.core.wording import server_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import OWN_SETTINGS
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.sql import OWN_SETTINGS
 
 if TYPE_CHECKING:
     from psycopg import pq
 
-    from sqlmig.session import Session
+    from sqlmig.core.session import Session
 
 
 class Aside:

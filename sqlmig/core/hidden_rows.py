@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.connection import fetch
-from sqlmig.ledger import OWN_SETTINGS, read_statements
-from sqlmig.transaction import own_piece
+from sqlmig.core.connection import fetch
+from sqlmig.core.sql import OWN_SETTINGS, read_statements
+from sqlmig.core.transaction import own_piece
 
 if TYPE_CHECKING:
-    from sqlmig.connection import Connection
-    from sqlmig.sqlfile import SqlFile
-    from sqlmig.transaction import Piece
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 COLUMN = "sqlmig_hidden_rows"
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))

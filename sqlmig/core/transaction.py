@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sqlmig.ledger import OWN_SETTINGS, literal, read_statements
-from sqlmig.lexer import statements
+from sqlmig.core.lexer import statements
+from sqlmig.core.sql import OWN_SETTINGS, literal, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.sqlfile import SqlFile
 
 _RESET = read_statements(Path(__file__).with_name("reset.sql"))
 # A file need not end with a semicolon, and may end with a comment.

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlmig.wording import display_width
+from sqlmig.core.wording import display_width
 
 _SHOWN_BEFORE = 60  # characters of a long line that are shown before the place
 _SHOWN = 120

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.errors import LedgerDisagrees, SqlmigError, UsageError
+from sqlmig.core.errors import LedgerDisagrees, SqlmigError, UsageError
+from sqlmig.core.versions import VersionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlmig.migrations import Migration
-
-State = Literal["applied", "pending", "changed", "missing", "out-of-order", "ahead"]
+    from sqlmig.core.migrations import Migration
+    from sqlmig.core.versions import LedgerRow, State
 
 # For so long an edited file counts as one that was only just written.
 _JUST_WRITTEN = timedelta(hours=24)
 _FEW = 3  # so many versions are named
-
-
-class LedgerRow(NamedTuple):
-    """A row of the ledger. applied_at is UTC, in ISO 8601."""
-
-    version: int
-    name: str
-    checksum: str
-    applied_at: str
-    has_down_copy: bool = False  # whether the ledger holds the text of the down file
 
 
 class Row(NamedTuple):
@@ -151,7 +141,12 @@ def _rows_to_apply(
         accepted.add("out-of-order")
     problems = [row for row in rows if row.state not in accepted]
     if problems:
-        raise LedgerDisagrees(_disagreement(problems, rows, done, database), problems)
+        disagreeing = [
+            VersionState(row.version, row.name, row.state) for row in problems
+        ]
+        raise LedgerDisagrees(
+            _disagreement(problems, rows, done, database), disagreeing
+        )
 
     pending = []
     for row in rows:

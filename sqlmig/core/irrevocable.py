@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.ledger import literal, read_statements
-from sqlmig.lexer import BLANK_KINDS, read_statement, tokens
-from sqlmig.places import place
+from sqlmig.core.lexer import BLANK_KINDS, read_statement, tokens
+from sqlmig.core.sql import literal, read_statements
+from sqlmig.core.text import place
 
 if TYPE_CHECKING:
-    from sqlmig.connection import Connection
-    from sqlmig.sqlfile import SqlFile
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.sqlfile import SqlFile
 
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
 # Functions that act on this server at once. A server that was made for the run may be changed.
@@ -82,7 +82,10 @@ class Irrevocable(NamedTuple):
 
 def read_reach(connection: Connection) -> Reach:
     """Read what in the database reaches beyond it. Raises ServerError and ConnectionLost."""
-    from sqlmig.connection import fetch, fetch_each  # here, as `script` needs no driver
+    from sqlmig.core.connection import (  # here, as `script` needs no driver
+        fetch,
+        fetch_each,
+    )
 
     selects = []
     for title in ("functions", "tables", "sequences"):

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlmig.plan import Row
-    from sqlmig.runner import Applied
+    from sqlmig.core.versions import Applied, VersionState
 
 
 class SqlmigError(Exception):
@@ -31,7 +30,7 @@ class UsageError(SqlmigError):
 class LedgerDisagrees(SqlmigError):
     """The directory and the ledger disagree, so nothing was applied."""
 
-    def __init__(self, message: str, rows: Sequence[Row]) -> None:
+    def __init__(self, message: str, rows: Sequence[VersionState]) -> None:
         """Keep the rows in which they disagree: each has a version, a name and a state."""
         super().__init__(message)
         self.rows = list(rows)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.connection import ServerError, fetch, fetch_each
-from sqlmig.errors import SqlmigError
-from sqlmig.ledger import TABLE, literal, quoted, read_statements
+from sqlmig.core.connection import ServerError, fetch, fetch_each
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.ledger import TABLE
+from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
-    from sqlmig.connection import Connection
-    from sqlmig.ledger import Ledger
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
 
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
 # The ledgers of other tools, by the names of their tables.

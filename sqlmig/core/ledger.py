@@ -1,0 +1,137 @@
+"""The ledger, the table schema_migrations: its name, its lock, and its statements (ledger.sql). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlmig.core.sql import dollar_quote, literal, quoted, read_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlmig.core.migrations import Migration
+
+TABLE = "schema_migrations"
+_STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
+_IDENTITY = _STATEMENTS["identity"].strip()
+_CONDITIONS = {
+    "has_our_columns": _STATEMENTS["has_our_columns"].strip(),
+    "has_trusted_owner": _STATEMENTS["has_trusted_owner"].strip(),
+}
+_CONDITIONS["is_plain"] = _STATEMENTS["is_plain"].strip().format(**_CONDITIONS)
+_CONDITIONS["is_ours"] = _STATEMENTS["is_ours"].strip().format(**_CONDITIONS)
+
+
+OWNERS_QUERY = _STATEMENTS["owners"]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the ledger is.
+
+    is_named: whether its schema was named. Then the schema is made when it is missing,
+    and the files run in it. announces_schema: the server says so then.
+    """
+
+    schema: str
+    is_named: bool
+    announces_schema: bool = True
+
+    @property
+    def table(self) -> str:
+        """The table's name, quoted and with its schema."""
+        return f"{quoted(self.schema)}.{quoted(TABLE)}"
+
+    @property
+    def lock_key(self) -> int:
+        """The number of the advisory lock of whoever writes: 64 bits of a hash of the schema's name."""
+        digest = hashlib.sha256(f"sqlmig {self.schema}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    @property
+    def worker_name(self) -> str:
+        """The application_name of a connection that runs a no-transaction file."""
+        return f"sqlmig: no-transaction #{self.lock_key}"
+
+    @property
+    def schema_option(self) -> str:
+        """The option that names the schema, after a blank, as a user types it; empty for the default."""
+        return f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
+
+    @cached_property
+    def _fields(self) -> dict[str, object]:
+        """What the statements are filled in with."""
+        return {
+            "schema": quoted(self.schema),
+            "schema_literal": literal(quoted(self.schema)),
+            "schema_name": literal(self.schema),
+            "table": self.table,
+            "literal": literal(self.table),
+            "quote": dollar_quote("sqlmig", self.table),
+            "key": self.lock_key,
+            "worker": self.worker_name,
+            "level": "NOTICE" if self.announces_schema else "DEBUG",
+            "named": self.is_named,
+            "identity": _IDENTITY,
+            **_CONDITIONS,
+        }
+
+    def sql(self, title: str, /, **fields: object) -> str:
+        """Return the statements under a title of ledger.sql, filled in for this ledger."""
+        return self.fill(_STATEMENTS[title], **fields)
+
+    def fill(self, template: str, /, **fields: object) -> str:
+        """Return a template filled in for this ledger."""
+        return template.rstrip("\n").format(**self._fields | fields)
+
+    def definition(self) -> str:
+        """Return the statements that make the ledger where it is missing."""
+        schema = self.sql("schema") if self.is_named else ""
+        return schema + self.sql("definition")
+
+    def insert(self, migration: Migration, checksum: str) -> str:
+        """Return the statement, without its semicolon, that records a migration."""
+        return self._write("insert", migration, checksum)
+
+    def update(self, migration: Migration) -> str:
+        """Return the statement that records a migration anew, as its files are now."""
+        return self._write("update", migration, migration.checksum)
+
+    def delete(self, version: int) -> str:
+        """Return the statement that takes a version out."""
+        return self.sql("delete", version=version)
+
+    def _write(self, title: str, migration: Migration, checksum: str) -> str:
+        down = "NULL"
+        if migration.down_text is not None:
+            down = literal(migration.down_text)
+        return self.sql(
+            title,
+            version=migration.version,
+            name=literal(migration.name),
+            checksum=literal(checksum),
+            down=down,
+        )
+
+
+def read_query(ledgers: Iterable[Ledger]) -> str:
+    """Return the statements that read some ledgers. The result before the last one has their rows."""
+    selects = []
+    for number, ledger in enumerate(ledgers):
+        selects.append(ledger.sql("rows", number=number))
+    return (
+        _STATEMENTS["read"]
+        .rstrip("\n")
+        .format(
+            tables=", ".join(ledger.table for ledger in ledgers),
+            literals=", ".join(literal(ledger.table) for ledger in ledgers),
+            identity=_IDENTITY,
+            rows=" UNION ALL ".join(selects),
+            **_CONDITIONS,
+        )
+    )

@@ -1,0 +1,148 @@
+"""Reading ledgers, many in one message, and what it means that one cannot be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlmig.core.connection import ConnectionLost, ServerError, fetch, send
+from sqlmig.core.errors import SqlmigError
+from sqlmig.core.ledger import OWNERS_QUERY, TABLE, read_query
+from sqlmig.core.other_tools import why_not_ours
+from sqlmig.core.versions import LedgerRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from psycopg.pq.abc import PGresult
+
+    from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
+
+# The types of the columns as ledger.sql reads them, by their numbers in pg_type:
+# integer, bigint, text, text, timestamp, boolean.
+_TYPES_AS_READ = [23, 20, 25, 25, 1114, 16]
+_UNDEFINED_TABLE_OR_SCHEMA = ("42P01", "3F000")
+# A text that is no integer: so the checks of ledger.sql say no.
+_NOT_OURS = "22P02"
+_INSUFFICIENT_PRIVILEGE = "42501"
+_UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
+
+
+class Contents(NamedTuple):
+    """What a ledger held when it was read. identity changes when the table itself does.
+
+    has_trusted_owner: whether its owner may decide what this role runs.
+    """
+
+    rows: list[LedgerRow]
+    identity: str
+    has_trusted_owner: bool
+
+
+def read(connection: Connection, ledger: Ledger) -> Contents | None:
+    """Return the rows of a ledger by version; None if there is no such table. Raises as read_several does."""
+    found = read_several(connection, [ledger])
+    return None if found is None else found[0]
+
+
+def read_several(
+    connection: Connection, ledgers: Sequence[Ledger]
+) -> list[Contents] | None:
+    """Return the rows of each ledger in one message; None if one of the tables is missing.
+
+    Raises SqlmigError for a table that is not ours, before it is read, and for one that cannot be read.
+    Notes on the connection its search path, and whether the server is Citus. The message's
+    first statement asks for both, so they cost no message of their own.
+    """
+    try:
+        results = _ask(connection, ledgers)
+    except ServerError as problem:
+        if _is_citus(problem.results_before) and not connection.one_statement_a_message:
+            connection.one_statement_a_message = True
+            return read_several(connection, ledgers)
+        if problem.sqlstate in _UNDEFINED_TABLE_OR_SCHEMA:
+            return None
+        if problem.sqlstate in (_NOT_OURS, *_UNDEFINED_COLUMN_OR_FUNCTION):
+            raise _not_ours(connection, ledgers[0]) from None
+        raise SqlmigError(_why_unreadable(connection, ledgers[0], problem)) from None
+    except ConnectionLost as problem:
+        raise SqlmigError(_unreadable(ledgers[0], str(problem))) from None
+
+    connection.one_statement_a_message = _is_citus(results)
+    connection.known_search_path = _cell(results[0], 0, 1)
+    *_, identities, table, _commit = results
+    types = [table.ftype(column) for column in range(table.nfields)]
+    if types != _TYPES_AS_READ:
+        raise _not_ours(connection, ledgers[0])
+    rows = _rows_by_ledger(table, len(ledgers))
+    contents = []
+    for number, of_ledger in enumerate(rows):
+        is_trusted = _cell(identities, number, 1) == "t"
+        contents.append(Contents(of_ledger, _cell(identities, number, 0), is_trusted))
+    return contents
+
+
+def read_identity(connection: Connection, ledger: Ledger) -> str:
+    """Return the identity of a ledger that this run has made."""
+    ((identity,),) = fetch(connection, ledger.sql("current_identity"))
+    return str(identity)
+
+
+def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
+    """Return a result for each statement of the message."""
+    message = read_query(ledgers)
+    if not connection.one_statement_a_message:
+        return send(connection, message.encode())
+    results = []
+    for statement in message.split(";\n"):
+        results += send(connection, statement.encode())
+    return results
+
+
+def _is_citus(results: Sequence[PGresult]) -> bool:
+    return bool(results) and bool(results[0].get_value(0, 0))
+
+
+def _cell(table: PGresult, row: int, column: int) -> str:
+    return (table.get_value(row, column) or b"").decode()
+
+
+def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
+    found: list[list[LedgerRow]] = [[] for _ in range(ledgers)]
+    for row in range(table.ntuples):
+        cells = [_cell(table, row, column) for column in range(table.nfields)]
+        number, version, name, checksum, applied_at, has_down_copy = cells
+        iso_time = ""
+        if applied_at:
+            iso_time = f"{applied_at[:10]}T{applied_at[11:19]}Z"
+        entry = LedgerRow(int(version), name, checksum, iso_time, has_down_copy == "t")
+        found[int(number)].append(entry)
+    return found
+
+
+def _why_unreadable(
+    connection: Connection, ledger: Ledger, problem: ServerError
+) -> str:
+    """Return a message for a ledger that the server does not let us read; with its owner, if that helps."""
+    message = _unreadable(ledger, problem.error.diag.message_primary)
+    if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
+        owner = ledger_owner(connection)
+        if owner:
+            message += f"; {owner}"
+    return message
+
+
+def _unreadable(ledger: Ledger, why: str | None) -> str:
+    return f"cannot read the ledger {ledger.schema}.{TABLE}: {why}"
+
+
+def ledger_owner(connection: Connection) -> str:
+    """Return a message about who owns the ledgers that the role may not write; empty if there is none."""
+    ((owners,),) = fetch(connection, OWNERS_QUERY)
+    if not owners:
+        return ""
+    return f"the ledger belongs to {owners}: connect as that role, or as a member of it"
+
+
+def _not_ours(connection: Connection, ledger: Ledger) -> SqlmigError:
+    return SqlmigError(why_not_ours(connection, ledger))

@@ -1,0 +1,33 @@
+"""What is known of a version: its state, its row in the ledger, and that a run applied it. Plain data."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+State = Literal["applied", "pending", "changed", "missing", "out-of-order", "ahead"]
+
+
+class VersionState(NamedTuple):
+    """A version and its state."""
+
+    version: int
+    name: str
+    state: State
+
+
+class LedgerRow(NamedTuple):
+    """A row of the ledger. applied_at is UTC, in ISO 8601."""
+
+    version: int
+    name: str
+    checksum: str
+    applied_at: str
+    has_down_copy: bool = False  # whether the ledger holds the text of the down file
+
+
+class Applied(NamedTuple):
+    """A migration that was applied, or reverted, and how long it took."""
+
+    version: int
+    name: str
+    seconds: float
