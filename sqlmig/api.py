@@ -1,34 +1,30 @@
-"""What a caller from Python gets, and what the commands are built on: opening a database, up, down and status."""
+"""The Python API: up, down and status."""
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.database import database
+from sqlmig.core.errors import UsageError
 from sqlmig.core.ledger import Ledger
 from sqlmig.core.migrations import find
-from sqlmig.core.plan import Down, Up, words_for_ahead
+from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
-from sqlmig.core.times import parse_lock_timeout
+from sqlmig.core.text import parse_lock_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
     from sqlmig.core.versions import Applied, State
 
-_DATABASE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
-_EMBEDDED = "embedded:"
-
 
 class Status(NamedTuple):
-    """A version and its state. applied_at is UTC, in ISO 8601; None where it is not applied."""
+    """A version and its state. applied_at is UTC, in ISO 8601; None if it is not applied."""
 
     version: int
     name: str
@@ -117,8 +113,8 @@ def status(
     """Return each version and its state, by version. It writes nothing."""
     with _open(url, directory, schema, Options(), wait, make=False) as session:
         return [
-            Status(row.version, row.name, row.state, row.applied_at)
-            for row in session.rows()
+            Status(one.version, one.name, one.state, one.applied_at)
+            for one in session.versions()
         ]
 
 
@@ -136,7 +132,7 @@ def _run(
 
     with _open(url, directory, schema, options, wait, make=make) as session:
         if isinstance(request, Up) and session.ahead():
-            session.say(words_for_ahead(session.ahead()))
+            session.say(message_for_ahead(session.ahead()))
         if not session.has_work(request):
             return []
         return [done.summary for done in run(session, request)]
@@ -167,59 +163,3 @@ def _open(
         open_session(found, ledger, migrations, say, options=options) as session,
     ):
         yield session
-
-
-@contextmanager
-def database(
-    url: str,
-    wait: float = 0,
-    *,
-    make: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Iterator[str]:
-    """Yield the URL to connect to. It is empty where libpq's own variables name the database.
-
-    For embedded:PATH a server runs meanwhile; make: its data directory is made when it is
-    missing. For embedded: alone the server is made for this, and removed after it. wait:
-    seconds to keep trying a server that does not answer yet. say is called with what the
-    private server waits for; without it that is printed on standard error.
-    """
-    url = url.strip()
-    if not has_database(url):
-        raise UsageError(
-            "no database: give --database-url URL, set DATABASE_URL, or use embedded:PATH for a private server"
-        )
-    if not url.startswith(_EMBEDDED):
-        from sqlmig.core.connection import wait_for_server
-
-        wait_for_server(url, wait)
-        yield url
-        return
-
-    if sys.platform == "win32":
-        raise SqlmigError(
-            "embedded: is not supported on Windows; give the URL of a running server"
-        )
-    # It cannot be imported on Windows.
-    from sqlmig.embedded import server, throwaway_server
-
-    if is_throwaway(url):
-        with throwaway_server() as real_url:
-            yield real_url
-        return
-    path = url.removeprefix(_EMBEDDED)
-    opened = server(path, make=make)
-    if say:
-        opened = server(path, make=make, say=say)
-    with opened as real_url:
-        yield real_url
-
-
-def has_database(url: str) -> bool:
-    """Say whether a URL or libpq's variables name a database."""
-    return bool(url) or any(os.environ.get(name) for name in _DATABASE_VARIABLES)
-
-
-def is_throwaway(url: str) -> bool:
-    """Say whether a URL stands for a server that is made for one command."""
-    return url == _EMBEDDED

@@ -23,7 +23,7 @@ class BaseProblem(NamedTuple):
 
     version: int
     path: Path
-    words: str
+    message: str
 
 
 def compare_with_base(
@@ -44,16 +44,16 @@ def compare_with_base(
     for migration in found:
         name = migration.up_file.name
         version = migration.version
-        words = ""
+        message = ""
         if old.get(version) == name:
             continue  # this branch did not bring it
         if version in tip and tip[version] != name:
-            words = f"version {version} is taken in {revision} by {tip[version]}"
+            message = f"version {version} is taken in {revision} by {tip[version]}"
         elif version not in tip and version < newest:
-            words = f"it is older than the newest in {revision}, {tip[newest]}"
-        if words:
-            words += f"; give it a number after {newest}"
-            problems.append(BaseProblem(version, migration.up_file, words))
+            message = f"it is older than the newest in {revision}, {tip[newest]}"
+        if message:
+            message += f"; give it a number after {newest}"
+            problems.append(BaseProblem(version, migration.up_file, message))
     return problems
 
 
@@ -70,13 +70,13 @@ def _changed_files(
     for version, name in sorted(base.up_files(fork).items()):
         migration = here.get(version)
         if migration is None:
-            words = f"{name} is in {revision}, but it was removed here"
-            problems.append(BaseProblem(version, directory / name, words))
+            message = f"{name} is in {revision}, but it was removed here"
+            problems.append(BaseProblem(version, directory / name, message))
             continue
         path = migration.up_file
         if path.name == name and migration.checksum != base.checksum(fork, name):
-            words = f"it is in {revision}, but it was edited here; write the change as a new migration"
-            problems.append(BaseProblem(version, path, words))
+            message = f"it is in {revision}, but it was edited here; write the change as a new migration"
+            problems.append(BaseProblem(version, path, message))
     return problems
 
 

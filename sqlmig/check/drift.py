@@ -9,8 +9,9 @@ from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
 from sqlmig.check.dumps import without_what_is_there
 from sqlmig.check.scratch import run_file, scratch_database
-from sqlmig.core.connection import fetch, rollback, send
+from sqlmig.core.connection import execute, fetch, rollback
 from sqlmig.core.errors import SqlmigError
+from sqlmig.core.session import no_rows
 from sqlmig.core.sql import literal
 from sqlmig.core.sqlfile import load
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sqlmig.check.scratch import Scratch
     from sqlmig.core.connection import Connection
     from sqlmig.core.ledger import Ledger
-    from sqlmig.core.plan import Row
+    from sqlmig.core.plan import VersionInfo
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
 
@@ -40,7 +41,7 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
     schemas = {expected[key].schema for key in made} - {None}
 
     # A new connection: the other one may have waited for too long.
-    with session.connect("sqlmig") as connection:
+    with session.surroundings.connect("sqlmig") as connection:
         found = _read_with_schemas(connection, {"", *map(str, schemas)})
         if replace(session, connection=connection).reread():
             raise SqlmigError("the ledger has changed meanwhile; run it again")
@@ -77,10 +78,10 @@ def _read_expected(
         scratch_database(
             url, session.ledger, session.say, with_privileges=True
         ) as scratch,
-        session.watch(session, "the scratch database"),
+        session.surroundings.watch(session, "the scratch database", no_rows),
     ):
         scratch.connection.ticks = session.connection.ticks
-        send(scratch.connection, session.ledger.definition().encode())
+        execute(scratch.connection, session.ledger.definition())
         before = _read_with_schemas(scratch.connection)
         version = scratch.connection.info.server_version
         for file in files:
@@ -108,14 +109,14 @@ def _drop_what_is_elsewhere(
 
 
 def _applied_files(session: Session) -> list[SqlFile]:
-    applied = [row for row in session.rows() if row.recorded]
+    applied = [row for row in session.versions() if row.ledger_row]
     _refuse_what_is_not_applied(applied)
     if not applied:
         raise SqlmigError("nothing can be compared: no file is applied here")
     return [load(row.migration.up_file) for row in applied if row.migration]
 
 
-def _refuse_what_is_not_applied(recorded: Sequence[Row]) -> None:
+def _refuse_what_is_not_applied(recorded: Sequence[VersionInfo]) -> None:
     """Raise SqlmigError for a version whose file is not the one that was applied."""
     wrong = [row for row in recorded if row.state != "applied"]
     if not wrong:

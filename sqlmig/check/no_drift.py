@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.catalog import Entry, Key
 from sqlmig.check.privileges import Access, read_access
-from sqlmig.core.wording import regex_of
+from sqlmig.core.text import regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,9 +23,9 @@ from sqlmig.check.scratch import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.core.connection import rollback
 from sqlmig.core.errors import MigrationFailed, SqlmigError
-from sqlmig.core.sending import transmit
+from sqlmig.core.sending import send_pieces
 from sqlmig.core.sqlfile import load
-from sqlmig.core.transaction import file_pieces, own_piece
+from sqlmig.core.transaction import file_transaction, own_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -236,17 +236,19 @@ def _try_in_one_transaction(
         before = counts.read()
 
         *pieces, reset = ups
-        transmit(scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces])
+        send_pieces(
+            scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces]
+        )
         if scratch.guard.reaches_beyond(writes_before):
             return False  # one by one it is told which file does
         effects = trial.watcher.observe()
-        transmit(scratch.connection, [reset])
+        send_pieces(scratch.connection, [reset])
 
         *pieces, reset = downs
-        transmit(scratch.connection, [applied, *pieces])
+        send_pieces(scratch.connection, [applied, *pieces])
         if scratch.guard.reaches_beyond(writes_before):
             return False
-        transmit(scratch.connection, [reset])
+        send_pieces(scratch.connection, [reset])
 
         row_changes = compare_rows(rows_before, trial.rows())
         if counts.read() == before:
@@ -255,14 +257,14 @@ def _try_in_one_transaction(
             again = [*ups, back_to_applied]
         else:
             after = _read(scratch)
-            transmit(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
+            send_pieces(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
             differences = compare(_read(scratch), after)
             again = ups
             if not differences:  # whether the up file runs again is still to be seen
                 again = [*ups, applied, *downs, *ups, back_to_applied]
-        transmit(scratch.connection, again)
+        send_pieces(scratch.connection, again)
         counts.forget_written()
-        transmit(scratch.connection, [own_piece("commit", "COMMIT")])
+        send_pieces(scratch.connection, [own_piece("commit", "COMMIT")])
     except SqlmigError:
         return False
     finally:
@@ -285,8 +287,9 @@ def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
 
 
 def _body_of(scratch: Scratch, file: SqlFile) -> list[Piece]:
-    pieces = file_pieces(file, scratch.connection.callers_search_path)
-    return [pieces.settings, pieces.body, pieces.constraints, pieces.reset]
+    path = scratch.connection.callers_search_path
+    transaction = file_transaction(file, path)
+    return [*transaction.body, *transaction.end]
 
 
 def _try_one_by_one(
@@ -317,7 +320,7 @@ def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
     connection = trial.scratch.connection
     try:
         connection.execute("BEGIN")
-        transmit(connection, _body_of(trial.scratch, down))
+        send_pieces(connection, _body_of(trial.scratch, down))
     except MigrationFailed as failure:
         failure.args = (f"with the rows of {rows_file.name}: {failure}",)
         raise

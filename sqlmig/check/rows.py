@@ -7,10 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.core.connection import ServerError, fetch
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.connection import fetch
+from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.sql import literal, quoted
-from sqlmig.core.wording import counted
+from sqlmig.core.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ def read_rows(connection: Connection, schema: str) -> Rows:
         sequences = dict(fetch(connection, STATEMENTS["sequences"].format(schema=here)))
     except ServerError as problem:
         raise SqlmigError(
-            f"the rows cannot be read: {problem.error.diag.message_primary}"
+            f"the rows cannot be read: {problem.server_message}"
         ) from None
     return Rows(tables, sequences)
 

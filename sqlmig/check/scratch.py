@@ -13,21 +13,20 @@ from psycopg.conninfo import make_conninfo
 
 from sqlmig.check.server_wide import ServerGuard
 from sqlmig.core.connection import (
-    ServerError,
     connect,
     execute,
     execute_alone,
     fetch,
+    parameters,
     rollback,
     send,
 )
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.outside_transaction import send_each_statement
 from sqlmig.core.repeated import RowCounter
-from sqlmig.core.sending import transmit
+from sqlmig.core.sending import send_pieces
 from sqlmig.core.sql import literal, quoted, read_statements
-from sqlmig.core.transaction import file_pieces
-from sqlmig.core.url import parameters
+from sqlmig.core.transaction import file_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,18 +101,14 @@ def scratch_database(
 def _run_again(scratch: Scratch, file: SqlFile) -> bool:
     """Run a file that repeats once more, and say whether a statement changed rows."""
     connection = scratch.connection
-    pieces = file_pieces(file, connection.callers_search_path)
+    transaction = file_transaction(file, connection.callers_search_path)
     counter = RowCounter()
     try:
-        transmit(connection, pieces.opening)
+        send_pieces(connection, transaction.begin)
         writes_before = scratch.guard.writes()
-        transmit(
-            connection,
-            [pieces.settings, pieces.body, pieces.constraints],
-            counter.add,
-        )
+        send_pieces(connection, transaction.body, counter.add)
         scratch.guard.refuse_if_beyond(file, writes_before)
-        transmit(connection, [pieces.reset, pieces.commit])
+        send_pieces(connection, [*transaction.end, *transaction.commit])
     finally:
         rollback(connection)
     return counter.rows > 0
@@ -138,7 +133,7 @@ def _create(outside: Connection, name: str) -> None:
                 "this server is a standby, which takes no scratch database; connect to the primary"
             ) from None
         raise SqlmigError(
-            f"cannot make a scratch database: {problem.error.diag.message_primary}"
+            f"cannot make a scratch database: {problem.server_message}"
         ) from None
 
 
@@ -199,9 +194,9 @@ def _drop(url: str, outside: Connection, name: str) -> None:
     """Drop the database, whatever a file left there. Raises SqlmigError."""
     with suppress(SqlmigError):
         _end_prepared(url, outside, name)
-    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
     with suppress(ServerError):
-        execute_alone(outside, f"ALTER DATABASE {name} IS_TEMPLATE false")
+        execute_alone(outside, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
     try:
         execute_alone(outside, drop)
     except KeyboardInterrupt:  # it is dropped all the same
@@ -231,17 +226,17 @@ def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -
     connection = scratch.connection
     guard = scratch.guard
     if file.in_transaction:
-        pieces = file_pieces(file, connection.callers_search_path)
+        transaction = file_transaction(file, connection.callers_search_path)
         for _ in range(_MOST_RUNS if file.repeats else 0):
             if not _run_again(scratch, file):
                 break
         try:
-            transmit(connection, pieces.opening)
+            send_pieces(connection, transaction.begin)
             writes_before = guard.writes()
-            transmit(connection, [pieces.settings, pieces.body, pieces.constraints])
+            send_pieces(connection, transaction.body)
             guard.refuse_if_beyond(file, writes_before)
             observe()
-            transmit(connection, [pieces.reset, pieces.commit])
+            send_pieces(connection, [*transaction.end, *transaction.commit])
         finally:
             rollback(connection)
         return

@@ -88,8 +88,8 @@ WHERE nspname IN ('public', {schema_name})
 -- Scratch databases of ours that nobody uses, and that nobody is about to use: whoever makes one is called after it.
 SELECT datname::text
 FROM pg_database
-WHERE starts_with(datname, '{prefix}')
-    AND pg_has_role(datdba, 'USAGE')
+WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}$'
+    AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
     AND NOT EXISTS (
         SELECT
         FROM pg_stat_activity

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlmig.core.connection import ServerError, execute_alone, fetch, rollback, send
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.connection import execute_alone, fetch, rollback, send
+from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.irrevocable import (
     Reach,
     find_irrevocable,
@@ -52,6 +52,11 @@ _ALSO_OF_ONE_DATABASE = {
 _NOT_COUNTED = "not counted"
 # The row that says how many foreign tables the transaction may have written.
 _FOREIGN_TABLES = "foreign tables"
+_MAY_BE_FOREIGN_TABLES = "may be foreign tables"
+_OF_LOCKS = (_FOREIGN_TABLES, _MAY_BE_FOREIGN_TABLES)
+# A file that makes or truncates a table, and that may be about a foreign one.
+_ABOUT_FOREIGN = re.compile(rb"\bforeign\b", re.IGNORECASE)
+_TRUNCATES = re.compile(rb"\b(?:truncate|drop)\b", re.IGNORECASE)
 # What to call a change whose object cannot be seen, as a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
 _VERBS = {
@@ -123,6 +128,7 @@ class ServerGuard:
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
         self._reach = Reach()
+        self._may_write_elsewhere = False
         oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
         self._changes = STATEMENTS["changes"].format(catalogs=",".join(oids))
 
@@ -136,6 +142,9 @@ class ServerGuard:
 
     def before_file(self, file: SqlFile) -> None:
         """Raise BeyondDatabase for a file that may hide what it changes."""
+        is_about_foreign = _ABOUT_FOREIGN.search(file.text) is not None
+        if _TRUNCATES.search(file.text):
+            self._may_write_elsewhere = is_about_foreign or self._has_foreign_tables()
         irrevocable = find_irrevocable(file, self._reach)
         if irrevocable and irrevocable.is_elsewhere:
             raise BeyondDatabase(f"{irrevocable}; it cannot be checked")
@@ -245,7 +254,9 @@ class ServerGuard:
     def _what_changed(self, writes_before: Mapping[str, int]) -> str:
         """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
         writes = self.writes()
-        if writes[_FOREIGN_TABLES]:
+        if writes[_FOREIGN_TABLES] or (
+            self._may_write_elsewhere and writes[_MAY_BE_FOREIGN_TABLES]
+        ):
             return "writes to a foreign table, which belongs to another database"
         if self._owns_server:
             return ""
@@ -254,7 +265,7 @@ class ServerGuard:
         written = {
             name
             for name, count in writes.items()
-            if count != writes_before.get(name, 0) and name != _FOREIGN_TABLES
+            if count != writes_before.get(name, 0) and name not in _OF_LOCKS
         }
         if not written:
             return ""

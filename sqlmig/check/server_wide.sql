@@ -21,14 +21,19 @@ FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
 SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL
--- An INSERT, UPDATE or DELETE takes this lock. DDL and reading take others.
-SELECT 'foreign tables', count(*)
+-- An INSERT, UPDATE or DELETE takes the first lock, TRUNCATE and DDL take the second. A relation that is not in the
+-- catalog was dropped by this transaction: it may have been a foreign table.
+SELECT 'foreign tables', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND relkind = 'f')
 FROM pg_locks
-JOIN pg_class ON pg_class.oid = relation
-WHERE pid = pg_backend_pid()
-    AND locktype = 'relation'
-    AND mode = 'RowExclusiveLock'
-    AND relkind = 'f';
+LEFT JOIN pg_class ON pg_class.oid = relation
+WHERE pid = pg_backend_pid() AND locktype = 'relation'
+UNION ALL
+SELECT 'may be foreign tables', count(*) FILTER (
+    WHERE (mode = 'RowExclusiveLock' AND pg_class.oid IS NULL) OR (mode = 'AccessExclusiveLock' AND relkind = 'f')
+)
+FROM pg_locks
+LEFT JOIN pg_class ON pg_class.oid = relation
+WHERE pid = pg_backend_pid() AND locktype = 'relation';
 
 -- %% has_foreign_tables
 SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'f');

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from sqlmig.cli import output
-from sqlmig.cli.commands import group
+from sqlmig.cli.group import group
 from sqlmig.core.errors import SqlmigError
 
 

@@ -1,10 +1,10 @@
-"""What was asked for on the command line: the settings, and the options that fill them in."""
+"""The command line: what the user typed, and the options that fill it in."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +15,7 @@ from click.core import ParameterSource
 from sqlmig.core.errors import UsageError
 from sqlmig.core.ledger import Ledger
 from sqlmig.core.session import Options
-from sqlmig.core.times import parse_lock_timeout, parse_time
-from sqlmig.core.wording import counted
+from sqlmig.core.text import counted, parse_lock_timeout, parse_time
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
@@ -25,8 +24,8 @@ _LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a name
 
 
 @dataclass
-class Settings:
-    """What was asked for: the database, the files, the ledger's schema, and how."""
+class CommandLine:
+    """What the user typed: the database, the files, the ledger's schema, and how to run."""
 
     url: str = ""
     directory: Path = Path("sql")
@@ -74,7 +73,7 @@ class Settings:
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Keep an option's value in the settings."""
     if value is not None:
-        setattr(context.ensure_object(Settings), str(parameter.name), value)
+        setattr(context.ensure_object(CommandLine), str(parameter.name), value)
 
 
 def _keep_option(
@@ -82,7 +81,9 @@ def _keep_option(
 ) -> None:
     """Keep the value of an option about how files run."""
     if value is not None:
-        setattr(context.ensure_object(Settings).options, str(parameter.name), value)
+        command_line = context.ensure_object(CommandLine)
+        changed = {str(parameter.name): value}
+        command_line.options = replace(command_line.options, **changed)  # type: ignore[arg-type]
 
 
 def _keep_schemas(
@@ -91,14 +92,14 @@ def _keep_schemas(
     """Keep schemas, those before the command's name and those behind it. They replace the environment's."""
     if not value:
         return
-    settings = context.ensure_object(Settings)
+    command_line = context.ensure_object(CommandLine)
     is_from_environment = (
         context.get_parameter_source(str(parameter.name)) == ParameterSource.ENVIRONMENT
     )
-    if is_from_environment or settings.schemas_are_from_environment:
-        settings.schemas = []
-    settings.schemas_are_from_environment = is_from_environment
-    settings.schemas += value
+    if is_from_environment or command_line.schemas_are_from_environment:
+        command_line.schemas = []
+    command_line.schemas_are_from_environment = is_from_environment
+    command_line.schemas += value
 
 
 def _schema_name(name: str) -> str:

@@ -29,10 +29,10 @@ def say(message: str) -> None:
 
 def say_error(message: object) -> None:
     """Tell the user that something failed."""
-    say(error_words(message))
+    say(error_message(message))
 
 
-def error_words(message: object) -> str:
+def error_message(message: object) -> str:
     """Return a message as an error."""
     return f"{coloured('error')}: {message}"
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from sqlmig.cli.output import CLEAR_LINE, is_on_terminal
 from sqlmig.core.sql import read_statements
-from sqlmig.core.wording import display_width
+from sqlmig.core.text import counted, display_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlmig.core.session import Session
+    from sqlmig.core.session import Rows, Session
 
 _PROGRESS = read_statements(Path(__file__).with_name("progress.sql"))["progress"]
 # Seconds after which a log is told that something is still at work, the first time and each time again.
@@ -26,9 +26,9 @@ _NEXT_WORDS = 60
 
 
 @contextmanager
-def watch(session: Session, label: str) -> Iterator[None]:
+def watch(session: Session, label: str, rows: Rows) -> Iterator[None]:
     """Say how long something is at work. Nothing waits for that."""
-    line = _Line(session, label)
+    line = _Line(session, label, rows)
     ticks = session.connection.ticks
     ticks.append(line.tick)
     try:
@@ -39,28 +39,31 @@ def watch(session: Session, label: str) -> Iterator[None]:
 
 
 @contextmanager
-def watch_below_bar(session: Session, label: str) -> Iterator[None]:
+def watch_below_bar(session: Session, label: str, rows: Rows) -> Iterator[None]:
     """Do as watch does, but for a terminal, where one bar stands for all schemas."""
     if is_on_terminal():
         yield
         return
-    with watch(session, label):
+    with watch(session, label, rows):
         yield
 
 
 class _Line:
     """The line about one thing at work."""
 
-    def __init__(self, session: Session, label: str) -> None:
+    def __init__(self, session: Session, label: str, rows: Rows) -> None:
         self._session = session
         self._label = label
-        from sqlmig.core.aside import Aside  # here, as help needs no driver
+        self._rows = rows
+        from sqlmig.core.side_query import SideQuery  # here, as help needs no driver
 
         self._began = time.monotonic()
         self._told = self._began
         pid = session.connection.info.backend_pid
         query = session.ledger.fill(_PROGRESS, pid=pid)
-        self._index = Aside(session, "sqlmig: progress", query)  # how far an index is
+        self._index = SideQuery(
+            session, "sqlmig: progress", query
+        )  # how far an index is
 
     def tick(self) -> None:
         """Say or draw the line, if it is time."""
@@ -69,13 +72,14 @@ class _Line:
             return
         self._told = now
         line = f"{self._label} at work for {timedelta(seconds=int(now - self._began))}"
-        if self._session.rows_so_far:
-            line += f", {self._session.rows_so_far:,} rows so far"
+        rows = self._rows()
+        if rows:
+            line += f", {counted(rows, 'row')} so far"
         if not is_on_terminal():
             self._session.say(line)
             return
-        self._index.ask()
-        for progress in self._index.answer():
+        self._index.send()
+        for progress in self._index.result():
             line += f": {progress}"
         _draw(line)
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from sqlmig.cli import output
-from sqlmig.cli.options import Settings
-from sqlmig.cli.running import on_each, say_failed
-from sqlmig.core.errors import SqlmigError
+from sqlmig.cli.reporting import Reporter, on_each, report_failed
 from sqlmig.core.plan import Up
-from sqlmig.core.wording import counted
-from sqlmig.rehearsal import rehearse, rehearse_steps
+from sqlmig.core.text import counted
+from sqlmig.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from sqlmig.cli.opening import Opened
+    from sqlmig.cli.options import CommandLine
     from sqlmig.core.plan import Request
-    from sqlmig.core.runner import Step
     from sqlmig.core.session import Session
     from sqlmig.rehearsal import Loss, Rehearsed
-    from sqlmig.schemas.jobs import Outcome
 
 
 class Rehearsal:
@@ -39,7 +37,7 @@ class Rehearsal:
         versions: dict[str, set[int]] = defaultdict(set)
         for schema, rehearsed in self.by_schema.items():
             for one in rehearsed:
-                versions[schema].add(one.step.row.version)
+                versions[schema].add(one.step.version.version)
         return versions
 
     @property
@@ -53,86 +51,81 @@ class Rehearsal:
             yield from rehearsed
 
 
-def rehearse_one(session: Session, request: Request) -> Rehearsal:
-    """Rehearse in one schema."""
-    rehearsal = Rehearsal()
-    rehearsed = rehearse(session, request)
-    if rehearsed:
-        rehearsal.by_schema[session.ledger.schema] = rehearsed
-    return rehearsal
+class _Keep(Reporter):
+    """Keeps what was rehearsed, by schema."""
+
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        """Keep it there."""
+        self._rehearsal = rehearsal
+
+    def result(self, session: Session, result: object) -> None:
+        """Keep a step that was rehearsed."""
+        steps = self._rehearsal.by_schema.setdefault(session.ledger.schema, [])
+        steps.append(cast("Rehearsed", result))
 
 
-def rehearse_many(
-    todo: Sequence[Session], request: Request, settings: Settings
+def rehearse_all(
+    command_line: CommandLine,
+    opened: Opened,
+    todo: Sequence[Session],
+    request: Request,
 ) -> Rehearsal:
-    """Rehearse in many schemas."""
+    """Rehearse a request in each schema."""
     rehearsal = Rehearsal()
-
-    def keep(outcome: Outcome[Rehearsed]) -> None:
-        if outcome.results:
-            rehearsal.by_schema[outcome.session.ledger.schema] = outcome.results
 
     def work(session: Session) -> list[Rehearsed]:
-        return rehearse(session, request)
+        return rehearse(session, request, only_schema=opened.are_many)
 
-    rehearsal.failed = on_each(todo, work, keep, settings)
+    rehearsal.failed = on_each(command_line, opened, todo, work, _Keep(rehearsal))
     return rehearsal
 
 
 def print_rehearsal(
-    rehearsal: Rehearsal, request: Request, settings: Settings, count: int
+    rehearsal: Rehearsal, request: Request, command_line: CommandLine, count: int
 ) -> int:
     """Print what each migration would do; return the exit code."""
-    if settings.as_json and settings.is_dry_run:
-        output.print_json(_objects(rehearsal, settings))
-        return say_failed(rehearsal.failed, count)
+    if command_line.as_json and command_line.is_dry_run:
+        output.print_json(_objects(rehearsal, command_line))
+        return report_failed(rehearsal.failed, count)
 
     verb = "apply" if isinstance(request, Up) else "revert"
-    lines = list(_lines(rehearsal, verb, settings))
+    lines = list(_lines(rehearsal, verb, command_line))
     lines += _losses(rehearsal.all())
     if not lines and not rehearsal.failed:
-        lines.append(f"nothing to do{settings.in_schemas(count)}")
+        lines.append(f"nothing to do{command_line.in_schemas(count)}")
     for line in lines:
         # Standard output is for the JSON of what is done then.
-        click.echo(line, err=settings.as_json)
-    return say_failed(rehearsal.failed, count)
+        click.echo(line, err=command_line.as_json)
+    return report_failed(rehearsal.failed, count)
 
 
-def refuse_to_lose_rows(session: Session, steps: Sequence[Step]) -> None:
-    """Rehearse steps that revert. Raises SqlmigError where rows would be lost, as nobody can be asked."""
-    rehearsed = rehearse_steps(session, steps)
-    if any(one.may_lose_rows for one in rehearsed):
-        rehearsal = Rehearsal()
-        rehearsal.by_schema[session.ledger.schema] = rehearsed
-        place = session.connection.database_name
-        raise SqlmigError(words_for_losses(rehearsal, Settings(), place))
-
-
-def words_for_losses(rehearsal: Rehearsal, settings: Settings, place: str) -> str:
+def message_for_losses(
+    rehearsal: Rehearsal, command_line: CommandLine, place: str
+) -> str:
     """Return the words for why nothing is reverted where nobody can be asked."""
     lines = [
         f"nothing was reverted in {place}, because rows would be lost, or nobody can tell, and nobody is here to ask:"
     ]
-    lines += [f"  {line}" for line in _lines(rehearsal, "revert", settings)]
+    lines += [f"  {line}" for line in _lines(rehearsal, "revert", command_line)]
     lines += [f"  {line}" for line in _losses(rehearsal.all())]
     for one in rehearsal.all():
-        if one.step.row.has_another_name:
+        if one.step.version.has_another_name:
             lines.append(
-                f"  {one.step.label} is not one of these files, but {one.step.row.label} is: "
+                f"  {one.step.label} is not one of these files, but {one.step.version.label} is: "
                 "is this the right database?"
             )
     lines.append("To revert it all the same, add --yes")
     return "\n".join(lines)
 
 
-def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]:
+def _lines(rehearsal: Rehearsal, verb: str, command_line: CommandLine) -> Iterator[str]:
     """Yield the lines of each migration, in sum over the schemas."""
     groups: dict[tuple[str, str | None], list[Rehearsed]] = defaultdict(list)
     for one in rehearsal.all():
         groups[one.step.label, one.obstacle].append(one)
 
     for (label, obstacle), ones in groups.items():
-        where = settings.in_schemas(len(ones))
+        where = command_line.in_schemas(len(ones))
         if obstacle:
             yield f"not rehearsed {label}: {obstacle}{where}"
         else:
@@ -144,15 +137,17 @@ def _lines(rehearsal: Rehearsal, verb: str, settings: Settings) -> Iterator[str]
             yield f"  {effect}"
 
 
-def _objects(rehearsal: Rehearsal, settings: Settings) -> Iterator[dict[str, object]]:
+def _objects(
+    rehearsal: Rehearsal, command_line: CommandLine
+) -> Iterator[dict[str, object]]:
     for schema, rehearsed in rehearsal.by_schema.items():
         for one in rehearsed:
             fields: dict[str, object] = (
-                {"schema": schema} if settings.has_many_schemas else {}
+                {"schema": schema} if command_line.has_many_schemas else {}
             )
             fields |= {
-                "version": one.step.row.version,
-                "name": one.step.row.name,
+                "version": one.step.version.version,
+                "name": one.step.version.name,
                 "seconds": one.seconds,
                 "obstacle": one.obstacle,
                 "locks": one.locks,
@@ -201,7 +196,10 @@ def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
     """Yield a line for each loss, in sum. A table that is lost has no columns and rows to lose besides."""
     rehearsed = list(rehearsed)
     for table in sorted({table for one in rehearsed for table in one.hidden}):
-        yield f"may lose rows of {table}: row level security hides some from this role, so they were not counted"
+        yield (
+            f"may lose rows of {table}: row level security hides some from this role, or counting them would run code "
+            "of another role, so they were not counted"
+        )
     sums: dict[Loss, int] = defaultdict(int)
     for one in rehearsed:
         for loss in one.losses:

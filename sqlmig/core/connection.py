@@ -1,8 +1,9 @@
-"""A connection to the server, and messages that are sent to it as they are written."""
+"""A connection to the server. The only module of the core that knows psycopg's errors."""
 
 from __future__ import annotations
 
 import re
+import select
 import time
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -11,30 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import generators, pq
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.errors import ConnectionLost, ServerError, SqlmigError, UsageError
 from sqlmig.core.sql import OWN_SETTINGS, literal
-from sqlmig.core.url import parameters
-from sqlmig.core.wording import server_words
+from sqlmig.core.text import server_message
+from sqlmig.core.url import is_plausible, what_is_wrong, without_driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from psycopg.pq.abc import PGresult
 
-# Bytes of a message. A longer file takes several: that needs less memory here, and far
-# less on the server.
-LARGEST_MESSAGE = 1 << 20
-_TICKS_A_SECOND = 10  # so often psycopg wakes while it waits
+# Bytes of a batch. A longer file takes several: that needs less memory here, and far less
+# on the server.
+LARGEST_BATCH = 1 << 20
+_TICKS_A_SECOND = 10  # how often psycopg wakes while it waits
 _DEFAULT_PORT = 5432
+_LEAST_CONNECT_TIMEOUT = 2  # seconds; libpq waits no less
 _PATIENCE = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "6",
 }
-_ANSWERS = (
+_SUCCESS = (
     pq.ExecStatus.COMMAND_OK,
     pq.ExecStatus.TUPLES_OK,
     pq.ExecStatus.EMPTY_QUERY,
@@ -42,16 +44,23 @@ _ANSWERS = (
 _CALLERS_PATH = "pg_catalog.current_setting('search_path')"
 _REMEMBER_SETTINGS = (
     f"SELECT pg_catalog.set_config('sqlmig.search_path', {_CALLERS_PATH}, true), "
-    "pg_catalog.set_config('sqlmig.row_security', pg_catalog.current_setting('row_security'), true)"
+    "pg_catalog.set_config('sqlmig.row_security', pg_catalog.current_setting('row_security'), true), "
+    "pg_catalog.set_config('sqlmig.lock_timeout', pg_catalog.current_setting('lock_timeout'), true)"
 )
+# A query of ours may meet a lock on a table that it reads.
+_QUERY_SETTINGS = f"{OWN_SETTINGS}; SET LOCAL lock_timeout = '10s'"
 _RESTORE_SETTINGS = (
     "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('sqlmig.search_path'), true), "
-    "pg_catalog.set_config('row_security', pg_catalog.current_setting('sqlmig.row_security'), true)"
+    "pg_catalog.set_config('row_security', pg_catalog.current_setting('sqlmig.row_security'), true), "
+    "pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('sqlmig.lock_timeout'), true)"
 )
 
 
 class Connection(psycopg.Connection[tuple[object, ...]]):
-    """A connection that tells notices, and calls each of ``ticks`` ten times a second while it waits for the server."""
+    """A connection that passes notices to ``say``.
+
+    While it waits for the server it calls each function of ``ticks`` ten times a second.
+    """
 
     ticks: list[Callable[[], None]]
     say: Callable[[str], None]
@@ -61,23 +70,25 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         self.ticks = []
         super().__init__(*args, **kwargs)
 
-    # Citus hands the text of a message to its workers, and takes one statement in it only.
-    one_statement_a_message: bool = False
-    # The database and the server in words, for messages: ``shop on db.example.org``.
+    # Citus passes the text of a batch to its workers, and accepts only one statement in it.
+    one_statement_a_batch: bool = False
+    # The database and the server, for messages: ``shop on db.example.org``.
     database_name: str = "the database"
-    # The search path that the session began with, as far as it was asked for.
+    # The search path that the session began with, if a query has read it.
     known_search_path: str | None = None
+    # The first schema on it that exists, if a query has read it.
+    first_schema: str = ""
 
     @property
     def callers_search_path(self) -> str:
-        """The search path that the session began with: files run on it."""
+        """The search path that the session began with. Files run on it."""
         if self.known_search_path is None:
             ((path,),) = fetch_on_callers_path(self, f"SELECT {_CALLERS_PATH}")
             self.known_search_path = str(path)
         return self.known_search_path
 
     def resolve_tables(self, names: Collection[str]) -> dict[str, int]:
-        """Return the numbers of the tables and indexes that are found on the search path that the session has now.
+        """Return the numbers of the tables and indexes that are found on the current search path.
 
         Raises ServerError and ConnectionLost.
         """
@@ -86,6 +97,7 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
             listed.append(f"pg_catalog.to_regclass({literal(name)})::pg_catalog.oid")
         if not listed:
             return {}
+
         (oids,) = fetch_on_callers_path(self, f"SELECT {', '.join(listed)}")
         found = {}
         for name, oid in zip(sorted(names), oids, strict=True):
@@ -94,9 +106,9 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         return found
 
     @property
-    def largest_message(self) -> int:
-        """How many bytes a message may have; 0 where it must not hold two statements."""
-        return 0 if self.one_statement_a_message else LARGEST_MESSAGE
+    def largest_batch(self) -> int:
+        """The largest number of bytes in a batch; 0 if it must not hold two statements."""
+        return 0 if self.one_statement_a_batch else LARGEST_BATCH
 
     @property
     def is_idle(self) -> bool:
@@ -104,9 +116,11 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         return self.info.transaction_status == pq.TransactionStatus.IDLE
 
     def refuse_read_only(self, *, chooses_its_mode: bool = False) -> None:
-        """Raise SqlmigError where the server has said that it takes no changes (since PostgreSQL 14 it does).
+        """Raise SqlmigError if the server has reported that it accepts no changes.
 
-        chooses_its_mode: the transaction may begin as READ WRITE.
+        chooses_its_mode: the transaction may begin as READ WRITE. Source: the parameters
+        that the server reports, since PostgreSQL 14 in_hot_standby
+        (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC).
         """
         if self.info.parameter_status("in_hot_standby") == "on":
             why = "is a standby"
@@ -123,7 +137,7 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
         )
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Consume a generator of psycopg's, as psycopg does."""
+        """Consume a generator of psycopg, as psycopg does."""
         if self.ticks:
             gen = self._ticking(gen)
         return super().wait(gen, *args, **kwargs)
@@ -141,28 +155,18 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
             return end.value
 
 
-class ServerError(SqlmigError):
-    """The server refused a statement. The open transaction, if any, is rolled back.
-
-    error is psycopg's. results_before are those of the statements before it in its message.
-    """
-
-    def __init__(
-        self, error: psycopg.Error, results_before: list[PGresult], words: str = ""
-    ) -> None:
-        """Take the server's words as the message, unless better ones are given."""
-        super().__init__(words or server_words(error.diag))
-        self.error = error
-        self.results_before = results_before
-
-    @property
-    def sqlstate(self) -> str:
-        """The server's code for the error."""
-        return str(self.error.sqlstate)
-
-
-class ConnectionLost(SqlmigError):
-    """The connection to the server is lost. Nobody can tell what became of the last message."""
+def parameters(url: str) -> dict[str, str]:
+    """Return the parameters that a URL or a conninfo string gives. Raises UsageError."""
+    url = without_driver(url)
+    with suppress(psycopg.Error, UnicodeEncodeError):
+        url.encode()
+        given = {}
+        for name, value in conninfo_to_dict(url).items():
+            if value is not None:
+                given[name] = str(value)
+        if is_plausible(url, given):
+            return given
+    raise UsageError(what_is_wrong(url))
 
 
 @contextmanager
@@ -174,42 +178,44 @@ def connect(
 ) -> Iterator[Connection]:
     """Yield a connection in autocommit mode.
 
-    say is called with each notice. name is the connection's application_name. like is an earlier
-    connection to the same server: what is known of the server need not be asked for again. Raises
-    SqlmigError where the connection, or anything over it, fails.
+    say is called with each notice. name is the connection's application_name. like is an
+    earlier connection to the same server, which spares queries about the server. Raises
+    SqlmigError if it cannot connect.
     """
     given = parameters(url)
     options: dict[str, Any] = _PATIENCE | given
     options |= {"client_encoding": "UTF8", "fallback_application_name": "sqlmig"}
     if name:
         options["application_name"] = name
-
-    failed = "cannot connect"
     try:
-        with Connection.connect(
-            **options, autocommit=True, prepare_threshold=None
-        ) as connection:
-            failed = "the database said"
-            connection.say = say
-            connection.database_name = _database_name(connection)
-            if like:
-                connection.one_statement_a_message = like.one_statement_a_message
-                connection.known_search_path = like.known_search_path
-            connection.add_notice_handler(
-                lambda notice: connection.say(_without_context(notice))
-            )
-            _require_standard_strings(connection)
-            yield connection
+        opened = Connection.connect(**options, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
-        # psycopg and libpq each say that it failed; we have said so as well.
-        words = str(error).strip().removeprefix("connection failed: ")
-        words = re.sub(r"connection to (server [^\n]*?) failed: ", r"\1: ", words)
-        password = given.get("password")
-        if password:
-            words = words.replace(password, "***")
-        if "Connection refused" in words or "is starting up" in words:
-            words += "\nTo wait for a server that is starting, add --wait 30s"
-        raise SqlmigError(f"{failed}: {words}") from None
+        message = _why_not_connected(error, given.get("password"))
+        raise SqlmigError(f"cannot connect: {message}") from None
+
+    with _translated(opened), opened as connection:
+        connection.say = say
+        connection.database_name = _database_name(connection)
+        if like:
+            connection.one_statement_a_batch = like.one_statement_a_batch
+            connection.known_search_path = like.known_search_path
+        connection.add_notice_handler(
+            lambda notice: connection.say(_without_context(notice))
+        )
+        _require_standard_strings(connection)
+        yield connection
+
+
+def _why_not_connected(error: psycopg.Error, password: str | None) -> str:
+    """Return libpq's message, which may be long and repeat itself, without the password."""
+    # psycopg and libpq each say that it failed, and so does our own message.
+    message = str(error).strip().removeprefix("connection failed: ")
+    message = re.sub(r"connection to (server [^\n]*?) failed: ", r"\1: ", message)
+    if password:
+        message = message.replace(password, "***")
+    if "Connection refused" in message or "is starting up" in message:
+        message += "\nTo wait for a server that is starting, add --wait 30s"
+    return message
 
 
 def _database_name(connection: Connection) -> str:
@@ -223,24 +229,24 @@ def _database_name(connection: Connection) -> str:
 
 
 def _without_context(notice: Any) -> str:
-    return server_words(notice).partition("\nCONTEXT: ")[0]
+    return server_message(notice).partition("\nCONTEXT: ")[0]
 
 
 def _require_standard_strings(connection: Connection) -> None:
     if connection.info.parameter_status("standard_conforming_strings") != "on":
         raise SqlmigError(
-            "standard_conforming_strings is off here, so that no file can be read safely; set it on"
+            "standard_conforming_strings is off here, so no file can be read safely; set it on"
         )
 
 
 def wait_for_server(url: str, seconds: float) -> None:
-    """Wait for a server that cannot be reached yet, or is starting. One that answers otherwise is not waited for."""
+    """Wait for a server that cannot be reached yet, or is starting. Any other reply ends the wait."""
     deadline = time.monotonic() + seconds
     given = parameters(url)
     while (left := deadline - time.monotonic()) > 0:
-        # libpq waits for at least two seconds. An address that drops packets never answers.
-        patience = str(max(2, ceil(left)))
-        conninfo = make_conninfo("", **given | {"connect_timeout": patience}).encode()
+        # An address that drops packets never replies.
+        timeout = str(max(_LEAST_CONNECT_TIMEOUT, ceil(left)))
+        conninfo = make_conninfo("", **given | {"connect_timeout": timeout}).encode()
         if pq.PGconn.ping(conninfo) not in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE):
             return
         time.sleep(0.2)
@@ -255,27 +261,33 @@ def _translated(connection: Connection) -> Iterator[None]:
         if error.sqlstate is None:
             raise ConnectionLost(str(error).strip()) from None
         rollback(connection)
-        raise ServerError(error, []) from None
+        raise _server_error(error, []) from None
 
 
-def send(connection: Connection, message: bytes) -> list[PGresult]:
-    """Send statements as one message of the simple protocol, and return a result for each.
+def _server_error(error: psycopg.Error, results_before: list[PGresult]) -> ServerError:
+    return ServerError(
+        server_message(error.diag), str(error.sqlstate), error.diag, results_before
+    )
+
+
+def send(connection: Connection, batch: bytes) -> list[PGresult]:
+    """Send statements as one message of the simple query protocol, and return a result for each.
 
     Raises ServerError and ConnectionLost.
     """
     with _translated(connection):
-        connection.pgconn.send_query(message)
+        connection.pgconn.send_query(batch)
         results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
     for number, result in enumerate(results):
-        if result.status not in _ANSWERS:
+        if result.status not in _SUCCESS:
             rollback(connection)
             error = psycopg.errors.error_from_result(result)
-            raise ServerError(error, results[:number])
+            raise _server_error(error, results[:number])
     return results
 
 
 def cell_of(results: Sequence[PGresult], column: str) -> str | None:
-    """Return the value under a column's name, from the last result that has such a first column; None if none has."""
+    """Return the value of a column from the last result whose first column has this name; None if none has."""
     for result in reversed(results):
         if result.nfields and result.ntuples and result.fname(0) == column.encode():
             return (result.get_value(0, 0) or b"").decode()
@@ -283,12 +295,12 @@ def cell_of(results: Sequence[PGresult], column: str) -> str | None:
 
 
 def execute(connection: Connection, statements: str) -> None:
-    """Run statements of our own, in the open transaction or in one of their own. Raises as send does."""
+    """Run statements of our own, in the open transaction or in a new one. Raises as send does."""
     send(connection, _with_own_settings(connection, statements))
 
 
 def execute_alone(connection: Connection, statement: str) -> None:
-    """Run one statement that cannot run in a transaction. It must call no function. Raises as send does."""
+    """Run a statement that cannot run with others in one batch. It must call no function. Raises as send does."""
     send(connection, statement.encode())
 
 
@@ -298,7 +310,7 @@ def fetch(connection: Connection, query: str) -> list[Any]:
 
 
 def fetch_on_callers_path(connection: Connection, query: str) -> list[Any]:
-    """Return the rows of a query of our own that is about the search path that the session has now.
+    """Return the rows of a query of our own about the search path that the session has now.
 
     Every function and type in it must be written with its schema. Raises as send does.
     """
@@ -317,25 +329,31 @@ def fetch_each(connection: Connection, queries: str) -> list[list[Any]]:
                 results.append(cursor.fetchall())
             if not cursor.nextset():
                 break
-    if not is_idle:  # without those of our own that remember and restore
+    if not is_idle:  # without the first and the last, which remember and restore
         return results[1:-1]
     return results
 
 
 def _with_own_settings(connection: Connection, statements: str) -> bytes:
-    """Return a message in which statements of our own run under our own settings, and nothing after them does."""
+    """Return a batch in which only our own statements run under our own settings."""
     statements = statements.rstrip().removesuffix(";")
-    if connection.is_idle:  # a message is a transaction then
-        return f"{OWN_SETTINGS};{statements}".encode()
-    return (
-        f"{_REMEMBER_SETTINGS};{OWN_SETTINGS};{statements};{_RESTORE_SETTINGS}".encode()
-    )
+    batch = f"{_QUERY_SETTINGS};{statements}"
+    if not connection.is_idle:  # otherwise the batch is a transaction
+        batch = f"{_REMEMBER_SETTINGS};{batch};{_RESTORE_SETTINGS}"
+    return batch.encode()
+
+
+@contextmanager
+def rolled_back(connection: Connection) -> Iterator[None]:
+    """Run a block in a transaction that is rolled back at its end; in a savepoint if one is open."""
+    with _translated(connection), connection.transaction(force_rollback=True):
+        yield
 
 
 def rollback(connection: Connection) -> None:
-    """End what is open, where there is still a connection."""
+    """Roll back the open transaction, if the connection is not lost."""
     with suppress(psycopg.Error):
-        # A signal may have come just when a message was sent: its answer is to be read first.
+        # A signal may have come just after a batch was sent. Its result must be read first.
         if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
             _cancel(connection)
         if not connection.is_idle:
@@ -343,17 +361,23 @@ def rollback(connection: Connection) -> None:
 
 
 def discard(connection: Connection) -> None:
-    """End what is open, and let nothing of a file that failed stay in the session: prepared statements, locks."""
+    """Roll back, and remove what a failed file left in the session: prepared statements, locks."""
     rollback(connection)
     with suppress(psycopg.Error):
         connection.execute("DISCARD ALL")
 
 
-def _cancel(connection: Connection) -> None:
-    """Cancel the message that the server is at, and read its answer.
+def cancel(connection: Connection) -> None:
+    """Ask the server to cancel the running query, from any thread."""
+    with suppress(psycopg.Error):  # it is lost
+        connection.cancel()
 
-    It is cancelled again each second: the server knows nothing of the first time where that
-    came before it had begun, and a file may catch it.
+
+def _cancel(connection: Connection) -> None:
+    """Cancel the batch that the server is running, and read its result.
+
+    The request is repeated each second. The server ignores the first one if it comes before
+    the batch has begun, and a file may catch it.
     """
     waking = count(1)
 
@@ -367,3 +391,44 @@ def _cancel(connection: Connection) -> None:
         connection.wait(generators.execute(connection.pgconn))
     finally:
         connection.ticks.remove(cancel_again)
+
+
+def send_without_waiting(connection: Connection, batch: bytes) -> None:
+    """Send a batch unless the last one still runs. Errors are ignored."""
+    with suppress(psycopg.Error):
+        if not connection.pgconn.is_busy():
+            connection.pgconn.send_query(batch)
+
+
+def column_received(connection: Connection) -> list[str] | None:
+    """Return the first column of the newest result that has come; None if none has. Errors are ignored."""
+    column = None
+    pgconn = connection.pgconn
+    with suppress(psycopg.Error):
+        pgconn.consume_input()
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:
+                break
+            if result.nfields:
+                cells = [result.get_value(row, 0) for row in range(result.ntuples)]
+                column = [(cell or b"").decode() for cell in cells]
+    return column
+
+
+def close_now(connection: Connection) -> None:
+    """Close a connection, even if the server is still working for it."""
+    connection.pgconn.finish()
+
+
+def reply_comes(connection: Connection, seconds: float) -> list[PGresult] | None:
+    """Send a query for the server process's number; return its result, or None if none comes in time."""
+    connection.pgconn.send_query(b"SELECT pg_catalog.pg_backend_pid()")
+    readable, _, _ = select.select([connection], [], [], seconds)
+    if not readable:
+        return None
+    with _translated(connection):
+        results: list[PGresult] = connection.wait(
+            generators.fetch_many(connection.pgconn)
+        )
+    return results

@@ -1,12 +1,26 @@
-"""The errors that a caller can catch. Each message says what happened, where, and what to do next."""
+"""Every exception of this package. Each message says what happened, where, and what to do next.
+
+    SqlmigError                 something failed; catch this to catch them all
+     ├─ UsageError              the command line, or a call from Python, was wrong
+     ├─ LedgerDisagrees         the files and the ledger do not fit together
+     ├─ MigrationFailed         a migration failed while it ran
+     │   └─ TryAgain            it met another transaction, and may succeed in a moment
+     ├─ ServerError             the server refused one of sqlmig's own statements
+     └─ ConnectionLost          the connection to the server is lost
+
+Two more never reach a caller: ``PlanIsStale``, after which the runner plans again, and
+``ScanError``, which becomes a SqlmigError with the file and the line.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from psycopg.pq.abc import PGresult
 
     from sqlmig.core.versions import Applied, VersionState
 
@@ -31,17 +45,16 @@ class LedgerDisagrees(SqlmigError):
     """The directory and the ledger disagree, so nothing was applied."""
 
     def __init__(self, message: str, rows: Sequence[VersionState]) -> None:
-        """Keep the rows in which they disagree: each has a version, a name and a state."""
+        """Keep the versions in which they disagree."""
         super().__init__(message)
         self.rows = list(rows)
 
 
 class MigrationFailed(SqlmigError):
-    """A migration failed while it ran. A file that runs in a transaction was rolled back.
+    """A migration failed while it ran. If its file runs in a transaction, the file was rolled back.
 
-    path, line and column say where in the file (columns are counted in characters),
-    as far as that is known; sqlstate is the server's code, or None where the server
-    did not answer.
+    path, line and column say where in the file, if that is known; columns are counted in
+    characters. sqlstate is the server's code, or None if the server did not reply.
     """
 
     def __init__(
@@ -53,9 +66,80 @@ class MigrationFailed(SqlmigError):
         column: int | None = None,
         sqlstate: str | None = None,
     ) -> None:
-        """Keep what is known of the place."""
+        """Keep what is known about the place."""
         super().__init__(message)
         self.path = path
         self.line = line
         self.column = column
         self.sqlstate = sqlstate
+
+
+class TryAgain(MigrationFailed):
+    """The file met another transaction, and was rolled back. It may succeed in a moment.
+
+    blockers has a line for each process that held the lock, if that is known.
+    """
+
+    blockers: Sequence[str] = ()
+
+
+class ServerError(SqlmigError):
+    """The server refused a statement. If a transaction was open, it is rolled back.
+
+    diagnostic has the server's message and its details (a Diagnostic of psycopg).
+    results_before has the results of the statements before it in the same batch.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        sqlstate: str,
+        diagnostic: Any,
+        results_before: list[PGresult],
+    ) -> None:
+        """Keep the server's own report beside the message."""
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.diagnostic = diagnostic
+        self.results_before = results_before
+
+    @property
+    def server_message(self) -> str:
+        """The server's primary message, without its severity."""
+        return str(self.diagnostic.message_primary)
+
+
+class ConnectionLost(SqlmigError):
+    """The connection to the server is lost. The last batch may or may not have taken effect."""
+
+
+class PlanIsStale(Exception):
+    """Another runner holds the lock, or has changed the ledger since the plan was made. Nothing was done.
+
+    The text is empty, or the error to report if the ledger turns out to be unchanged.
+    """
+
+
+class ScanError(Exception):
+    """A text must not be sent to the server. offset is the byte that shows why."""
+
+    def __init__(self, problem: str, offset: int) -> None:
+        """Keep both."""
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+
+
+def replace_message(error: BaseException, message: str) -> BaseException:
+    """Return an error of the same kind with another message. A TryAgain becomes a MigrationFailed."""
+    if isinstance(error, MigrationFailed):
+        return MigrationFailed(
+            message,
+            path=error.path,
+            line=error.line,
+            column=error.column,
+            sqlstate=error.sqlstate,
+        )
+    if isinstance(error, SqlmigError):
+        return SqlmigError(message)
+    return type(error)(message)

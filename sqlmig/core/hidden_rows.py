@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 COLUMN = "sqlmig_hidden_rows"
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
-# Statements that may update or delete rows; also those that call something that does.
-_MAY_CHANGE_ROWS = frozenset(
-    (b"update", b"delete", b"merge", b"with", b"do", b"call", b"select")
+# Statements that may update, delete or copy rows; also those that call something that does.
+_MAY_USE_ROWS = frozenset(
+    (b"update", b"delete", b"merge", b"insert", b"with", b"do", b"call", b"select")
+)
+_CREATES_FROM_ROWS = re.compile(rb"\bas\s*\(?\s*(?:select|with|table)\b", re.IGNORECASE)
+_CHANGES_ROLE = re.compile(
+    rb"\bset\s+(?:local\s+|session\s+)?(?:role|session\s+authorization)\b",
+    re.IGNORECASE,
 )
 _CHANGED_TABLE = re.compile(
     rb"(?:update|delete\s+from|merge\s+into)\s+(?:only\s+)?((?:\w+|\"[^\"]+\")(?:\.(?:\w+|\"[^\"]+\"))?)",
@@ -28,13 +33,18 @@ _CHANGED_TABLE = re.compile(
 
 
 def hidden_rows_pieces(file: SqlFile) -> list[Piece]:
-    """Return the query for the tables of which a file may not have seen all rows, if it may have changed any.
+    """Return the query for the tables of which a file may not have seen all rows, if it may have used any.
 
     It runs after the file, with the role that the file has then. Its result has the column COLUMN.
     """
-    if not _MAY_CHANGE_ROWS.intersection(file.first_words()):
+    words = set(file.first_words())
+    creates = b"create" in words and _CREATES_FROM_ROWS.search(file.text)
+    if not creates and not _MAY_USE_ROWS.intersection(words):
         return []
-    return [own_piece("other", f"{OWN_SETTINGS};{_STATEMENTS['written']}")]
+    # With which role each statement ran is not known afterwards.
+    changes_role = bool(_CHANGES_ROLE.search(file.text))
+    query = _STATEMENTS["written"].format(changes_role=changes_role)
+    return [own_piece("other", f"{OWN_SETTINGS};{query}", file)]
 
 
 def hidden_rows_after(connection: Connection, file: SqlFile) -> str:
@@ -58,6 +68,6 @@ def hidden_rows_after(connection: Connection, file: SqlFile) -> str:
 def warning_for_hidden_rows(label: str, tables: str) -> str:
     """Return the warning that a file may not have seen all rows of some tables."""
     return (
-        f"warning: {label}: row level security hid rows of {tables} from this role, so an UPDATE or DELETE may have "
-        "missed some. Run the file as a role that sees all of them (BYPASSRLS, or the owner without FORCE)"
+        f"warning: {label}: row level security applied to {tables}, so the file may not have seen all rows there. "
+        "Run the file as a role that sees all of them (BYPASSRLS, or the owner without FORCE)"
     )

@@ -21,15 +21,15 @@ _ON_SERVER = (
     "pg_(?:create|copy)_(?:physical|logical)_replication_slot|pg_drop_replication_slot|pg_replication_slot_advance"
     "|pg_logical_slot_get_(?:binary_)?changes|pg_sync_replication_slots|pg_reload_conf|pg_terminate_backend"
     "|pg_cancel_backend|pg_rotate_logfile|pg_switch_wal|pg_promote|pg_create_restore_point|pg_backup_(?:start|stop)"
-    "|pg_wal_replay_(?:pause|resume)|pg_stat_reset\\w*|pg_stat_statements_reset"
+    "|pg_wal_replay_(?:pause|resume)|pg_stat_reset\\w*|pg_stat_statements_reset|pg_logical_emit_message"
 )
 # Functions that act elsewhere: on another database, on another service, or on files.
 _ELSEWHERE = (
     "dblink(?:_exec|_send_query|_open|_fetch)?|http_(?:post|put|patch|delete)"
     "|lo_export|pg_file_(?:write|rename|unlink|sync)"
 )
-_COPY_TO_FILE = r"\bcopy\b[^;]*?\bto\s*(?:program\b|[eE]?'|\$\w*\$)"
-_CALL = re.compile(rf"\b({_ON_SERVER}|{_ELSEWHERE})\s*\(".encode(), re.IGNORECASE)
+_COPY_TO_FILE = r"\bcopy\b(?:'[^']*'|[^;'])*?\bto\s*(?:program\b|[eE]?'|\$\w*\$)"
+_CALL = re.compile(rf'\b({_ON_SERVER}|{_ELSEWHERE})"?\s*\('.encode(), re.IGNORECASE)
 _NAME = re.compile(rf"\b(?:{_ON_SERVER}|{_ELSEWHERE})\b".encode(), re.IGNORECASE)
 _CALL_ELSEWHERE = re.compile(rf"(?:{_ELSEWHERE})", re.IGNORECASE)
 _COPY = re.compile(_COPY_TO_FILE.encode(), re.IGNORECASE | re.DOTALL)
@@ -37,19 +37,31 @@ _COPY = re.compile(_COPY_TO_FILE.encode(), re.IGNORECASE | re.DOTALL)
 _IN_SOURCE = rf"\b(?:{_ON_SERVER}|{_ELSEWHERE})\s*\(|{_COPY_TO_FILE}".replace(
     r"\b", r"\y"
 )
-_SETVAL = re.compile(rb"\bsetval\s*\(", re.IGNORECASE)
+_SETVAL = re.compile(rb'\bsetval"?\s*\(', re.IGNORECASE)
 _SETVAL_OF_A_NAME = re.compile(
-    rb"\bsetval\s*\(\s*'((?:[^'])+)'\s*(?:::\s*regclass)?\s*,", re.IGNORECASE
+    rb"\bsetval\"?\s*\(\s*'((?:[^'])+)'\s*(?:::\s*regclass)?\s*,", re.IGNORECASE
 )
 _WORD = re.compile(rb'"?([A-Za-z_][\w$]*)"?\s*(\()?')
 _WRITES = re.compile(
     rb"\b(?:insert|update|delete|merge|truncate|copy)\b", re.IGNORECASE
 )
+_NAMED = rb'(?:"?[\w$]+"?\s*\.\s*)?"?([\w$]+)"?'
+_DEFINES_FUNCTION = re.compile(
+    rb"\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+" + _NAMED,
+    re.IGNORECASE,
+)
+_DEFINES_TRIGGER = re.compile(
+    rb"\s*create\s+(?:or\s+replace\s+)?(?:constraint\s+)?trigger\b.*?\son\s+"
+    + _NAMED
+    + rb"\b.*?\bexecute\s+(?:function|procedure)\s+"
+    + _NAMED,
+    re.IGNORECASE | re.DOTALL,
+)
 # Statements that name a function or hold its body, and do not call it.
 _ONLY_DEFINES = re.compile(
     rb"(?:create|alter|drop)(?: or replace)?"
     rb" (?:function|procedure|routine|aggregate|view|rule|policy|trigger|event trigger|operator|cast|publication)\b"
-    rb"|(?:grant|revoke|comment|security label|prepare|set|reset)\b"
+    rb"|(?:grant|revoke|comment|security label|set|reset)\b"
 )
 
 
@@ -57,12 +69,12 @@ class Reach(NamedTuple):
     """What in a database reaches beyond it when it is called or written, by its name.
 
     functions: those whose source has such a call, or calls one of these. tables: those that have such a function as a
-    trigger, and foreign tables whose wrapper may not take part in our transaction. sequences: all there are.
+    trigger, and foreign tables whose wrapper may not take part in our transaction. sequences: all names.
     """
 
     functions: frozenset[bytes] = frozenset()
     tables: frozenset[bytes] = frozenset()
-    sequences: frozenset[int] = frozenset()
+    sequences: frozenset[str] = frozenset()
 
 
 class Irrevocable(NamedTuple):
@@ -80,16 +92,20 @@ class Irrevocable(NamedTuple):
         return f"{self.where}: {self.what}, which a rollback does not undo"
 
 
-def read_reach(connection: Connection) -> Reach:
-    """Read what in the database reaches beyond it. Raises ServerError and ConnectionLost."""
-    from sqlmig.core.connection import (  # here, as `script` needs no driver
-        fetch,
-        fetch_each,
-    )
+def read_reach(connection: Connection, *, with_setval: bool = False) -> Reach:
+    """Read what in the database reaches beyond it. Raises ServerError and ConnectionLost.
 
+    with_setval: functions that set a sequence count as well.
+    """
+    # Here, because `script` needs no driver.
+    from sqlmig.core.connection import fetch, fetch_each
+
+    pattern = _IN_SOURCE
+    if with_setval:
+        pattern += r"|\ysetval\s*\("
     selects = []
     for title in ("functions", "tables", "sequences"):
-        selects.append(_STATEMENTS[title].strip().format(pattern=literal(_IN_SOURCE)))
+        selects.append(_STATEMENTS[title].strip().format(pattern=literal(pattern)))
     functions, tables, sequences = fetch_each(connection, ";".join(selects))
     names = {str(name) for (name,) in functions}
     found = {str(name) for (name,) in tables}
@@ -105,7 +121,7 @@ def read_reach(connection: Connection) -> Reach:
     return Reach(
         frozenset(name.encode() for name in names),
         frozenset(name.encode() for name in found),
-        frozenset(int(oid) for (oid,) in sequences),
+        frozenset(str(name) for (name,) in sequences),
     )
 
 
@@ -127,6 +143,7 @@ def find_irrevocable(file: SqlFile, reach: Reach) -> Irrevocable | None:
     """
     if not _may_reach(file.text, reach):
         return None
+    reach = with_definitions(file, reach)
     for start, end in pairwise([*file.statement_starts, len(file.text)]):
         words, _ = read_statement(file.text, start)
         if _ONLY_DEFINES.match(b" ".join(words)):
@@ -189,19 +206,35 @@ def _without_comments(text: bytes, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
-def find_setval(connection: Connection, file: SqlFile, reach: Reach) -> str | None:
-    """Return a message for a setval of a sequence that was there before: a rollback does not set it back.
+def with_definitions(file: SqlFile, reach: Reach) -> Reach:
+    """Return the reach with the functions that a file defines, and the tables that it gives triggers."""
+    functions = set(reach.functions)
+    tables = set(reach.tables)
+    for start, end in pairwise([*file.statement_starts, len(file.text)]):
+        text = file.text[start:end]
+        if _CALL.search(text) or _COPY.search(text) or _calls(text, functions):
+            defined = _DEFINES_FUNCTION.match(text)
+            if defined:
+                functions.add(defined[1])
+        trigger = _DEFINES_TRIGGER.match(text)
+        if trigger and trigger[2] in functions:
+            tables.add(trigger[1])
+    return reach._replace(functions=frozenset(functions), tables=frozenset(tables))
 
-    Raises ServerError and ConnectionLost.
-    """
-    if not reach.sequences or not _SETVAL.search(file.text):
-        return None
-    names = [match[1].decode() for match in _SETVAL_OF_A_NAME.finditer(file.text)]
-    found = connection.resolve_tables(set(names)).values()
-    are_all_named = len(names) == len(_SETVAL.findall(file.text))
-    if are_all_named and not reach.sequences.intersection(found):
-        return None
+
+def _calls(text: bytes, functions: set[bytes]) -> bool:
+    return any(word[2] and word[1] in functions for word in _WORD.finditer(text))
+
+
+def find_setval(file: SqlFile, reach: Reach) -> str | None:
+    """Return a message for a setval of a sequence that may exist already: a rollback does not set it back."""
     match = _SETVAL.search(file.text)
-    assert match
+    if not reach.sequences or not match:
+        return None
+    names = [found[1].decode() for found in _SETVAL_OF_A_NAME.finditer(file.text)]
+    last_parts = {name.rpartition(".")[2].strip('"') for name in names}
+    are_all_named = len(names) == len(_SETVAL.findall(file.text))
+    if are_all_named and not reach.sequences.intersection(last_parts):
+        return None
     where = place(file.path, file.text, match.start())
-    return f"{where}: setval() sets a sequence that is there already, which a rollback does not undo"
+    return f"{where}: setval() sets a sequence that exists already, which a rollback does not undo"

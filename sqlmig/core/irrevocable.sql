@@ -18,7 +18,7 @@ JOIN pg_foreign_data_wrapper ON pg_foreign_data_wrapper.oid = srvfdw
 WHERE fdwname NOT IN ('postgres_fdw', 'file_fdw')
 
 -- %% sequences
-SELECT oid::bigint FROM pg_class WHERE relkind = 'S'
+SELECT relname::text FROM pg_class WHERE relkind = 'S'
 
 -- %% triggers
 SELECT relname::text

@@ -23,7 +23,8 @@ _CONDITIONS = {
     "has_our_columns": _STATEMENTS["has_our_columns"].strip(),
     "has_trusted_owner": _STATEMENTS["has_trusted_owner"].strip(),
 }
-_CONDITIONS["is_plain"] = _STATEMENTS["is_plain"].strip().format(**_CONDITIONS)
+for _title in ("runs_no_code", "has_plain_defaults"):
+    _CONDITIONS[_title] = _STATEMENTS[_title].strip().format()
 _CONDITIONS["is_ours"] = _STATEMENTS["is_ours"].strip().format(**_CONDITIONS)
 
 
@@ -89,10 +90,11 @@ class Ledger:
         """Return a template filled in for this ledger."""
         return template.rstrip("\n").format(**self._fields | fields)
 
-    def definition(self) -> str:
-        """Return the statements that make the ledger where it is missing."""
+    def definition(self, *, may_exist: bool = False) -> str:
+        """Return the statements that make the ledger. may_exist: they do nothing if it exists."""
         schema = self.sql("schema") if self.is_named else ""
-        return schema + self.sql("definition")
+        unless = self.sql("unless_it_exists").strip() if may_exist else ""
+        return schema + self.sql("definition", unless_it_exists=unless)
 
     def insert(self, migration: Migration, checksum: str) -> str:
         """Return the statement, without its semicolon, that records a migration."""

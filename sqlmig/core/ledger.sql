@@ -34,18 +34,21 @@ SELECT CASE WHEN (SELECT version FROM {table} ORDER BY version DESC LIMIT 1) IS 
 THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% guard_of_record
--- Before our row is written: nobody has replaced the table while the file ran, or given it a rule or a trigger. The lock
--- keeps it so.
+-- Before our row is written: while the file ran, neither the file nor another session has replaced the table, or has given
+-- it anything that would run or refuse. The lock keeps it so.
 SET LOCAL lock_timeout = {lock_timeout};
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
 SELECT CASE
-    WHEN relkind = 'r' AND NOT relhasrules AND relowner = {owner}
-        AND (NOT relhastriggers OR NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal))
+    WHEN relkind = 'r' AND NOT relhasrules AND relchecks = 0 AND relowner = {owner}
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid)
     THEN '1'
     ELSE 'the ledger has changed'
 END::int
 FROM pg_class AS c
 WHERE c.oid = to_regclass({literal});
+
+-- %% we_own_it
+(SELECT oid FROM pg_roles WHERE rolname = current_user)
 
 -- %% guard_between
 -- For an out-of-order file: the version is still not recorded.
@@ -87,16 +90,14 @@ END
 {quote};
 
 -- %% definition
--- Closed to everyone but its owner from the first moment. Where it is there already this takes no lock on it. Row level
--- security is for Supabase and PostgREST, which have the role anon; elsewhere it would break a backup by pg_read_all_data.
+-- Only its owner may use it, from the first moment. Row level security is for Supabase and PostgREST, which have the role
+-- anon; elsewhere it would break a backup by pg_read_all_data. If the table exists by now, somebody else has made it, and
+-- CREATE TABLE fails.
 DO {quote}
 DECLARE
     grantee oid;
 BEGIN
-    IF pg_catalog.to_regclass({literal}) IS NOT NULL THEN
-        RETURN;
-    END IF;
-
+    {unless_it_exists}
     CREATE TABLE {table} (
         version bigint NOT NULL,
         name text NOT NULL,
@@ -110,7 +111,7 @@ BEGIN
     COMMENT ON COLUMN {table}.name IS 'The rest of the file''s name.';
     COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
     COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
-    COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back where the files have none any more.';
+    COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back if the release with the file is gone.';
 
     IF pg_catalog.to_regrole('anon') IS NOT NULL THEN
         ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -130,18 +131,24 @@ BEGIN
 END
 {quote};
 
+-- %% unless_it_exists
+IF pg_catalog.to_regclass({literal}) IS NOT NULL THEN
+        RETURN;
+    END IF;
+
 -- %% read
 -- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
 -- A table that is not ours is refused before its rows are read: another role's view, for example, would run its code as
 -- us. The lock keeps the table from being replaced in between.
-SELECT pg_catalog.current_setting('citus.version', true), pg_catalog.current_setting('search_path');
+SELECT pg_catalog.current_setting('citus.version', true), pg_catalog.current_setting('search_path'),
+    pg_catalog.current_schema();
 BEGIN READ ONLY;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL row_security = off;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL DateStyle = ISO;
 LOCK TABLE {tables} IN ACCESS SHARE MODE;
-SELECT {identity}, {has_trusted_owner}, CASE WHEN {is_plain} THEN '1' ELSE 'this is not our ledger' END::int
+SELECT {identity}, CASE WHEN {is_ours} THEN '1' ELSE 'this is not our ledger' END::int
 FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
 JOIN pg_class AS c ON c.oid = to_regclass(named.name)
 ORDER BY number;
@@ -151,33 +158,36 @@ COMMIT;
 -- %% rows
 SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}
 
--- %% is_plain
--- With pg_class AS c: a plain table with our columns. Nothing of it runs code of another role: no trigger, rule, CHECK,
--- index expression, generated column, type or default that somebody made.
+-- %% runs_no_code
+-- With pg_class AS c: a plain table. Neither reading it nor writing to it runs code that somebody has put there: it has no
+-- trigger (a foreign key has some), rule, CHECK, inheritance, index expression, statistics expression, generated column,
+-- or type of a kind that could. The planner runs such expressions, so even a SELECT would.
 (
     c.relkind = 'r'
     AND NOT c.relhasrules
     AND c.relchecks = 0
-    AND {has_our_columns}
-    AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)
+    AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid)
     AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid OR inhrelid = c.oid)
     AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+    AND NOT EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
     AND NOT EXISTS (
         SELECT
         FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-            AND (atttypid >= 16384 OR attgenerated <> '' OR attidentity <> '')
-    )
-    AND NOT EXISTS (
-        SELECT
-        FROM pg_attrdef
-        -- 1299 is the number of now().
-        WHERE adrelid = c.oid AND adbin::text !~ '^{{(CONST|FUNCEXPR :funcid 1299) '
+            AND (atttypid >= 16384 OR attgenerated <> '')
     )
 )
 
+-- %% has_plain_defaults
+-- With pg_class AS c: its defaults are constants, or now(), whose number is 1299.
+NOT EXISTS (
+    SELECT
+    FROM pg_attrdef
+    WHERE adrelid = c.oid AND adbin::text !~ '^{{(CONST|FUNCEXPR :funcid 1299) '
+)
+
 -- %% is_ours
-({is_plain} AND {has_trusted_owner})
+({has_our_columns} AND {has_trusted_owner} AND {runs_no_code} AND {has_plain_defaults})
 
 -- %% has_our_columns
 -- The numbers of the types are those of bigint, text and timestamptz.
@@ -225,9 +235,9 @@ SELECT string_agg(DISTINCT relowner::regrole::text, ', ')
 FROM pg_class
 WHERE relname = 'schema_migrations' AND relkind IN ('r', 'p') AND NOT has_table_privilege(oid, 'INSERT')
 
--- %% holders
--- Who holds the lock, or works on for a runner that is gone. Sent without parameters: with them the portal would stay
--- open, and its snapshot stall CREATE INDEX CONCURRENTLY.
+-- %% lock_owners
+-- The processes that own the runner lock, or still work for a runner that is gone. It is sent without parameters: with
+-- parameters the portal would stay open, and its snapshot would stall CREATE INDEX CONCURRENTLY.
 SELECT coalesce(
     CASE WHEN pid IS NOT NULL THEN format('process %s (%s, at work since %s)', pid, coalesce(nullif(split_part(application_name, ' #', 1), ''), backend_type),
         coalesce(to_char(xact_start, 'HH24:MI:SS'), 'some time')) END,
@@ -243,32 +253,3 @@ FROM (
     WHERE application_name = '{worker}' AND state = 'active' AND datname = current_database()
 ) AS held LEFT JOIN pg_stat_activity USING (pid)
 WHERE pid IS DISTINCT FROM pg_backend_pid();
-
--- %% blockers
--- Who holds the lock that our transaction waits for. Ours is the one with the runners' lock, because a pooler does not
--- tell the number of our process. Of the blocker's query only the beginning is shown, up to the first sign that a value
--- may follow: it may be a password.
-SELECT CASE
-    WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
-    WHEN state IS NULL THEN format('process %s (only a member of pg_read_all_stats may see more of it)', blocker)
-    ELSE format(
-        'process %s (%s), %s since %s, its %s query: %s',
-        blocker,
-        coalesce(nullif(application_name, ''), backend_type),
-        state,
-        to_char(CASE state WHEN 'active' THEN query_start ELSE state_change END, 'HH24:MI:SS'),
-        CASE state WHEN 'active' THEN 'present' ELSE 'last' END,
-        shown || CASE WHEN shown = query THEN '' ELSE '…' END
-    )
-END
-FROM (
-    SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS blocker
-    FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND classid::bigint << 32 | objid::bigint = {key} AND objsubid = 1
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS blocking
-LEFT JOIN pg_stat_activity ON pid = blocker
-CROSS JOIN LATERAL left(
-    regexp_replace(regexp_replace(query, '([''$=(;:@]|\m\d|--|/\*|\mto\M|\mpassword\M).*$', '', 'i'), '\s+', ' ', 'g'), 70
-) AS shown
-ORDER BY blocker;

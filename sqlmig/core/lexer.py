@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from sqlmig.core.errors import ScanError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,16 +63,6 @@ _ESCAPE_PART = re.compile(
     rb"\\.|''|'[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'|'", re.DOTALL
 )
 _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
-
-
-class ScanError(Exception):
-    """The text must not be sent to the server, and why; offset is the byte where that stands."""
-
-    def __init__(self, problem: str, offset: int) -> None:
-        """Keep both."""
-        super().__init__(problem)
-        self.problem = problem
-        self.offset = offset
 
 
 class Token(NamedTuple):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlmig.core.connection import ServerError, fetch, fetch_each
-from sqlmig.core.errors import SqlmigError
-from sqlmig.core.ledger import TABLE
+from sqlmig.core.connection import fetch, fetch_each
+from sqlmig.core.errors import ServerError, SqlmigError
+from sqlmig.core.ledger import TABLE, Ledger
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlmig.core.connection import Connection
-    from sqlmig.core.ledger import Ledger
 
 _STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
 # The ledgers of other tools, by the names of their tables.
@@ -37,8 +38,15 @@ _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
 def _fill(title: str, ledger: Ledger, **fields: object) -> str:
-    can_be_read = _STATEMENTS["can_be_read"].strip()
+    can_be_read = ledger.fill(_STATEMENTS["can_be_read"].strip())
     return ledger.fill(_STATEMENTS[title], can_be_read=can_be_read, **fields)
+
+
+def _query_for_newest(ledger: Ledger, table: str) -> str:
+    """Return the statements that read the newest version in a table, after a check that it can be read."""
+    fields = {"table": table, "literal": literal(table)}
+    locked = _fill("locked", ledger, **fields)
+    return f"{locked};{_fill('newest', ledger, **fields)}"
 
 
 def why_not_ours(connection: Connection, ledger: Ledger) -> str:
@@ -84,9 +92,11 @@ def _another_tools(
     version = "V"
     if can_be_read:
         try:
-            ((version, is_dirty),) = fetch(connection, _fill("newest", ledger))
+            ((version, is_dirty),) = fetch(
+                connection, _query_for_newest(ledger, ledger.table)
+            )
         except ServerError as problem:
-            return f"{message}. It cannot be read: {problem.error.diag.message_primary}"
+            return f"{message}. It cannot be read: {problem.server_message}"
         if is_dirty:
             return (
                 f"{message}. Version {version} is dirty, which may be half applied: "
@@ -115,9 +125,12 @@ class Neighbours(NamedTuple):
 def find_neighbours(connection: Connection, ledger: Ledger) -> Neighbours:
     """Return what is in the ledger's schema. If another runner has just made the ledger: nothing."""
     names = ", ".join(literal(name) for name in _TOOLS)
+    first = literal(quoted(connection.first_schema or ledger.schema))
+    if ledger.is_named:  # the files run in the named schema
+        first = literal(quoted(ledger.schema))
     tables, objects = fetch_each(
         connection,
-        f"{_fill('known_tables', ledger, names=names)};{_fill('objects', ledger)}",
+        f"{_fill('known_tables', ledger, names=names)};{_fill('objects', ledger, first_schema=first)}",
     )
     found = [str(name) for (name,) in objects]
     if f"table {TABLE}" in found:
@@ -148,30 +161,35 @@ def refuse_other_tool(
 
 def _newest_of(connection: Connection, ledger: Ledger, table: str) -> str:
     name = f"{quoted(ledger.schema)}.{table}"
-    query = _fill("newest", ledger, table=name, literal=literal(name))
+    query = _query_for_newest(ledger, name)
     try:
         ((version, _),) = fetch(connection, query)
     except ServerError as problem:
-        reason = problem.error.diag.message_primary
+        reason = problem.server_message
         raise SqlmigError(
             f"this database has the ledger of another tool ({name}), which cannot be read: {reason}"
         ) from None
     return str(version)
 
 
-def find_plain_table(connection: Connection, name: str) -> str | None:
-    """Return a table that is found on the caller's search path, with its schema; None if there is none.
+def rows_of_plain_table(
+    connection: Connection, name: str, query_of: Callable[[str], str]
+) -> list[Any] | None:
+    """Return the rows of a query on a table that is found on the caller's search path; None if there is none.
 
-    Raises SqlmigError for one that may run code of another role when it is read.
+    query_of: returns the query for the table's name with its schema. Raises SqlmigError for
+    a table that may run code of another role when it is read, and as connection.fetch does.
     """
     oid = connection.resolve_tables([name]).get(name)
     if oid is None:
         return None
-    can_be_read = _STATEMENTS["can_be_read"].strip()
-    query = _STATEMENTS["plain_table"].format(can_be_read=can_be_read, oid=oid)
-    ((table, is_plain),) = fetch(connection, query)
-    if not is_plain:
+    ledger = Ledger("public", is_named=False)
+    query = _fill("plain_table", ledger, oid=oid)
+    ((table, can_be_read),) = fetch(connection, query)
+    if not can_be_read:
         raise SqlmigError(
-            f"{table} is not a plain table, as the tool makes it. It may run code of another role, so it was not read"
+            f"{table} is not a plain table of a role that this one trusts. It may run code of another role, "
+            "so it was not read"
         )
-    return str(table)
+    locked = _fill("locked", ledger, table=table, literal=literal(table))
+    return fetch(connection, f"{locked};{query_of(str(table))}")

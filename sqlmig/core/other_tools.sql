@@ -18,26 +18,19 @@ FROM pg_class AS c
 WHERE oid = to_regclass({literal})
 
 -- %% can_be_read
--- With pg_class AS c.
-(
-    relkind = 'r'
-    AND NOT relhasrules
-    AND NOT EXISTS (
-        SELECT
-        FROM pg_attribute
-        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-            AND (atttypid >= 16384 OR attgenerated <> '')
-    )
-)
+-- With pg_class AS c: reading it runs no code of another role.
+({runs_no_code} AND {has_trusted_owner})
 
--- %% newest
--- The newest version, and whether one of them is dirty. The rows are read as JSON, because only the names of their columns
--- are known. The lock keeps the table as it was found.
-SET LOCAL row_security = off;
+-- %% locked
+-- Before a table is read: it is still the one that was found, and still runs no code. The lock keeps it from being replaced.
 LOCK TABLE {table} IN ACCESS SHARE MODE;
 SELECT CASE WHEN {can_be_read} THEN '1' ELSE 'it is another table by now' END::int
 FROM pg_class AS c
 WHERE oid = to_regclass({literal});
+
+-- %% newest
+-- The newest version, and whether one of them is dirty. The rows are read as JSON, because only the names of their columns
+-- are known.
 SELECT
     coalesce(max((row ->> 'version')::numeric) FILTER (WHERE row ->> 'version' ~ '^[0-9]+$'), 0)::text,
     coalesce(bool_or(row ->> 'dirty' = 'true'), false)
@@ -65,12 +58,13 @@ FROM (
         CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind,
         quote_ident(relname) AS name, 'pg_class'::regclass AS class, c.oid
     FROM pg_class AS c
-    WHERE relnamespace = to_regnamespace({schema_literal}) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+    WHERE relnamespace IN (to_regnamespace({schema_literal}), to_regnamespace({first_schema}))
+        AND relkind IN ('r', 'p', 'v', 'm', 'f')
     UNION ALL
     SELECT 2, 'function', quote_ident(proname), 'pg_proc'::regclass, p.oid
     FROM pg_proc AS p
     -- A platform has functions of its own for its event triggers.
-    WHERE pronamespace = to_regnamespace({schema_literal}) AND prorettype <> 'event_trigger'::regtype
+    WHERE pronamespace IN (to_regnamespace({schema_literal}), to_regnamespace({first_schema})) AND prorettype <> 'event_trigger'::regtype
 ) AS found
 WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = oid AND deptype = 'e')
 ORDER BY place, name

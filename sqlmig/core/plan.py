@@ -19,7 +19,7 @@ _JUST_WRITTEN = timedelta(hours=24)
 _FEW = 3  # so many versions are named
 
 
-class Row(NamedTuple):
+class VersionInfo(NamedTuple):
     """A version and its state, with its files and its row in the ledger where there are such."""
 
     version: int
@@ -27,12 +27,12 @@ class Row(NamedTuple):
     name: str
     state: State
     migration: Migration | None
-    recorded: LedgerRow | None
+    ledger_row: LedgerRow | None
 
     @property
     def applied_at(self) -> str | None:
         """When it was applied; None where it is not."""
-        return None if self.recorded is None else self.recorded.applied_at
+        return None if self.ledger_row is None else self.ledger_row.applied_at
 
     @property
     def label_applied(self) -> str:
@@ -45,12 +45,12 @@ class Row(NamedTuple):
     @property
     def recorded_name(self) -> str:
         """The name under which it was applied; empty where it is not."""
-        return "" if self.recorded is None else self.recorded.name
+        return "" if self.ledger_row is None else self.ledger_row.name
 
     @property
     def has_another_name(self) -> bool:
         """Whether the version was applied under another name: it was another migration."""
-        return self.recorded is not None and self.recorded.name != self.name
+        return self.ledger_row is not None and self.ledger_row.name != self.name
 
 
 class Up(NamedTuple):
@@ -83,7 +83,7 @@ def states(
     migrations: Iterable[Migration],
     ledger: Sequence[LedgerRow],
     checksums: Mapping[int, str],
-) -> list[Row]:
+) -> list[VersionInfo]:
     """Return a row for each known version, by version.
 
     checksums: of the up files as they are now. A version without one counts as unchanged.
@@ -102,7 +102,9 @@ def states(
         elif checksums.get(version, entry.checksum) != entry.checksum:
             state = "changed"
         rows.append(
-            Row(version, migration.label, migration.name, state, migration, entry)
+            VersionInfo(
+                version, migration.label, migration.name, state, migration, entry
+            )
         )
 
     # What is left in the ledger has no file here. Where it is newer than every file, a
@@ -111,16 +113,16 @@ def states(
     for version, entry in recorded.items():
         label = f"{version:0{digits}}_{entry.name}"
         state = "ahead" if version > newest_file else "missing"
-        rows.append(Row(version, label, entry.name, state, None, entry))
+        rows.append(VersionInfo(version, label, entry.name, state, None, entry))
     return sorted(rows, key=lambda row: row.version)
 
 
-def rows_to_run(
+def versions_to_run(
     request: Request,
-    rows: Sequence[Row],
+    rows: Sequence[VersionInfo],
     done: int = 0,
     database: str = "the database",
-) -> list[Row]:
+) -> list[VersionInfo]:
     """Return the rows that a request is about, in the order in which they run.
 
     done: how many of the request's steps are done already. database: what messages call
@@ -128,13 +130,13 @@ def rows_to_run(
     where ``up`` must not begin.
     """
     if isinstance(request, Up):
-        return _rows_to_apply(request, rows, done, database)
-    return _rows_to_revert(request, rows, done)
+        return _versions_to_apply(request, rows, done, database)
+    return _versions_to_revert(request, rows, done)
 
 
-def _rows_to_apply(
-    request: Up, rows: Sequence[Row], done: int, database: str
-) -> list[Row]:
+def _versions_to_apply(
+    request: Up, rows: Sequence[VersionInfo], done: int, database: str
+) -> list[VersionInfo]:
     check_version(rows, request.to)
     accepted = {"applied", "pending", "ahead"}
     if request.allow_out_of_order:
@@ -150,14 +152,14 @@ def _rows_to_apply(
 
     pending = []
     for row in rows:
-        if row.recorded is None and (request.to is None or row.version <= request.to):
+        if row.ledger_row is None and (request.to is None or row.version <= request.to):
             pending.append(row)
     if request.steps is None:
         return pending
     return pending[: request.steps - done]
 
 
-def words_for_ahead(rows: Iterable[Row]) -> str:
+def message_for_ahead(rows: Iterable[VersionInfo]) -> str:
     """Return the words for versions that a newer release has applied; empty where there are none."""
     labels = [row.label for row in rows if row.state == "ahead"]
     if not labels:
@@ -173,14 +175,17 @@ def words_for_ahead(rows: Iterable[Row]) -> str:
 
 
 def _disagreement(
-    problems: Sequence[Row], rows: Sequence[Row], done: int, database: str
+    problems: Sequence[VersionInfo],
+    rows: Sequence[VersionInfo],
+    done: int,
+    database: str,
 ) -> str:
     """Return the message for rows that keep ``up`` from beginning."""
     nothing = "nothing more" if done else "nothing"
     lines = [
         f"{nothing} was applied to {database}, because the directory and the ledger disagree:"
     ]
-    newest = max((row.version for row in rows if row.recorded), default=-1)
+    newest = max((row.version for row in rows if row.ledger_row), default=-1)
     for row in problems:
         lines.append(f"{row.label}: {_remedy(row, is_newest=row.version == newest)}")
 
@@ -189,7 +194,7 @@ def _disagreement(
 
 
 def _what_to_check(
-    problems: Sequence[Row], rows: Sequence[Row], database: str
+    problems: Sequence[VersionInfo], rows: Sequence[VersionInfo], database: str
 ) -> list[str]:
     """Return what is to be checked before anything is mended: it may be another application's database."""
     question = f"Is {database} the right database, and --dir the right directory?"
@@ -213,7 +218,7 @@ def _what_to_check(
     return []
 
 
-def _remedy(row: Row, *, is_newest: bool) -> str:
+def _remedy(row: VersionInfo, *, is_newest: bool) -> str:
     if row.state == "missing":
         return (
             "applied, but its file is gone: restore the file, or revert it with `down`"
@@ -234,7 +239,7 @@ def _remedy(row: Row, *, is_newest: bool) -> str:
     return remedy
 
 
-def _can_be_written_again(row: Row) -> bool:
+def _can_be_written_again(row: VersionInfo) -> bool:
     """Say whether a migration was only just applied, and can be reverted."""
     return (
         row.migration is not None
@@ -243,15 +248,17 @@ def _can_be_written_again(row: Row) -> bool:
     )
 
 
-def _was_just_written(row: Row) -> bool:
+def _was_just_written(row: VersionInfo) -> bool:
     if not row.applied_at:
         return False
     applied_at = datetime.fromisoformat(row.applied_at.replace("Z", "+00:00"))
     return datetime.now(timezone.utc) - applied_at < _JUST_WRITTEN
 
 
-def _rows_to_revert(request: Down, rows: Sequence[Row], done: int) -> list[Row]:
-    newest_first = [row for row in reversed(rows) if row.recorded]
+def _versions_to_revert(
+    request: Down, rows: Sequence[VersionInfo], done: int
+) -> list[VersionInfo]:
+    newest_first = [row for row in reversed(rows) if row.ledger_row]
     chosen = newest_first
     if request.to is not None:
         if (
@@ -276,7 +283,7 @@ def _check_steps(steps: int, applied: int) -> None:
         )
 
 
-def _check_confirmed(chosen: Sequence[Row], confirmed: frozenset[int]) -> None:
+def _check_confirmed(chosen: Sequence[VersionInfo], confirmed: frozenset[int]) -> None:
     """Raise SqlmigError for a version that nobody was shown."""
     for row in chosen:
         if row.version not in confirmed:
@@ -286,7 +293,7 @@ def _check_confirmed(chosen: Sequence[Row], confirmed: frozenset[int]) -> None:
             )
 
 
-def rows_to_stamp(rows: Sequence[Row], version: int) -> list[Migration]:
+def versions_to_stamp(rows: Sequence[VersionInfo], version: int) -> list[Migration]:
     """Return the migrations to record, up to a version. Raises SqlmigError where the ledger says something else."""
     check_version(rows, version)
     migrations = []
@@ -296,7 +303,7 @@ def rows_to_stamp(rows: Sequence[Row], version: int) -> list[Migration]:
             continue
         if row.state in ("changed", "missing"):
             problems.append(f"{row.label} is {row.state}")
-        elif row.migration and row.recorded is None:
+        elif row.migration and row.ledger_row is None:
             migrations.append(row.migration)
 
     if problems:
@@ -305,7 +312,7 @@ def rows_to_stamp(rows: Sequence[Row], version: int) -> list[Migration]:
 
 
 def check_version(
-    known: Sequence[Row] | Sequence[Migration], version: int | None
+    known: Sequence[VersionInfo] | Sequence[Migration], version: int | None
 ) -> None:
     """Raise UsageError for a version that does not exist."""
     if version is not None and all(one.version != version for one in known):

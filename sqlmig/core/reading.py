@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.core.connection import ConnectionLost, ServerError, fetch, send
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.connection import fetch, send
+from sqlmig.core.errors import ConnectionLost, ServerError, SqlmigError
 from sqlmig.core.ledger import OWNERS_QUERY, TABLE, read_query
 from sqlmig.core.other_tools import why_not_ours
 from sqlmig.core.versions import LedgerRow
@@ -29,14 +29,10 @@ _UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
 
 
 class Contents(NamedTuple):
-    """What a ledger held when it was read. identity changes when the table itself does.
-
-    has_trusted_owner: whether its owner may decide what this role runs.
-    """
+    """What a ledger held when it was read. identity changes when the table itself does."""
 
     rows: list[LedgerRow]
     identity: str
-    has_trusted_owner: bool
 
 
 def read(connection: Connection, ledger: Ledger) -> Contents | None:
@@ -57,8 +53,8 @@ def read_several(
     try:
         results = _ask(connection, ledgers)
     except ServerError as problem:
-        if _is_citus(problem.results_before) and not connection.one_statement_a_message:
-            connection.one_statement_a_message = True
+        if _is_citus(problem.results_before) and not connection.one_statement_a_batch:
+            connection.one_statement_a_batch = True
             return read_several(connection, ledgers)
         if problem.sqlstate in _UNDEFINED_TABLE_OR_SCHEMA:
             return None
@@ -68,8 +64,9 @@ def read_several(
     except ConnectionLost as problem:
         raise SqlmigError(_unreadable(ledgers[0], str(problem))) from None
 
-    connection.one_statement_a_message = _is_citus(results)
+    connection.one_statement_a_batch = _is_citus(results)
     connection.known_search_path = _cell(results[0], 0, 1)
+    connection.first_schema = _cell(results[0], 0, 2)
     *_, identities, table, _commit = results
     types = [table.ftype(column) for column in range(table.nfields)]
     if types != _TYPES_AS_READ:
@@ -77,8 +74,7 @@ def read_several(
     rows = _rows_by_ledger(table, len(ledgers))
     contents = []
     for number, of_ledger in enumerate(rows):
-        is_trusted = _cell(identities, number, 1) == "t"
-        contents.append(Contents(of_ledger, _cell(identities, number, 0), is_trusted))
+        contents.append(Contents(of_ledger, _cell(identities, number, 0)))
     return contents
 
 
@@ -91,7 +87,7 @@ def read_identity(connection: Connection, ledger: Ledger) -> str:
 def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
     """Return a result for each statement of the message."""
     message = read_query(ledgers)
-    if not connection.one_statement_a_message:
+    if not connection.one_statement_a_batch:
         return send(connection, message.encode())
     results = []
     for statement in message.split(";\n"):
@@ -124,7 +120,7 @@ def _why_unreadable(
     connection: Connection, ledger: Ledger, problem: ServerError
 ) -> str:
     """Return a message for a ledger that the server does not let us read; with its owner, if that helps."""
-    message = _unreadable(ledger, problem.error.diag.message_primary)
+    message = _unreadable(ledger, problem.server_message)
     if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
         owner = ledger_owner(connection)
         if owner:

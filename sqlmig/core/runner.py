@@ -1,71 +1,55 @@
-"""Running migrations: each in turn with its row in the ledger, beside any number of other runners."""
+"""Running migrations, each with its ledger row, while any number of other runners do the same."""
 
 from __future__ import annotations
 
-import random
 import time
 from bisect import insort
 from collections import deque
 from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core import hidden_rows
-from sqlmig.core.blockers import LockHolders
-from sqlmig.core.connection import ConnectionLost, cell_of, discard, fetch, rollback
-from sqlmig.core.errors import MigrationFailed, SqlmigError
-from sqlmig.core.other_tools import find_neighbours, refuse_other_tool
-from sqlmig.core.outside_transaction import (
-    refuse_pooler,
-    run_outside_transaction,
-    with_more_words,
+from sqlmig.core.attempts import Attempts, message_for_rows
+from sqlmig.core.blockers import Blockers
+from sqlmig.core.connection import cell_of, discard, rollback
+from sqlmig.core.errors import (
+    ConnectionLost,
+    MigrationFailed,
+    PlanIsStale,
+    SqlmigError,
+    TryAgain,
+    replace_message,
 )
-from sqlmig.core.plan import Down, Up
-from sqlmig.core.reading import read_identity
-from sqlmig.core.repeated import run_repeatedly, words_for_rows
-from sqlmig.core.sending import TryAgain, transmit
-from sqlmig.core.session import AlreadyRecorded, LedgerChanged, LockHeld
-from sqlmig.core.sql import OWN_SETTINGS, literal
-from sqlmig.core.sqlfile import load
-from sqlmig.core.transaction import KEEPALIVES, Transaction, file_pieces, own_piece
+from sqlmig.core.ledger_pieces import (
+    IDENTITY_COLUMN,
+    before_file,
+    check_of_ledger,
+    guard_pieces,
+    record_pieces,
+    write_records,
+)
+from sqlmig.core.outside_transaction import run_outside_transaction
+from sqlmig.core.plan import Down
+from sqlmig.core.reading import Contents
+from sqlmig.core.repeated import run_repeatedly
+from sqlmig.core.sending import send_pieces
+from sqlmig.core.steps import plan_steps_for_run
+from sqlmig.core.transaction import file_transaction
 from sqlmig.core.versions import Applied, LedgerRow
-from sqlmig.core.wording import few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from psycopg.pq.abc import PGresult
 
-    from sqlmig.core.plan import Request, Row
+    from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
-    from sqlmig.core.sqlfile import SqlFile
-    from sqlmig.core.transaction import Piece
-
-    Approve = Callable[[Session, Sequence["Step"]], None]
-
-_LENGTH_OF_OUR_PIECES = (
-    8192  # bytes, at most: what stands around a file, but its record
-)
-_FIRST_PAUSE = 0.2  # seconds before a file is tried again; each pause is twice as long
-_LONGEST_PAUSE = 5.0
-
-
-class Step(NamedTuple):
-    """A migration to apply, or to revert where it is applied, and the file that does it."""
-
-    row: Row
-    file: SqlFile
-
-    @property
-    def label(self) -> str:
-        """What is applied or reverted, as messages call it."""
-        if self.row.recorded is None:
-            return self.row.label
-        return self.row.label_applied
+    from sqlmig.core.steps import Step
 
 
 class Done(NamedTuple):
-    """A step that is committed. rows: that a file which repeats has changed."""
+    """A step that is committed. rows: the rows that a file that repeats has changed."""
 
     step: Step
     seconds: float
@@ -73,462 +57,231 @@ class Done(NamedTuple):
 
     @property
     def summary(self) -> Applied:
-        """What a caller from Python gets of it."""
-        return Applied(self.step.row.version, self.step.row.name, self.seconds)
+        """The result for a caller from Python."""
+        return Applied(self.step.version.version, self.step.version.name, self.seconds)
 
 
-def run(
-    session: Session, request: Request, approve: Approve | None = None
-) -> Iterator[Done]:
-    """Do what is asked for, and yield each step when it is committed.
+def run(session: Session, request: Request) -> Iterator[Done]:
+    """Do what a request asks for, and yield each step when it is committed.
 
-    Other runners may be at work: a step waits for them, and what is to be done is
-    planned anew when the ledger has changed. approve is called with each plan before it
-    is begun, and raises SqlmigError against it. Raises MigrationFailed, and other
-    SqlmigErrors; their ``applied`` has what was committed before.
+    Any number of runners may do this at once: a step waits for the others, and the run
+    plans again if they have changed the ledger. Raises SqlmigError; its ``applied`` has the
+    steps that were committed before.
     """
-    committed: list[Applied] = []
-    try:
-        with closing(LockHolders(session)) as holders:
-            yield from _run(session, request, approve, holders, committed)
-    except SqlmigError as error:
-        error.applied = committed
-        raise
+    run = _Run(session, request)
+    with closing(Blockers(session)) as blockers:
+        try:
+            steps = run.plan()
+            while steps:
+                step = steps[0]
+                try:
+                    with blockers.watched():
+                        done = run.run_step(step)
+                except PlanIsStale as problem:
+                    steps = run.plan_again(problem, step)
+                except TryAgain as failure:
+                    run.pause(failure)
+                else:
+                    steps.popleft()
+                    yield done
+        except SqlmigError as error:
+            error.applied = run.committed
+            raise
 
 
-def _run(
-    session: Session,
-    request: Request,
-    approve: Approve | None,
-    holders: LockHolders,
-    committed: list[Applied],
-) -> Iterator[Done]:
-    """Do what run does, and keep what was committed."""
-    steps = _plan(session, request, 0)
-    session.rows_so_far = 0
-    is_approved = approve is None
-    tries = 0
-    rows_at_last_failure = 0
-    while steps:
-        step = steps[0]
+@dataclass
+class _Run:
+    """One run: what was asked for, what is committed, and how often the present file was tried."""
+
+    session: Session
+    request: Request
+    committed: list[Applied] = field(default_factory=list)
+    attempts: Attempts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._begin_attempts()
+
+    def _begin_attempts(self) -> None:
+        self.attempts = Attempts(self.session.options.retries)
+
+    def plan(self) -> deque[Step]:
+        """Return the steps that are left."""
+        done = len(self.committed)
+        return deque(plan_steps_for_run(self.session, self.request, done))
+
+    def plan_again(self, problem: PlanIsStale, step: Step) -> deque[Step]:
+        """Wait for the other runner, and return the steps that are left. A revert stops if the ledger has changed."""
+        has_changed = self.session.catch_up(problem)
+        if has_changed and isinstance(self.request, Down):
+            raise SqlmigError(
+                f"{self._nothing()} was reverted: another runner has applied or reverted a migration since this run "
+                "began. See `sqlmig status`, and run it again if it is still what you want"
+            ) from None
+        steps = self.plan()
+        if not steps or steps[0].version.version != step.version.version:
+            self._begin_attempts()  # another runner has finished the file
+        return steps
+
+    def run_step(self, step: Step) -> Done:
+        """Run one file and write its ledger row, and return the step when it is committed.
+
+        Raises PlanIsStale if nothing was done, TryAgain, MigrationFailed, and
+        KeyboardInterrupt with a text that says whether the step was committed.
+        """
+        session = self.session
         began = time.monotonic()
         try:
-            if approve and not is_approved:
-                _approve(session, steps, approve, committed)
-                is_approved = True
-            with session.watch(session, step.label), holders.noted():
-                _apply_step(session, step)
-        except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
-            has_changed = session.catch_up(problem)
-            if has_changed and isinstance(request, Down):
-                raise SqlmigError(_ledger_changed(committed)) from None
-            steps = _plan(session, request, len(committed))
-            is_approved = approve is None
-            if _is_finished(step, steps):
-                # By another runner: what was counted is not of the next file.
-                session.rows_so_far = 0
-                tries = 0
-                rows_at_last_failure = 0
-        except TryAgain as failure:
-            if session.rows_so_far > rows_at_last_failure:
-                tries = 0  # it has gone on since
-            rows_at_last_failure = session.rows_so_far
-            tries += 1
-            # A rollback leaves prepared statements and session locks, which the file would meet again.
-            discard(session.connection)
-            pause_before_next_try(session, failure, tries)
+            with session.surroundings.watch(session, step.label, self._rows):
+                hidden = _run_file(session, step, self.attempts)
         except ConnectionLost as error:
-            raise _connection_lost(session, step, error) from None
+            raise _connection_lost(session, step, error, self.attempts) from None
         except KeyboardInterrupt as error:
-            raise _interrupted(session, step, error) from None
-        else:
-            steps.popleft()
-            tries = 0
-            rows_at_last_failure = 0
-            done = Done(step, time.monotonic() - began, session.rows_so_far)
-            session.rows_so_far = 0
-            committed.append(done.summary)
-            yield done
+            raise _interrupted(session, step, error, self.attempts) from None
+
+        if hidden:
+            session.say(hidden_rows.warning_for_hidden_rows(step.label, hidden))
+        done = Done(step, time.monotonic() - began, self.attempts.rows)
+        self.committed.append(done.summary)
+        self._begin_attempts()
+        return done
+
+    def _rows(self) -> int:
+        return self.attempts.rows
+
+    def _nothing(self) -> str:
+        return "nothing more" if self.committed else "nothing"
+
+    def pause(self, failure: TryAgain) -> None:
+        """Wait before a file is tried again. Raises the failure if it was tried often enough."""
+        # A rollback leaves prepared statements and session locks, which the file would meet again.
+        discard(self.session.connection)
+        self.attempts.note_failure()
+        pause_before_next_try(self.session, failure, self.attempts)
 
 
-def _is_finished(step: Step, steps: Sequence[Step]) -> bool:
-    return not steps or steps[0].row.version != step.row.version
-
-
-def _ledger_changed(committed: Sequence[Applied]) -> str:
-    """Return the message for a revert that another runner came in the way of."""
-    return (
-        f"{_nothing(committed)} was reverted: another runner has applied or reverted a migration since this run began. "
-        "See `sqlmig status`, and run it again if it is still what you want"
-    )
-
-
-def _nothing(committed: Sequence[Applied]) -> str:
-    return "nothing more" if committed else "nothing"
-
-
-def _approve(
-    session: Session,
-    steps: Sequence[Step],
-    approve: Approve,
-    committed: Sequence[Applied],
-) -> None:
-    try:
-        approve(session, steps)
-    except ConnectionLost as error:
-        raise SqlmigError(
-            f"the connection was lost before {steps[0].label} ran; {_nothing(committed)} was done\n{error}"
-        ) from None
-
-
-def _plan(session: Session, request: Request, done: int) -> deque[Step]:
-    """Return the steps to do, which a pooler in between can take."""
-    steps = plan_steps(session, request, done)
-    refuse_pooler(session, [step.file for step in steps])
-    return deque(steps)
-
-
-def plan_steps(session: Session, request: Request, done: int = 0) -> list[Step]:
-    """Return the steps of a request, of which so many are done.
-
-    All their files are read and scanned here: one that must not run stops all of them.
-    """
-    session.refuse_untrusted_owner()
-    rows = session.rows_to_run(request, done)
-    if not session.ledger_exists:
-        neighbours = find_neighbours(session.connection, session.ledger)
-        refuse_other_tool(session.connection, session.ledger, neighbours)
-        if isinstance(request, Up) and not request.allow_non_empty:
-            _refuse_non_empty(session, neighbours.objects)
-    if isinstance(request, Up):
-        steps = [_step_to_apply(session, row) for row in rows]
-    else:
-        steps = _steps_to_revert(session, rows)
-    if steps:
-        has_own_mode = steps[0].file.has_own_mode
-        session.connection.refuse_read_only(chooses_its_mode=has_own_mode)
-    return steps
-
-
-def _refuse_non_empty(session: Session, objects: Sequence[str]) -> None:
-    """Refuse a schema that has objects but no ledger: it may be another application's."""
-    if objects:
-        raise SqlmigError(message_for_non_empty(session, objects))
-
-
-def message_for_non_empty(session: Session, objects: Sequence[str]) -> str:
-    """Return the message for a schema that has objects but no ledger."""
-    return (
-        f"nothing was applied: {session.connection.database_name} has no ledger in the schema {session.ledger.schema}, "
-        f"but it is not empty: {few(objects)}. Is it the right database? If it has what these files make, "
-        f"`sqlmig stamp V{session.ledger.schema_option}` records everything up to V as applied, and runs nothing. "
-        "To apply all of them beside what is there, add --allow-non-empty"
-    )
-
-
-def _step_to_apply(session: Session, row: Row) -> Step:
-    assert row.migration  # what is pending has a file
-    _ = row.migration.down_text  # read now: a down file that cannot be kept stops all
-    return Step(row, _scanned(session, row.migration.up_file))
-
-
-def _steps_to_revert(session: Session, rows: Sequence[Row]) -> list[Step]:
-    files: dict[int, SqlFile] = {}
-    for row in rows:
-        if row.migration and row.migration.down_file and not row.has_another_name:
-            files[row.version] = _scanned(session, row.migration.down_file)
-    files |= _copies_in_ledger(
-        session, [row for row in rows if row.version not in files]
-    )
-
-    _refuse_what_has_no_way_back(rows, files)
-    return [Step(row, files[row.version]) for row in rows]
-
-
-def _refuse_what_has_no_way_back(
-    rows: Sequence[Row], files: Mapping[int, SqlFile]
-) -> None:
-    for row in rows:
-        if row.version not in files and row.has_another_name:
-            raise SqlmigError(
-                f"nothing was reverted: version {row.version} was applied as {row.recorded_name}, "
-                f"whose down file is not here; {row.label} is another migration"
-            )
-    without = [row.label for row in rows if row.version not in files]
-    if without:
-        raise SqlmigError(
-            f"nothing was reverted: there is no down file for {', '.join(without)}"
-        )
-    for row in rows:
-        reason = files[row.version].irreversible
-        if reason is not None:
-            raise SqlmigError(
-                f"nothing was reverted: {row.label} is irreversible: {reason}"
-            )
-
-
-def _scanned(session: Session, path: Path) -> SqlFile:
-    """Return a file, scanned once for all that the session shares its files with."""
-    if path not in session.files:
-        session.files[path] = load(path)
-    return session.files[path]
-
-
-def _copies_in_ledger(session: Session, rows: Sequence[Row]) -> dict[int, SqlFile]:
-    """Return the down files that the ledger holds of these rows, by version."""
-    labels = {}
-    for row in rows:
-        if row.recorded and row.recorded.has_down_copy:
-            labels[row.version] = row.label
-    if not labels:
-        return {}
-    versions = ", ".join(str(version) for version in labels)
-
-    copies = {}
-    for version, text in fetch(
-        session.connection, session.ledger.sql("copies", versions=versions)
-    ):
-        path = Path(f"the ledger's copy of {labels[version]}.down.sql")
-        copies[version] = load(path, text.encode())
-    return copies
-
-
-def _apply_step(session: Session, step: Step) -> None:
+def _run_file(session: Session, step: Step, attempts: Attempts) -> str | None:
+    """Run one file and write its ledger row. Return the tables of which it may not have seen all rows."""
     if step.file.repeats:
-        _repeat_file(session, step)
+        hidden = run_repeatedly(session, step, attempts)
     elif step.file.in_transaction:
-        apply_file(session, step)
+        hidden = _run_in_transaction(session, step)
     else:
-        if not session.ledger_exists:
+        if session.contents is None:
             write_records(session, [])
+            session.contents = _new_contents()
         guard = guard_pieces(session, step)
-        record = [*guard_of_record(session), record_piece(session, step)]
-        tables = run_outside_transaction(session, step.file, guard, record)
-        warn_of_hidden_rows(session, step, tables)
-    _note(session, step)
-
-
-def apply_file(session: Session, step: Step) -> None:
-    """Run one file and write its row in the ledger, both in one transaction.
-
-    Raises LockHeld or LedgerChanged before the file ran, and AlreadyRecorded or
-    MigrationFailed when it is rolled back. Whichever it is, the database is as it was.
-    """
-    pieces = file_pieces(step.file, session.files_search_path)
-    record = record_piece(session, step)
-    length = len(step.file.text) + len(record.text) + _LENGTH_OF_OUR_PIECES
-    identity = []
-    if not session.ledger_exists:  # the next file's guard asks for it
-        identity = [own_piece("other", session.ledger.sql("current_identity"))]
-    transaction = Transaction(
-        opening=pieces.opening,
-        own_settings=own_settings_piece(
-            session, stays_open=length > session.connection.largest_message
-        ),
-        # Nobody else writes the ledger now, and it is as it was when the run was planned.
-        lock=lock_piece(session, step),
-        guard=guard_pieces(session, step),
-        settings=pieces.settings,
-        body=pieces.body,
-        # What the file leaves behind is checked and undone, so that our own row is written
-        # as we mean it.
-        constraints=pieces.constraints,
-        hidden_rows=hidden_rows.hidden_rows_pieces(step.file),
-        reset=pieces.reset,
-        own_guard=[*_guard_of_ledger(session), *guard_of_record(session)],
-        record=record,
-        identity=identity,
-        commit=pieces.commit,
-    )
-
-    results: list[PGresult] = []
-    # One message where the server takes it: a killed runner leaves nothing behind.
-    transmit(session.connection, transaction.pieces(), results.extend)
-    session.identity = cell_of(results, "sqlmig_identity") or session.identity
-    warn_of_hidden_rows(session, step, cell_of(results, hidden_rows.COLUMN))
-
-
-def warn_of_hidden_rows(session: Session, step: Step, tables: str | None) -> None:
-    """Warn of tables of which the file may not have seen all rows."""
-    if tables:
-        session.say(hidden_rows.warning_for_hidden_rows(step.label, tables))
-
-
-def _guard_of_ledger(session: Session) -> list[Piece]:
-    """Return the check that the file itself did not change the ledger: a loop may empty all tables."""
-    title = "own_guard"
-    if session.connection.one_statement_a_message:
-        title = "own_guard_by_count"
-    guard = session.ledger.sql(title, count=len(session.recorded))
-    return [own_piece("own guard", guard)]
-
-
-def _repeat_file(session: Session, step: Step) -> None:
-    def before() -> list[Piece]:
-        return [
-            own_settings_piece(session, stays_open=True),
-            lock_piece(session, step),
-            *guard_pieces(session, step),
+        record = [
+            check_of_ledger(session, step.file, counts_only=True),
+            *record_pieces(session, step),
         ]
-
-    own_guard = [*_guard_of_ledger(session), *guard_of_record(session)]
-    record = record_piece(session, step)
-    tables = run_repeatedly(session, step.file, before, own_guard, record)
-    warn_of_hidden_rows(session, step, tables)
+        hidden = run_outside_transaction(session, step.file, guard, record)
+    _note_in_ledger_rows(session, step)
+    return hidden
 
 
-def lock_piece(session: Session, step: Step | None = None) -> Piece:
-    """Return what takes the runners' lock."""
-    lock = session.ledger.sql("lock")
-    if step and step.file.has_own_mode and session.ledger_exists:
-        timeout = literal(session.options.lock_timeout)
-        lock = session.ledger.sql("lock_before_a_snapshot", lock_timeout=timeout) + lock
-    return own_piece("lock", lock)
-
-
-def own_settings_piece(session: Session, *, stays_open: bool = False) -> Piece:
-    """Return what our own statements run under: our own settings, and the lock timeout.
-
-    stays_open: the transaction is open between its messages.
-    """
-    timeout = literal(session.options.lock_timeout)
-    settings = f"{OWN_SETTINGS}; SET LOCAL lock_timeout = {timeout};"
-    if stays_open:
-        settings += KEEPALIVES
-    return own_piece("own settings", settings)
-
-
-def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
-    """Return what sees that the ledger is as planned, and what makes it where there is none."""
-    ledger = session.ledger
-    if not session.ledger_exists:
-        return [
-            own_piece("guard", ledger.sql("missing")),
-            own_piece("ledger", ledger.definition()),
-        ]
-    newest: object = "NULL"
-    if session.recorded:
-        newest = session.recorded[-1].version
-    if session.identity is None:
-        session.identity = read_identity(session.connection, ledger)
-
-    guard = ledger.sql("guard", newest=newest, known_identity=literal(session.identity))
-    if step and step.row.state == "out-of-order":
-        guard += ledger.sql("guard_between", version=step.row.version)
-    return [own_piece("guard", guard)]
-
-
-def guard_of_record(session: Session) -> list[Piece]:
-    """Return the check that the ledger is still ours when our row is written. One that this run makes is."""
-    if session.identity is None:
-        return []
-    _, owner, *_ = session.identity.split()
-    timeout = literal(session.options.lock_timeout)
-    guard = session.ledger.sql("guard_of_record", owner=owner, lock_timeout=timeout)
-    return [own_piece("guard", guard)]
-
-
-def record_piece(session: Session, step: Step) -> Piece:
-    """Return what writes the step in the ledger. The file's own settings are undone by then."""
-    row = step.row
-    record = session.ledger.delete(row.version)
-    if row.migration and row.recorded is None:
-        # The checksum is of what ran, whatever the file holds by now.
-        record = session.ledger.insert(row.migration, step.file.checksum)
-    return own_piece(
-        "record",
-        f"SET LOCAL lock_timeout = {literal(session.options.lock_timeout)};{record}",
-    )
-
-
-def write_records(session: Session, records: Sequence[str]) -> None:
-    """Write statements of our own into the ledger, which is made where there is none.
-
-    Raises LockHeld or LedgerChanged before that, and SqlmigError on a standby.
-    """
-    session.connection.refuse_read_only()
-    session.refuse_untrusted_owner()
-    transmit(
-        session.connection,
-        [
-            own_piece("begin", "BEGIN"),
-            own_settings_piece(session),
-            lock_piece(session),
-            *guard_pieces(session),
-            own_piece("record", ";".join(records)),
-            own_piece("commit", "COMMIT"),
+def _run_in_transaction(session: Session, step: Step) -> str | None:
+    """Send the file and its ledger row in one transaction, and in one batch if the server accepts it."""
+    transaction = file_transaction(
+        step.file,
+        session.files_search_path,
+        before=before_file(session, step, stays_open=_needs_batches(session, step)),
+        after=hidden_rows.hidden_rows_pieces(step.file),
+        before_commit=[
+            check_of_ledger(session, step.file),
+            *record_pieces(session, step),
         ],
     )
-    session.ledger_exists = True
+    results: list[PGresult] = []
+    send_pieces(session.connection, transaction.pieces(), results.extend)
+    if session.contents is None:
+        identity = cell_of(results, IDENTITY_COLUMN) or ""
+        session.contents = _new_contents(identity)
+    return cell_of(results, hidden_rows.COLUMN)
 
 
-def _note(session: Session, step: Step) -> None:
-    """Keep in mind what the ledger has now: the guard of the next file asks for the newest version."""
-    session.ledger_exists = True
-    if step.row.recorded is None:
-        insort(session.recorded, LedgerRow(step.row.version, step.row.name, "", ""))
+def _needs_batches(session: Session, step: Step) -> bool:
+    """Check whether a step may be too long for one batch."""
+    length = len(step.file.text) + _LENGTH_OF_OUR_PIECES
+    if step.version.migration and step.version.migration.down_text:
+        length += 2 * len(step.version.migration.down_text.encode())
+    return length > session.connection.largest_batch
+
+
+# Bytes, at most, of our own pieces around a file, without the text of its down file.
+_LENGTH_OF_OUR_PIECES = 16384
+
+
+def _new_contents(identity: str = "") -> Contents:
+    """Return the contents of a ledger that this run has just made."""
+    return Contents(rows=[], identity=identity)
+
+
+def _note_in_ledger_rows(session: Session, step: Step) -> None:
+    """Note what the ledger holds now. The check before the next file asks for its newest version."""
+    if session.contents is None:  # a file that repeats has made it
+        session.contents = _new_contents()
+    if step.direction == "up":
+        row = LedgerRow(step.version.version, step.version.name, "", "")
+        insort(session.ledger_rows, row)
     else:
-        session.recorded.pop()  # the newest is reverted first
+        session.ledger_rows.pop()  # the newest is reverted first
 
 
-def pause_before_next_try(session: Session, failure: TryAgain, tries: int) -> None:
+def pause_before_next_try(
+    session: Session, failure: TryAgain, attempts: Attempts
+) -> None:
     """Wait before a file is tried again. Raises the failure if it was tried often enough."""
-    retries = session.options.retries
-    held = [f"the lock is held by {holder}" for holder in failure.lock_holders]
-    if tries > retries:
-        kept = "nothing of this file was kept"
-        if session.rows_so_far:
-            kept = words_for_rows(session.rows_so_far)
-        end = f"{kept}; gave up after {tries} " + ("try" if tries == 1 else "tries")
-        raise with_more_words(failure, "\n".join([str(failure), *held, end]))
-    pause = min(
-        _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10)
-    ) * random.uniform(0.5, 1)
+    held = [f"the lock is held by {blocker}" for blocker in failure.blockers]
+    if attempts.are_used_up:
+        lines = [str(failure), *held, attempts.message_at_the_end()]
+        raise replace_message(failure, "\n".join(lines))
+    pause = attempts.pause()
     label = "the file"
     if failure.path:
         label = failure.path.name.removesuffix(".up.sql").removesuffix(".down.sql")
     problem = f"{label}: no lock yet"
-    if tries == 1:  # what it was told once it need not be told again
+    if attempts.tries == 1:  # print the full failure only the first time
         problem = "\n".join([str(failure), *held, "rolled back"])
-    session.say(f"{problem}; trying again in {pause:.1f} s ({tries} of {retries})")
-    session.sleep(pause)
+    count = f"{attempts.tries} of {attempts.limit}"
+    session.say(f"{problem}; trying again in {pause:.1f} s ({count})")
+    session.surroundings.sleep(pause)
 
 
 def _connection_lost(
-    session: Session, step: Step, error: ConnectionLost
+    session: Session, step: Step, error: ConnectionLost, attempts: Attempts
 ) -> MigrationFailed:
-    words = f"{step.file.path}: {error}"
+    """Turn a lost connection into the failure of a step that may have been committed."""
+    message = f"{step.file.path}: {error}"
     if session.connection.closed:
-        words = (
+        message = (
             f"the connection was lost while {step.label} ran: it may have been committed; "
-            f"`sqlmig status` tells\n{error}"
+            f"`sqlmig status` shows it\n{error}"
         )
     rollback(session.connection)
-    if session.rows_so_far:
-        words += f"\n{words_for_rows(session.rows_so_far)}"
-    return MigrationFailed(words, path=step.file.path)
+    if attempts.rows:
+        message += f"\n{message_for_rows(attempts.rows)}"
+    return MigrationFailed(message, path=step.file.path)
 
 
 def _interrupted(
-    session: Session, step: Step, error: KeyboardInterrupt
+    session: Session, step: Step, error: KeyboardInterrupt, attempts: Attempts
 ) -> KeyboardInterrupt:
-    """Return the interrupt with words for what became of the step."""
+    """Return the interrupt with a message that says whether the step was committed."""
     if str(error):
         return error
     earlier = ""
-    if session.rows_so_far:
+    if attempts.rows:
         # The last COMMIT may be on its way.
-        earlier = f"; at least {words_for_rows(session.rows_so_far)}"
-    verb = "applied" if step.row.recorded is None else "reverted"
+        earlier = f"; at least {message_for_rows(attempts.rows)}"
     rollback(session.connection)
     try:
         session.reread()
     except SqlmigError:
         return type(error)(
-            f"interrupted while {step.label} ran; `sqlmig status` tells whether it was {verb}{earlier}"
+            f"interrupted while {step.label} ran; `sqlmig status` shows whether it was {step.verb}{earlier}"
         )
 
-    is_recorded = any(row.version == step.row.version for row in session.recorded)
-    is_done = is_recorded == (verb == "applied")
+    recorded = {row.version for row in session.ledger_rows}
+    is_done = (step.version.version in recorded) == (step.direction == "up")
     negation = "" if is_done else "not "
-    return type(error)(f"interrupted; {step.label} was {negation}{verb}{earlier}")
+    return type(error)(f"interrupted; {step.label} was {negation}{step.verb}{earlier}")

@@ -1,4 +1,4 @@
-"""A run's view of one ledger: the connection, the files, and what the ledger said when it was read."""
+"""The state of one ledger: what it held when it was read, and waiting for other runners."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlmig.core.errors import SqlmigError, UsageError
-from sqlmig.core.plan import Row, Up, rows_to_run, states
+from sqlmig.core.errors import PlanIsStale, SqlmigError, UsageError
+from sqlmig.core.plan import Up, VersionInfo, states, versions_to_run
 from sqlmig.core.sql import quoted
 
 if TYPE_CHECKING:
@@ -26,179 +26,168 @@ if TYPE_CHECKING:
     from sqlmig.core.versions import LedgerRow
 
     Say = Callable[[str], None]
-    Watch = Callable[["Session", str], AbstractContextManager[None]]
+    Rows = Callable[[], int]
+    Watch = Callable[["Session", str, Rows], AbstractContextManager[None]]
     Connect = Callable[[str], AbstractContextManager[Connection]]
 
 Result = TypeVar("Result")
-_FIRST_PAUSE = 0.02  # seconds between two looks at who holds the lock; they grow
+_FIRST_PAUSE = 0.02  # seconds between two queries for the owner of the lock; they grow
 _LONGEST_PAUSE = 0.5
 
 
-class LockHeld(Exception):
-    """Another runner holds the lock. Nothing was done."""
+def no_rows() -> int:
+    """Return the number of rows of a file that does not repeat."""
+    return 0
 
 
-class LedgerChanged(Exception):
-    """The ledger is not as it was when the run was planned. Nothing was done."""
-
-
-class AlreadyRecorded(Exception):
-    """The row that was to be written is there already. The file was rolled back; the text says where."""
-
-
-def _no_watch(_session: Session, _label: str) -> AbstractContextManager[None]:
+def _no_watch(
+    _session: Session, _label: str, _rows: Rows
+) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Options:
-    """How files run."""
+    """How files run.
 
-    lock_timeout: str = (
-        "5s"  # how long one statement may queue for a lock, as PostgreSQL writes it
-    )
-    retries: int = (
-        10  # how often a file is tried again after a lock timeout or a deadlock
-    )
+    lock_timeout: how long a statement may wait for a lock, as PostgreSQL writes it.
+    retries: how often a file is tried again after a lock timeout or a deadlock.
+    """
+
+    lock_timeout: str = "5s"
+    retries: int = 10
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a session needs from the program around it.
+
+    connect opens another connection to the same database, under a name. say shows the user
+    a message that is not a result. watch is entered with a label while a file runs. sleep
+    waits for some seconds, and may raise SqlmigError to end the run.
+    """
+
+    connect: Connect
+    say: Say
+    watch: Watch = _no_watch
+    sleep: Callable[[float], object] = time.sleep
 
 
 @dataclass
 class Session:
-    """A connection, and what the directory and one ledger held when they were read.
-
-    connect opens another connection to the same database, under a name. say tells the
-    user something that is no result. watch is entered, with a label, while a file runs.
-    """
+    """A connection, the files, and what the ledger held when it was read. contents is None without a ledger."""
 
     connection: Connection
-    connect: Connect
-    say: Say
+    surroundings: Surroundings
     ledger: Ledger
     migrations: Sequence[Migration]
-    recorded: list[LedgerRow] = field(default_factory=list)  # by version
-    ledger_exists: bool = False
-    # Of the ledger's table. None if there is none, or if this run has just made it.
-    identity: str | None = None
-    has_trusted_owner: bool = True
+    contents: Contents | None
     options: Options = field(default_factory=Options)
-    watch: Watch = _no_watch
-    sleep: Callable[[float], object] = time.sleep
-    files: dict[Path, SqlFile] = field(
-        default_factory=dict
-    )  # those that were scanned so far
-    rows_so_far: int = 0  # that the committed runs of a file that repeats have changed
-    observes_only_its_schema: bool = (
-        False  # a rehearsal then looks at this schema and public
-    )
+    # The files that were scanned, shared by the sessions of many schemas.
+    files: dict[Path, SqlFile] = field(default_factory=dict)
+
+    @property
+    def say(self) -> Say:
+        """Show the user a message that is not a result."""
+        return self.surroundings.say
+
+    @property
+    def ledger_rows(self) -> list[LedgerRow]:
+        """The rows of the ledger, by version."""
+        return self.contents.rows if self.contents else []
 
     @property
     def files_search_path(self) -> str:
-        """The search path that files run on: the caller's, after the schema that was named."""
+        """The search path of the files: the caller's, after the schema that was named."""
         path = self.connection.callers_search_path
         if not self.ledger.is_named:
             return path
         return ", ".join(filter(None, [quoted(self.ledger.schema), path]))
 
-    def rows(self, *, checks_files: bool = True) -> list[Row]:
-        """Return a row for each version. checks_files: the up files of what is applied are read and compared."""
+    def versions(self, *, checks_files: bool = True) -> list[VersionInfo]:
+        """Return each version with its state. checks_files: compare the up files of applied versions."""
         checksums = {}
         if checks_files:
-            versions = {row.version for row in self.recorded}
+            recorded = {row.version for row in self.ledger_rows}
             for migration in self.migrations:
-                if migration.version in versions:
+                if migration.version in recorded:
                     checksums[migration.version] = migration.checksum
-        return states(self.migrations, self.recorded, checksums)
+        return states(self.migrations, self.ledger_rows, checksums)
 
-    def rows_to_run(self, request: Request, done: int = 0) -> list[Row]:
-        """Return the rows that a request is about, of whose steps so many are done. Raises as plan.rows_to_run."""
-        rows = self.rows(checks_files=isinstance(request, Up))
-        return rows_to_run(request, rows, done, self.connection.database_name)
+    def versions_to_run(self, request: Request, done: int = 0) -> list[VersionInfo]:
+        """Return the versions that a request is about, after this many steps. Raises as plan.versions_to_run."""
+        versions = self.versions(checks_files=isinstance(request, Up))
+        return versions_to_run(request, versions, done, self.connection.database_name)
 
     def has_work(self, request: Request) -> bool:
-        """Say whether a request asks for something here, also for something that will be refused."""
+        """Check whether a request asks for something here, even if it will be refused."""
         try:
-            return bool(self.rows_to_run(request))
+            return bool(self.versions_to_run(request))
         except UsageError:
             raise
         except SqlmigError:
             return True
 
     def is_refused(self, request: Request) -> bool:
-        """Say whether what is asked for will be refused, as the files and the ledger disagree."""
+        """Check whether a request will be refused because the files and the ledger disagree."""
         try:
-            self.rows_to_run(request)
+            self.versions_to_run(request)
         except SqlmigError:
             return True
         return False
 
-    def ahead(self) -> list[Row]:
-        """Return the rows of what a newer release has applied: it is newer than every file."""
-        if (
-            not self.recorded
-            or self.recorded[-1].version <= self.migrations[-1].version
-        ):
+    def ahead(self) -> list[VersionInfo]:
+        """Return the versions that are newer than every file: a newer release has applied them."""
+        rows = self.ledger_rows
+        if not rows or rows[-1].version <= self.migrations[-1].version:
             return []
-        rows = self.rows(checks_files=False)
-        return [row for row in rows if row.state == "ahead"]
+        versions = self.versions(checks_files=False)
+        return [version for version in versions if version.state == "ahead"]
 
     def reread(self) -> bool:
-        """Read the ledger again, and say whether it has other versions now."""
-        before = [row.version for row in self.recorded]
-        from sqlmig.core.reading import read  # here, as help needs no driver
+        """Read the ledger again, and return whether it has other versions now."""
+        from sqlmig.core.reading import read  # here, because help needs no driver
 
-        self.take(read(self.connection, self.ledger))
-        return before != [row.version for row in self.recorded]
-
-    def take(self, found: Contents | None) -> None:
-        """Keep what the ledger holds; None if there is none."""
-        self.ledger_exists = found is not None
-        self.recorded = found.rows if found else []
-        self.identity = found.identity if found else None
-        self.has_trusted_owner = found is None or found.has_trusted_owner
-
-    def refuse_untrusted_owner(self) -> None:
-        """Raise SqlmigError if the ledger belongs to a role that must not decide what this role runs."""
-        from sqlmig.core.other_tools import why_not_ours
-
-        if not self.has_trusted_owner:
-            raise SqlmigError(why_not_ours(self.connection, self.ledger))
+        before = [row.version for row in self.ledger_rows]
+        self.contents = read(self.connection, self.ledger)
+        return before != [row.version for row in self.ledger_rows]
 
     def when_alone(self, attempt: Callable[[], Result]) -> Result:
-        """Return what an attempt gives, once no other runner is in its way."""
+        """Return the result of an attempt, as soon as no other runner is in its way."""
         while True:
             try:
                 return attempt()
-            except (LockHeld, LedgerChanged, AlreadyRecorded) as problem:
+            except PlanIsStale as problem:
                 self.catch_up(problem)
 
-    def catch_up(self, problem: LockHeld | LedgerChanged | AlreadyRecorded) -> bool:
-        """Wait for whoever holds the lock, read the ledger again, and say whether it has other versions now.
+    def catch_up(self, problem: PlanIsStale) -> bool:
+        """Wait for the owner of the runner lock, read the ledger again, and return whether it has other versions now.
 
-        Raises SqlmigError where a row was in the way and the ledger is still the same:
-        then nobody else wrote it.
+        Raises SqlmigError if the problem has a text and the ledger is unchanged: then no
+        other runner wrote the row that exists already.
         """
         self._wait_for_lock()
         has_changed = self.reread()
-        if isinstance(problem, AlreadyRecorded) and not has_changed:
+        if str(problem) and not has_changed:
             raise SqlmigError(str(problem)) from None
         return has_changed
 
     def _wait_for_lock(self) -> None:
-        """Wait until nobody holds the lock, and say whom we wait for."""
+        """Wait until the runner lock is free, and name the process that owns it."""
         from sqlmig.core.connection import fetch
 
-        query = self.ledger.sql("holders")
+        query = self.ledger.sql("lock_owners")
         named: set[str] = set()
         pause = _FIRST_PAUSE
         while True:
-            holders = {str(words) for (words,) in fetch(self.connection, query)}
-            if not holders:
+            owners = {str(owner) for (owner,) in fetch(self.connection, query)}
+            if not owners:
                 return
 
-            for holder in sorted(holders - named):
-                self.say(f"waiting for {holder}")
-            named |= holders
-            self.sleep(pause * random.uniform(0.5, 1))
+            for owner in sorted(owners - named):
+                self.say(f"waiting for {owner}")
+            named |= owners
+            self.surroundings.sleep(pause * random.uniform(0.5, 1))
             pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
@@ -213,27 +202,23 @@ def open_session(
     watch: Watch = _no_watch,
 ) -> Iterator[Session]:
     """Connect, read the ledger, and yield a session. Nothing is written. Raises SqlmigError."""
-    # Here, as help and usage errors need no driver.
+    # Here, because help and usage errors need no driver.
     from sqlmig.core.connection import connect
     from sqlmig.core.reading import read
 
     with connect(url, say) as connection:
-        found = read(connection, ledger)
-        session = Session(
+        yield Session(
             connection=connection,
-            connect=connector(url, say, connection),
-            say=say,
+            surroundings=Surroundings(connector(url, say, connection), say, watch),
             ledger=ledger,
             migrations=migrations,
+            contents=read(connection, ledger),
             options=options or Options(),
-            watch=watch,
         )
-        session.take(found)
-        yield session
 
 
 def connector(url: str, say: Say, like: Connection) -> Connect:
-    """Return what opens another connection to the server of one, under a name."""
+    """Return a function that opens another connection to the same server, under a name."""
     from sqlmig.core.connection import connect
 
     def connect_as(name: str) -> AbstractContextManager[Connection]:

@@ -7,10 +7,9 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.errors import ScanError, SqlmigError
 from sqlmig.core.lexer import (
     BLANK_KINDS,
-    ScanError,
     Token,
     first_token,
     read_statement,

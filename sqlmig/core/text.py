@@ -1,11 +1,23 @@
-"""Where a byte is in a file: its line and column, and the line shown with a caret under it."""
+"""Text for people: places in a file, plurals, patterns, times, and how wide a text is on a terminal. Pure."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from sqlmig.core.wording import display_width
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlmig.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PASSWORD = re.compile(
+    r"(\bpassword\s+)(?:e?'(?:[^']|'')*'?|\$(\w*)\$.*?(?:\$\2\$|$))", re.IGNORECASE
+)
 _SHOWN_BEFORE = 60  # characters of a long line that are shown before the place
 _SHOWN = 120
+
+_LONGEST_TIMEOUT = 2147483.647  # the server counts milliseconds in 32 bits
+_SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
 
 
 class Place(NamedTuple):
@@ -42,7 +54,8 @@ def excerpt(text: bytes, offset: int) -> str:
 
     gutter = f"{number} | "
     blank_gutter = " " * (len(gutter) - 2) + "| "
-    return f"  {gutter}{line[left : left + _SHOWN]}\n  {blank_gutter}{indent}^"
+    shown = without_passwords(line[left : left + _SHOWN])
+    return f"  {gutter}{shown}\n  {blank_gutter}{indent}^"
 
 
 def _line_start(text: bytes, offset: int) -> int:
@@ -56,3 +69,80 @@ def _line_at(text: bytes, offset: int) -> str:
         if found >= 0:
             end = min(end, found)
     return text[_line_start(text, offset) : end].decode(errors="replace")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun: ``1 row``, ``2 rows``, ``1,000 rows``."""
+    plural = "" if count == 1 else "s"
+    return f"{count:,} {noun}{plural}"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are: ``a, b and 3 more``."""
+    shown = ", ".join(names[:most])
+    if len(names) > most:
+        shown += f" and {len(names) - most:,} more"
+    return shown
+
+
+def regex_of(pattern: str) -> str:
+    """Return the regular expression of a pattern: ``*`` stands for any characters, ``?`` for one."""
+    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+
+
+def display_width(text: str) -> int:
+    """Return how many columns a terminal gives a text (Unicode's East Asian Width)."""
+    import unicodedata  # here, as only errors and the progress line need it
+
+    width = 0
+    for char in text:
+        is_combining = unicodedata.combining(char) or unicodedata.category(char) in (
+            "Mn",
+            "Me",
+            "Cf",
+        )
+        if unicodedata.east_asian_width(char) in "WF":
+            width += 2
+        elif not is_combining:
+            width += 1
+    return width
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with *** instead of each string that follows the word PASSWORD."""
+    return _PASSWORD.sub(r"\1'***'", text)
+
+
+def server_message(diagnostic: Any) -> str:
+    """Return the text of a server's error or notice (a Diagnostic of psycopg), with its details."""
+    lines = [f"{diagnostic.severity}: {diagnostic.message_primary}"]
+    for name, value in (
+        ("DETAIL", diagnostic.message_detail),
+        ("HINT", diagnostic.message_hint),
+        ("CONTEXT", diagnostic.context),
+    ):
+        if value:
+            lines.append(f"{name}: {value}")
+    return without_passwords("\n".join(lines))
+
+
+def parse_lock_timeout(value: str) -> float:
+    """Return a time in seconds. Raises UsageError for what PostgreSQL would not take as a time of at least 1 ms."""
+    seconds = parse_time(value, units=("s", "ms", "min"), at_least=0.001)
+    if seconds > _LONGEST_TIMEOUT:
+        raise UsageError(f"{value!r} is longer than PostgreSQL can wait; give less")
+    return seconds
+
+
+def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float:
+    """Return a time in seconds, of a number with a unit. Raises UsageError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", value, re.ASCII)
+    if match and match[2] in units:
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds >= at_least:
+            return seconds
+    wanted = f"{', '.join(units[:-1])} or {units[-1]}"
+    least = f", at least {at_least * 1000:.0f} ms" if at_least else ""
+    raise UsageError(
+        f"{value!r} is not a time: give a number with {wanted}{least}, for example 5{units[0]}"
+    )

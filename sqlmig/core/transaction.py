@@ -1,4 +1,4 @@
-"""What stands around a file in its transaction, and how it is cut into messages to the server. Pure."""
+"""A file in its transaction: the pieces around it, their order, and the batches they are sent in. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RESET = read_statements(Path(__file__).with_name("reset.sql"))
 # A file need not end with a semicolon, and may end with a comment.
 _BETWEEN = b"\n;"
 
-# A machine that vanishes ends its session within a minute, and with it the locks.
+# If a machine vanishes, the server ends its session within a minute, and frees its locks.
 KEEPALIVES = (
     "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; "
     "SET LOCAL tcp_keepalives_count = 3;"
@@ -28,148 +28,159 @@ KEEPALIVES = (
 Role = Literal[
     "file",  # statements of the file itself
     "begin",
-    "lock",  # the runners' own lock
-    "own settings",  # what our own statements run under
-    "settings",  # what the file runs under
+    "own settings",  # the settings of our own statements
+    "lock",  # the runner lock
     "guard",  # the ledger must be as it was when the run was planned
-    "ledger",  # what makes the ledger
+    "ledger",  # creates the ledger
+    "settings",  # the settings of the file
     "constraints",  # deferred constraints are checked here, not at COMMIT
-    "reset",  # what the file set must not reach the next one
-    "own guard",  # the ledger must not be changed by the file itself
-    "record",  # the row of the ledger
+    "reset",  # the file's settings must not reach the next file
+    "own guard",  # the file must not have changed the ledger
+    "record",  # the ledger row
     "commit",
     "other",
 ]
 
 
 class Piece(NamedTuple):
-    """Statements that are sent together, and the role that they play."""
+    """Statements that are sent together, the role they play, and the file that an error is about.
+
+    If the role is "file", begin is the byte of the file where they begin.
+    """
 
     role: Role
     text: bytes | memoryview
-    file: SqlFile | None = None  # the file whose statements they are
-    begin: int = 0  # the byte of that file where they begin
-
-
-class FilePieces(NamedTuple):
-    """A file cut into pieces, with the BEGIN and COMMIT that it lacks."""
-
-    opening: list[Piece]
-    settings: Piece
-    body: Piece
-    constraints: Piece
-    reset: Piece
-    commit: Piece
+    file: SqlFile | None = None
+    begin: int = 0
 
 
 @dataclass(frozen=True)
-class Transaction:
-    """A file in its transaction, together with its row in the ledger, in the order in which it is sent."""
+class FileTransaction:
+    """A file in its transaction, as pieces in four parts. They are sent in this order."""
 
-    opening: Sequence[Piece]
-    own_settings: Piece
-    lock: Piece
-    guard: Sequence[Piece]
-    settings: Piece
-    body: Piece
-    constraints: Piece
-    hidden_rows: Sequence[Piece]
-    reset: Piece
-    own_guard: Sequence[Piece]
-    record: Piece
-    identity: Sequence[Piece]  # of the ledger, if this transaction makes it
-    commit: Piece
+    begin: list[Piece]
+    body: list[Piece]
+    end: list[Piece]
+    commit: list[Piece]
 
     def pieces(self) -> list[Piece]:
-        """Return the pieces in their order."""
-        return [
-            *self.opening,
-            self.own_settings,
-            self.lock,
-            *self.guard,
-            self.settings,
-            self.body,
-            self.constraints,
-            *self.hidden_rows,
-            self.reset,
-            *self.own_guard,
-            self.record,
-            *self.identity,
-            self.commit,
-        ]
+        """Return the pieces of all parts."""
+        return [*self.begin, *self.body, *self.end, *self.commit]
 
 
-def own_piece(role: Role, sql: str) -> Piece:
-    """Return statements of our own, and the role that they play."""
-    return Piece(role, sql.encode())
+def file_transaction(
+    file: SqlFile,
+    search_path: str,
+    *,
+    before: Iterable[Piece] = (),
+    after: Iterable[Piece] = (),
+    before_commit: Iterable[Piece] = (),
+) -> FileTransaction:
+    """Put a file into its transaction. Everything that runs a file calls this.
+
+    search_path: the search path of the file.
+    before: our own pieces after BEGIN.
+    after: our own pieces after the file, which still has its settings and its role.
+    before_commit: our own pieces when the file's settings are undone.
+    The file's own BEGIN and COMMIT are used if it has them.
+    """
+    body = [
+        own_piece("settings", _file_settings(search_path), file),
+        body_piece(file),
+        own_piece("constraints", CHECK_CONSTRAINTS, file),
+    ]
+    reset = reset_sql(file, f"{_RESET['settings']}{OWN_SETTINGS};")
+    commit = own_piece("commit", "COMMIT", file)
+    if file.commit_start:
+        commit = file_piece(file, file.commit_start, len(file.text))
+    return FileTransaction(
+        begin=[*opening_pieces(file), *before],
+        body=body,
+        end=[*after, own_piece("reset", reset, file), *before_commit],
+        commit=[commit],
+    )
+
+
+# Deferred constraints are checked here and not at COMMIT, so that an error names its place.
+CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
+
+
+def own_piece(role: Role, sql: str, file: SqlFile | None = None) -> Piece:
+    """Return statements of our own. file: the file that an error in them is about."""
+    return Piece(role, sql.encode(), file)
 
 
 def file_piece(file: SqlFile, begin: int, end: int) -> Piece:
-    """Return the statements of a file that stand between two of its bytes."""
+    """Return the statements of a file between two of its bytes."""
     return Piece("file", memoryview(file.text)[begin:end], file, begin)
 
 
-def file_pieces(file: SqlFile, search_path: str) -> FilePieces:
-    """Cut a file into pieces: its own BEGIN and COMMIT if it has them, else ours.
-
-    search_path: what the file runs on; our own statements before it have their own.
-    """
+def opening_pieces(file: SqlFile) -> list[Piece]:
+    """Return BEGIN, or the file's own statements that open its transaction."""
     opening = []
     if not file.commit_start:
-        opening.append(own_piece("begin", "BEGIN"))
+        opening.append(own_piece("begin", "BEGIN", file))
     if file.opening_end:
         opening.append(file_piece(file, 0, file.opening_end))
+    return opening
 
-    body_end = file.commit_start or len(file.text)
-    commit = own_piece("commit", "COMMIT")
-    if file.commit_start:
-        commit = file_piece(file, file.commit_start, len(file.text))
 
-    path = literal(search_path)
-    settings = (
+def body_piece(file: SqlFile) -> Piece:
+    """Return the file without its own BEGIN and COMMIT."""
+    return file_piece(file, file.opening_end, file.commit_start or len(file.text))
+
+
+def own_settings_piece(
+    lock_timeout: str, file: SqlFile | None = None, *, stays_open: bool = False
+) -> Piece:
+    """Return the settings of our own statements, and the lock timeout.
+
+    stays_open: the transaction is open between its batches.
+    """
+    settings = f"{OWN_SETTINGS}; SET LOCAL lock_timeout = {literal(lock_timeout)};"
+    if stays_open:
+        settings += KEEPALIVES
+    return own_piece("own settings", settings, file)
+
+
+def _file_settings(search_path: str) -> str:
+    return (
         "SET LOCAL row_security TO DEFAULT; "
-        f"SELECT pg_catalog.set_config('search_path', {path}, true)"
-    )
-    return FilePieces(
-        opening,
-        settings=own_piece("settings", settings),
-        body=file_piece(file, file.opening_end, body_end),
-        constraints=own_piece("constraints", "SET CONSTRAINTS ALL IMMEDIATE"),
-        reset=own_piece(
-            "reset", reset_sql(file, f"{_RESET['settings']}{OWN_SETTINGS};")
-        ),
-        commit=commit,
+        f"SELECT pg_catalog.set_config('search_path', {literal(search_path)}, true)"
     )
 
 
 def reset_sql(file: SqlFile, reset_settings: str) -> str:
-    """Return the statements that let nothing of a file stay in the session, with those that reset its settings."""
+    """Return the statements that remove what a file left in the session.
+
+    reset_settings: the statements that undo its settings.
+    """
     reset = reset_settings + _RESET["session"]
     if b"prepare" in file.text.lower():
         reset += _RESET["prepared"]
     return reset
 
 
-def messages(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
-    """Join pieces to messages of at most so many bytes, and cut those that are longer.
+def batches(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
+    """Join pieces to batches of at most this many bytes, and cut longer pieces.
 
-    largest: 0 for a message a statement, as Citus wants it.
+    largest: 0 for one statement in each batch, as Citus needs it.
     """
-    message: list[Piece] = []
+    batch: list[Piece] = []
     size = 0
     for whole in pieces:
         for piece in cut(whole, largest):
-            if message and size + len(piece.text) > largest:
-                yield message
-                message = []
+            if batch and size + len(piece.text) > largest:
+                yield batch
+                batch = []
                 size = 0
-            message.append(piece)
+            batch.append(piece)
             size += len(piece.text)
-    yield message
+    yield batch
 
 
 def cut(whole: Piece, largest: int) -> Iterator[Piece]:
-    """Cut a piece between its statements where it is longer than so many bytes."""
+    """Cut a piece between its statements if it is longer than this many bytes."""
     if len(whole.text) <= largest:
         yield whole
         return
@@ -184,17 +195,17 @@ def cut(whole: Piece, largest: int) -> Iterator[Piece]:
 
 
 def _statement_starts(piece: Piece) -> Sequence[int]:
-    """Return where the statements of a piece begin, in bytes of its file."""
-    if piece.file:
+    """Return the bytes where the statements of a piece begin: in the file, or in our own text."""
+    if piece.role == "file" and piece.file:
         return piece.file.statement_starts or [0]
     return [start for start, _ in statements(bytes(piece.text))] or [0]
 
 
 def _next_cut(starts: Sequence[int], begin: int, end: int, largest: int) -> int:
-    """Return where the part that begins at a byte ends: before a statement, and not too far away if that can be."""
+    """Return the end of the part that begins at a byte: before a statement, and within the limit if possible."""
     if end - begin <= largest:
         return end
-    # At least one statement, and as many more as there is room for.
+    # At least one statement, and as many more as fit.
     one_more = bisect_right(starts, max(begin, starts[0]))
     last_that_fits = bisect_right(starts, begin + largest) - 1
     number = max(one_more, last_that_fits)
@@ -203,15 +214,15 @@ def _next_cut(starts: Sequence[int], begin: int, end: int, largest: int) -> int:
     return min(starts[number], end)
 
 
-def joined(message: Iterable[Piece]) -> bytes:
-    """Return the text of a message."""
-    return _BETWEEN.join([piece.text for piece in message])
+def joined(batch: Iterable[Piece]) -> bytes:
+    """Return the text of a batch."""
+    return _BETWEEN.join([piece.text for piece in batch])
 
 
-def piece_at(message: Sequence[Piece], offset: int) -> tuple[Piece, int]:
-    """Return the piece that holds a byte of a message, and the byte's offset within the piece."""
-    piece = message[0]
-    for piece in message:
+def piece_at(batch: Sequence[Piece], offset: int) -> tuple[Piece, int]:
+    """Return the piece that holds a byte of a batch, and the byte's offset within the piece."""
+    piece = batch[0]
+    for piece in batch:
         length = len(piece.text) + len(_BETWEEN)
         if offset < length:
             break

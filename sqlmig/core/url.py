@@ -1,11 +1,6 @@
-"""What a connection URL says, and what is wrong with one. No message repeats a part of it that may be a password."""
+"""Connection URLs, and messages about those that cannot be read, which repeat no possible password. Pure."""
 
 import re
-
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
-from sqlmig.core.errors import UsageError
 
 # What SQLAlchemy's URLs begin with: the driver's name is of no interest here.
 _DRIVER = re.compile(
@@ -41,21 +36,13 @@ _PARAMETER = re.compile(r"(?<=[?&])[\w-]+(?==)")
 _PASSWORD_MOVED = re.compile(r"postgres(?:ql)?://(?:[^?@]*@[^?@]*|[^?@/]*/[^?@]*)@")
 
 
-def parameters(url: str) -> dict[str, str]:
-    """Return the parameters that a URL or a conninfo string gives, and no others. Raises UsageError."""
-    url = _DRIVER.sub("postgresql://", url.strip(), count=1)
-    try:
-        url.encode()
-        found = _given(url)
-        if _is_plausible(url, found):
-            return found
-    except (psycopg.Error, UnicodeEncodeError):
-        pass
-    raise UsageError(_what_is_wrong(url))
+def without_driver(url: str) -> str:
+    """Return a URL of SQLAlchemy without the name of the driver, for libpq."""
+    return _DRIVER.sub("postgresql://", url.strip(), count=1)
 
 
-def _what_is_wrong(url: str) -> str:
-    """Return words for why a URL cannot be read."""
+def what_is_wrong(url: str) -> str:
+    """Return a message for a URL that cannot be read. It repeats no part that may be a password."""
     if url.startswith(("'", '"')):
         return "the database URL cannot be read: it begins with a quote; give it without quotes"
     if url.startswith(("postgres://", "postgresql://")):
@@ -76,16 +63,8 @@ def _what_is_wrong(url: str) -> str:
     )
 
 
-def _given(url: str) -> dict[str, str]:
-    found = {}
-    for name, value in conninfo_to_dict(url).items():
-        if value is not None:
-            found[name] = str(value)
-    return found
-
-
-def _is_plausible(url: str, found: dict[str, str]) -> bool:
-    """Say whether no part of the password has moved into another field."""
+def is_plausible(url: str, found: dict[str, str]) -> bool:
+    """Check that no part of the password has moved into another field."""
     ports = found.get("port", "").replace(",", "") or "0"
     host = found.get("host", "")
     return not _PASSWORD_MOVED.match(url) and ports.isdecimal() and "@" not in host[1:]

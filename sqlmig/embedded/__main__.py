@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from psycopg import pq
 
+from sqlmig.core.connection import parameters
 from sqlmig.core.errors import SqlmigError
-from sqlmig.core.url import parameters
 from sqlmig.embedded.binaries import programs
 from sqlmig.embedded.data_directory import server, throwaway_server
 

@@ -54,6 +54,7 @@ _NOTHING = "lost+found"
 _OTHERS = "the other commands that use this server"
 _LOG = "server.log"
 _PID_FILE = "postmaster.pid"
+_LARGEST_FILE = 1 << 16  # characters, of a file of the directory that is read
 _PATIENCE = 60.0  # seconds for the server to start, or to stop
 
 
@@ -107,7 +108,7 @@ class Directory:
     def read(self, name: str) -> str:
         """Return the text of a file in the directory. Raises as open does."""
         with os.fdopen(self.open(name), errors="replace") as file:
-            return file.read()
+            return file.read(_LARGEST_FILE)
 
     def _strange(self, name: str) -> SqlmigError:
         return SqlmigError(f"{self.path / name}: not a plain file; nothing was done")
@@ -126,6 +127,7 @@ def server(
     settings: of postgresql.conf. make: the directory is made when it is missing. say is
     called with what it waits for. Raises SqlmigError.
     """
+    _refuse_links_of_others(Path(path).absolute())
     path = Path(path).resolve()
     require_capabilities(path)
     deadline = time.monotonic() + _PATIENCE
@@ -156,6 +158,17 @@ def server(
     raise SqlmigError(
         f"{path}: another command holds this data directory, but its server does not answer"
     )
+
+
+def _refuse_links_of_others(path: Path) -> None:
+    """Raise SqlmigError, as root, for a path that leads through a link of another user."""
+    if os.geteuid() != 0:
+        return
+    for part in (path, *path.parents):
+        if part.is_symlink() and part.lstat().st_uid != 0:
+            raise SqlmigError(
+                f"{part}: a symbolic link of another user; name the directory that it leads to"
+            )
 
 
 @contextmanager

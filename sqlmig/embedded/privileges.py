@@ -100,12 +100,18 @@ def launcher(path: Path, user: int, group: int) -> list[str]:
     # capability. initdb and postgres look at their own programs with access(2), for which
     # the kernel clears the capabilities of every user but root, unless no_setuid_fixup is
     # set: capabilities(7).
-    enter_only = "-all,+dac_override"
-    command += [
-        "--securebits=+no_setuid_fixup",
-        f"--inh-caps={enter_only}",
-        f"--ambient-caps={enter_only}",
-    ]
+    if (user, group) == server_user():
+        enter_only = "-all,+dac_override"
+        command += [
+            "--securebits=+no_setuid_fixup",
+            f"--inh-caps={enter_only}",
+            f"--ambient-caps={enter_only}",
+        ]
+    else:
+        # Another user decides in postgresql.conf which programs the server runs: so they
+        # get no more than that user has.
+        group = pwd.getpwuid(user).pw_gid
+        command += ["--inh-caps=-all"]
     command += [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     return command
 

@@ -9,23 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlmig.core.blockers import LockHolders
+from sqlmig.core.attempts import Attempts
+from sqlmig.core.blockers import Blockers
 from sqlmig.core.connection import discard, execute, fetch, rollback
-from sqlmig.core.errors import MigrationFailed, SqlmigError
-from sqlmig.core.irrevocable import Reach, find_irrevocable, find_setval, read_reach
-from sqlmig.core.lexer import read_statement
-from sqlmig.core.runner import (
-    Step,
-    guard_pieces,
-    lock_piece,
-    own_settings_piece,
-    pause_before_next_try,
-    plan_steps,
-    record_piece,
+from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError, TryAgain
+from sqlmig.core.irrevocable import (
+    Reach,
+    find_irrevocable,
+    find_setval,
+    read_reach,
+    with_definitions,
 )
-from sqlmig.core.sending import TryAgain, transmit
+from sqlmig.core.ledger_pieces import before_file, record_pieces
+from sqlmig.core.lexer import read_statement
+from sqlmig.core.runner import pause_before_next_try
+from sqlmig.core.sending import send_pieces
+from sqlmig.core.session import no_rows
 from sqlmig.core.sql import literal, quoted
-from sqlmig.core.transaction import file_pieces
+from sqlmig.core.steps import Step, plan_steps
+from sqlmig.core.transaction import file_transaction, own_settings_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +35,21 @@ if TYPE_CHECKING:
     from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
-    from sqlmig.core.transaction import FilePieces
+    from sqlmig.core.transaction import FileTransaction
 
 _OBSERVE = (Path(__file__).parent / "observe.sql").read_text(encoding="utf-8")
+_HIDES_ROWS = """
+    SELECT coalesce(bool_or(
+        row_security_active(c.oid)
+        OR NOT {has_trusted_owner} AND (
+            EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+            OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
+        )
+    ), false)
+    FROM pg_class AS c
+    WHERE c.relkind IN ('r', 'p')
+        AND (c.oid = {relation} OR c.oid IN (SELECT relid FROM pg_partition_tree({relation})))
+"""
 _UNSAFE_NEW_ENUM_VALUE = "55P04"
 _KEEPS_ROWS = frozenset((b"insert", b"update", b"set", b"reset"))
 _TOUCHES_NO_ROW = re.compile(
@@ -87,7 +101,7 @@ class Rehearsed:
     @property
     def may_lose_rows(self) -> bool:
         """Whether rows would be lost, or whether nobody can tell: not rehearsed, or another's migration."""
-        if self.step.row.has_another_name and self.step.row.recorded:
+        if self.step.direction == "down" and self.step.version.has_another_name:
             return True
         if self.obstacle:
             return not _keeps_all_rows(self.step.file)
@@ -116,32 +130,42 @@ class _Uncounted(NamedTuple):
     relation: int
 
 
-def rehearse(session: Session, request: Request) -> list[Rehearsed]:
-    """Do what is asked for in one transaction, roll it back, and say what it did.
+def rehearse(
+    session: Session, request: Request, *, only_schema: bool = False
+) -> list[Rehearsed]:
+    """Do what a request asks for in one transaction, roll it back, and return what it did.
 
     The transaction begins as its first file does. As in a run, other runners are waited
-    for, and a lock timeout is tried again. Raises as runner.run.
+    for, and a lock timeout is tried again. only_schema: look at this schema and public only,
+    because this is one of many schemas. Raises as runner.run.
     """
 
     def attempt() -> list[Rehearsed]:
-        return rehearse_steps(session, plan_steps(session, request))
+        steps = plan_steps(session, request)
+        return rehearse_steps(session, steps, only_schema=only_schema)
 
-    tries = 0
-    with closing(LockHolders(session)) as holders:
+    attempts = Attempts(session.options.retries)
+    with closing(Blockers(session)) as blockers:
         while True:
             try:
-                with holders.noted():
+                with blockers.watched():
                     return session.when_alone(attempt)
+            except ConnectionLost as error:
+                raise SqlmigError(
+                    f"the connection was lost in the rehearsal; nothing was done\n{error}"
+                ) from None
             except TryAgain as failure:
-                tries += 1
                 discard(session.connection)
-                pause_before_next_try(session, failure, tries)
+                attempts.note_failure()
+                pause_before_next_try(session, failure, attempts)
 
 
-def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
-    """Do these steps in one transaction, roll it back, and say what they did.
+def rehearse_steps(
+    session: Session, steps: Iterable[Step], *, only_schema: bool = False
+) -> list[Rehearsed]:
+    """Do these steps in one transaction, roll it back, and return what they did.
 
-    Raises LockHeld and LedgerChanged where other runners are in the way, and TryAgain.
+    Raises PlanIsStale if another runner is in the way, and TryAgain.
     """
     rehearsed: list[Rehearsed] = []
     uncounted: list[_Uncounted] = []
@@ -150,8 +174,13 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
         None  # of the relations, as JSON; None before the transaction has begun
     )
     steps = list(steps)
-    reach = read_reach(session.connection) if steps else Reach()
-    obstacles = [_obstacle(session, step, reach) for step in steps]
+    reach = Reach()
+    if steps:
+        reach = read_reach(session.connection, with_setval=True)
+    obstacles = []
+    for step in steps:
+        obstacles.append(_obstacle(step, reach))
+        reach = with_definitions(step.file, reach)
     try:
         for step, obstacle_of_file in zip(steps, obstacles, strict=True):
             obstacle = obstacle_of_file
@@ -160,11 +189,12 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
             if obstacle:
                 rehearsed.append(Rehearsed(step, obstacle=obstacle))
                 continue
-            pieces = file_pieces(step.file, session.files_search_path)
+            transaction = _transaction(session, step)
             if state is None:
-                state = _begin(session, step, pieces)
-            result = Rehearsed(step, seconds=_run(session, step, pieces))
-            state, found = _observe(session, state, step)
+                send_pieces(session.connection, transaction.begin)
+                state, _ = _observe(session, None, step, only_schema=only_schema)
+            result = Rehearsed(step, seconds=_run(session, step, transaction))
+            state, found = _observe(session, state, step, only_schema=only_schema)
             _take_over(result, found, uncounted)
             result.is_sure = _is_counted(session, step)
             for table in found["uncertain"]:
@@ -195,14 +225,14 @@ def rehearse_steps(session: Session, steps: Iterable[Step]) -> list[Rehearsed]:
     return rehearsed
 
 
-def _obstacle(session: Session, step: Step, reach: Reach) -> str | None:
+def _obstacle(step: Step, reach: Reach) -> str | None:
     """Return why a file cannot be rehearsed; None if it can."""
     if not step.file.in_transaction:
         return "it runs outside a transaction"
     irrevocable = find_irrevocable(step.file, reach)
     if irrevocable:
         return str(irrevocable)
-    return find_setval(session.connection, step.file, reach)
+    return find_setval(step.file, reach)
 
 
 def _keeps_all_rows(file: SqlFile) -> bool:
@@ -219,32 +249,24 @@ def _may_go_on_otherwise(file: SqlFile) -> bool:
     return file.repeats and bool(set(file.first_words()) - _KEEPS_ROWS)
 
 
-def _begin(session: Session, step: Step, pieces: FilePieces) -> str:
-    """Begin the transaction, take the lock, and return the state of the relations."""
-    before = [
-        own_settings_piece(session, stays_open=True),
-        lock_piece(session, step),
-        *guard_pieces(session, step),
-    ]
-    transmit(session.connection, [*pieces.opening, *before], file=step.file)
-    state, _ = _observe(session, None, step)
-    return state
+def _transaction(session: Session, step: Step) -> FileTransaction:
+    """Return the step as it would run. Several steps share one transaction, so its COMMIT is not sent."""
+    return file_transaction(
+        step.file,
+        session.files_search_path,
+        before=before_file(session, step, stays_open=True),
+        before_commit=record_pieces(session, step),
+    )
 
 
-def _run(session: Session, step: Step, pieces: FilePieces) -> float:
+def _run(session: Session, step: Step, transaction: FileTransaction) -> float:
     """Run a step, and return how many seconds it took."""
+    timeout = session.options.lock_timeout
+    own_settings = own_settings_piece(timeout, step.file, stays_open=True)
     began = time.monotonic()
-    with session.watch(session, step.label):
-        transmit(
-            session.connection,
-            [
-                own_settings_piece(session, stays_open=True),
-                pieces.settings,
-                pieces.body,
-                pieces.constraints,
-                pieces.reset,
-                record_piece(session, step),
-            ],
+    with session.surroundings.watch(session, step.label, no_rows):
+        send_pieces(
+            session.connection, [own_settings, *transaction.body, *transaction.end]
         )
     return round(time.monotonic() - began, 6)
 
@@ -257,16 +279,17 @@ def _is_counted(session: Session, step: Step) -> bool:
     return str(counts) == "on"
 
 
-def _observe(session: Session, before: str | None, step: Step) -> tuple[str, Any]:
-    """Return the state of the relations, and what was done to them since they were as before.
+def _observe(
+    session: Session, before: str | None, step: Step, *, only_schema: bool
+) -> tuple[str, Any]:
+    """Return the state of the relations, and what was done to them since an earlier state.
 
-    A step that reverts is observed everywhere, as it may lose rows anywhere.
+    A step that reverts is observed in all schemas, because it may lose rows in any of them.
     """
-    reverts = step.row.recorded is not None
     query = _OBSERVE.format(
         before="NULL" if before is None else literal(before),
         schema_literal=literal(quoted(session.ledger.schema)),
-        only_schema=session.observes_only_its_schema and not reverts,
+        only_schema=only_schema and step.direction == "up",
     )
     ((state, found),) = fetch(session.connection, query)
     return state, found
@@ -307,13 +330,12 @@ def _count(session: Session, uncounted: list[_Uncounted]) -> None:
 
 
 def _hides_rows(session: Session, relation: int) -> bool:
-    """Say whether row level security keeps rows of a table, or of one below it, from this role."""
-    query = f"""
-        SELECT coalesce(bool_or(row_security_active(c.oid)), false)
-        FROM pg_class AS c
-        WHERE c.relkind IN ('r', 'p')
-            AND (c.oid = {relation} OR c.oid IN (SELECT relid FROM pg_partition_tree({relation})))
+    """Check whether the rows of a table cannot be counted.
+
+    Row level security may hide some from this role, and the planner would run expressions
+    that an owner whom this role does not trust has put into indexes or statistics.
     """
+    query = session.ledger.fill(_HIDES_ROWS, relation=relation)
     ((hides,),) = fetch(session.connection, query)
     return bool(hides)
 

@@ -10,9 +10,9 @@ from sqlmig.core.connection import connect, fetch
 from sqlmig.core.errors import SqlmigError
 from sqlmig.core.ledger import Ledger
 from sqlmig.core.reading import read_several
-from sqlmig.core.session import Session, connector
+from sqlmig.core.session import Session, Surroundings, connector
 from sqlmig.core.sql import literal
-from sqlmig.core.wording import counted, regex_of
+from sqlmig.core.text import counted, regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,18 +71,16 @@ def open_schemas(
                 continue
 
             prefixed = _with_prefix(ledger.schema, say)
+            connect_as = connector(url, prefixed, connection)
             session = Session(
                 connection=connection,
-                connect=connector(url, prefixed, connection),
-                say=prefixed,
+                surroundings=Surroundings(connect_as, prefixed, watch),
                 ledger=ledger,
                 migrations=migrations,
+                contents=found,
                 options=options,
-                watch=watch,
                 files=files,
-                observes_only_its_schema=True,
             )
-            session.take(found)
             schemas.sessions.append(session)
 
         yield schemas

@@ -5,22 +5,20 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import psycopg
-
-from sqlmig.core.connection import discard
+from sqlmig.core.connection import cancel, discard
 from sqlmig.core.errors import SqlmigError
-from sqlmig.core.wording import counted
+from sqlmig.core.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from sqlmig.core.connection import Connection
-    from sqlmig.core.session import Connect, Session, Watch
+    from sqlmig.core.session import Connect, Rows, Session, Surroundings, Watch
 
 Result = TypeVar("Result")
 
@@ -31,7 +29,7 @@ class Outcome(Generic[Result]):
 
     session: Session
     results: list[Result] = field(default_factory=list)
-    problem: Exception | None = None
+    failure: Exception | None = None
 
 
 def work_on_each(
@@ -112,18 +110,29 @@ class _Connections:
         return connect_as
 
     def unless_interrupted(self, watch: Watch) -> Watch:
-        """Return what watches a file as another function does, and lets none begin after Ctrl-C."""
+        """Return a function that watches a file as another one does, and lets none begin after Ctrl-C."""
 
         @contextmanager
-        def watch_step(session: Session, label: str) -> Iterator[None]:
+        def watch_step(session: Session, label: str, rows: Rows) -> Iterator[None]:
             self.sleep(0)
-            with watch(session, label):
+            with watch(session, label, rows):
                 yield
 
         return watch_step
 
+    def surroundings(self, of_session: Surroundings) -> Surroundings:
+        """Return the surroundings of a session, as they are in a job."""
+        return replace(
+            of_session,
+            connect=self.tracked(of_session.connect),
+            watch=self.unless_interrupted(of_session.watch),
+            sleep=self.sleep,
+        )
+
     def _connect(self) -> Connection:
-        connection = self._stack.enter_context(self._session.connect("sqlmig"))
+        connection = self._stack.enter_context(
+            self._session.surroundings.connect("sqlmig")
+        )
         self.opened.append(connection)
         return connection
 
@@ -135,25 +144,22 @@ def _work_on(
 ) -> Outcome[Result]:
     """Do work in one schema, over a connection that is taken for it."""
     outcome: Outcome[Result] = Outcome(session)
-    session.sleep = connections.sleep
-    session.connect = connections.tracked(session.connect)
-    session.watch = connections.unless_interrupted(session.watch)
+    session.surroundings = connections.surroundings(session.surroundings)
     try:
         session.connection = connections.take()
-    except (SqlmigError, psycopg.Error) as error:
-        outcome.problem = error
+    except SqlmigError as error:
+        outcome.failure = error
         return outcome
 
     session.connection.say = session.say
     try:
         for result in work(session):
             outcome.results.append(result)
-    except Exception as error:  # noqa: BLE001 -- one schema's failure stops no other
-        outcome.problem = error
+    except Exception as error:  # noqa: BLE001 -- the failure of one schema stops no other
+        outcome.failure = error
     finally:
-        connections.give_back(
-            session.connection, has_failed=outcome.problem is not None
-        )
+        has_failed = outcome.failure is not None
+        connections.give_back(session.connection, has_failed=has_failed)
     return outcome
 
 
@@ -166,12 +172,11 @@ def _cancel(
     connections.interrupted.set()
     pool.shutdown(wait=False, cancel_futures=True)
     for connection in connections.opened:
-        with suppress(psycopg.Error):  # it is lost
-            connection.cancel()
+        cancel(connection)
     pool.shutdown()
 
     done = 0
     for future in futures:
-        if not future.cancelled() and future.result().problem is None:
+        if not future.cancelled() and future.result().failure is None:
             done += 1
     return f"interrupted; {done} of {counted(len(futures), 'schema')} done; run it again for the rest"

@@ -7,11 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.errors import ScanError, SqlmigError
 from sqlmig.core.irrevocable import Reach, find_irrevocable
 from sqlmig.core.lexer import (
     BLANK_KINDS,
-    ScanError,
     first_token,
     plain_text,
     read_statement,
@@ -21,7 +20,13 @@ from sqlmig.core.lexer import (
 from sqlmig.core.sql import OWN_SETTINGS, dollar_quote, literal, read_statements
 from sqlmig.core.sqlfile import load
 from sqlmig.core.text import place
-from sqlmig.core.transaction import file_pieces, joined, own_piece, reset_sql
+from sqlmig.core.transaction import (
+    CHECK_CONSTRAINTS,
+    body_piece,
+    joined,
+    opening_pieces,
+    reset_sql,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -172,12 +177,7 @@ def _head(
     last = chosen[-1].version
     begin = "BEGIN"
     if first_file.has_own_mode:
-        begin = (
-            joined(file_pieces(first_file, search_path="").opening)
-            .decode()
-            .strip()
-            .removesuffix(";")
-        )
+        begin = joined(opening_pieces(first_file)).decode().strip().removesuffix(";")
 
     rows = []
     for migration in migrations:
@@ -193,7 +193,7 @@ def _head(
         last=last,
         begin=begin,
         own_settings=OWN_SETTINGS,
-        ledger=ledger.definition(),
+        ledger=ledger.definition(may_exist=True),
         files=files,
         order=ledger.fill(order, first=first, last=last),
         quote=dollar_quote("sqlmig", ledger.table + files),
@@ -202,12 +202,10 @@ def _head(
 
 def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) -> str:
     """Return a file and its row in the ledger, which run unless the ledger says that it is done."""
-    pieces = file_pieces(file, search_path="")
-    text = bytes(pieces.body.text).decode().strip("\n")
+    text = bytes(body_piece(file).text).decode().strip("\n")
     title = "path_with_schema" if ledger.is_named else "callers_path"
     path = ledger.fill(_TEMPLATES[title])
     reset_settings = _TEMPLATES["reset_settings"].format(own_settings=OWN_SETTINGS)
-    reset = own_piece("reset", reset_sql(file, reset_settings))
     record = (
         ledger.insert(migration, file.checksum) + " ON CONFLICT (version) DO NOTHING"
     )
@@ -218,13 +216,16 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
         _TEMPLATES["step"],
         label=label,
         label_literal=literal(label),
+        digest=_TEMPLATES["digest"].strip(),
         version=migration.version,
         text=text or "SELECT",
         path=path,
         outer=dollar_quote("sqlmig", label + text + ledger.table),
         inner=dollar_quote("file", label + text),
         condition="EXISTS" if down else "NOT EXISTS",
-        after=_without_results(joined([pieces.constraints, reset]).decode()),
+        after=_without_results(
+            f"{CHECK_CONSTRAINTS};\n{reset_sql(file, reset_settings)}"
+        ),
         record=record,
     )
 

@@ -17,13 +17,18 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock({key}) THEN
         RAISE EXCEPTION 'nothing was done, because sqlmig is at work in this database; run this again when it has ended';
     END IF;
+END
+{quote};
+
+{ledger}
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+DO {quote}
+BEGIN
     IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass({literal}) AND NOT {is_ours}) THEN
         RAISE EXCEPTION 'nothing was done, because % is not the ledger of sqlmig; `sqlmig up` says how to take over', {literal};
     END IF;
 END
 {quote};
-
-{ledger}
 -- The ledger must agree with the files that this script was made from.
 DO {quote}
 DECLARE
@@ -71,6 +76,9 @@ current_setting('sqlmig.search_path', true)
 -- %% path_with_schema
 concat_ws(', ', {schema_literal}, nullif(current_setting('sqlmig.search_path', true), ''))
 
+-- %% digest
+coalesce(md5(string_agg(concat_ws(' ', version, name, checksum), ',' ORDER BY version)), 'none')
+
 -- %% reset_settings
 RESET SESSION AUTHORIZATION; RESET ROLE;
 DO $sqlmig$
@@ -95,7 +103,7 @@ $sqlmig$;
 DO {outer}
 BEGIN
     IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
-        PERFORM set_config('sqlmig.rows', (SELECT count(*) FROM {table})::text, false);
+        PERFORM set_config('sqlmig.rows', (SELECT {digest} FROM {table}), false);
         PERFORM set_config('row_security', 'on', true), set_config('search_path', {path}, true);
         EXECUTE {inner}
 -- {label}
@@ -107,7 +115,10 @@ END
 {after};
 DO {outer}
 BEGIN
-    IF nullif(current_setting('sqlmig.rows', true), '')::bigint <> (SELECT count(*) FROM {table}) THEN
+    IF current_setting('sqlmig.rows', true) <> ''
+        AND current_setting('sqlmig.rows', true) <> (SELECT {digest} FROM {table})
+        OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass({literal}))
+    THEN
         RAISE EXCEPTION 'nothing was done, because % changes schema_migrations, which is the ledger of sqlmig', {label_literal};
     END IF;
     PERFORM set_config('sqlmig.rows', '', false);

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlmig.core.errors import SqlmigError
-from sqlmig.core.lexer import ScanError, first_token, tokens
+from sqlmig.core.errors import ScanError, SqlmigError
+from sqlmig.core.lexer import first_token, tokens
 from sqlmig.core.migrations import LARGEST_VERSION, read
 from sqlmig.core.text import place
 

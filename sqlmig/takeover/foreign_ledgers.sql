@@ -6,7 +6,7 @@ SELECT version::text
 FROM {table}
 WHERE (
     SELECT count(*) FROM pg_attribute
-    WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped
+    WHERE attrelid = {literal}::regclass AND attnum > 0 AND NOT attisdropped
 ) = 1;
 
 -- %% goose

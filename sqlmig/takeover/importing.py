@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core import migrations
-from sqlmig.core.connection import ServerError, fetch
-from sqlmig.core.errors import SqlmigError
+from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.ledger import TABLE
-from sqlmig.core.other_tools import find_plain_table
-from sqlmig.core.sql import read_statements
+from sqlmig.core.other_tools import rows_of_plain_table
+from sqlmig.core.sql import literal, read_statements
 from sqlmig.core.sqlfile import load
 
 if TYPE_CHECKING:
@@ -138,18 +137,19 @@ def read_their_ledger(
 
 def _applied(connection: Connection, tool: str) -> set[str] | None:
     """Return what the tool calls the versions that it has applied; None if it has no ledger."""
+
+    def query_of(table: str) -> str:
+        return _LEDGERS[_title(tool)].format(table=table, literal=literal(table))
+
     for name in _TABLES[tool]:
-        table = find_plain_table(connection, name)
-        if table is None:
-            continue
-        query = _LEDGERS[_title(tool)].format(table=table)
         try:
-            rows = fetch(connection, query)
+            rows = rows_of_plain_table(connection, name, query_of)
         except ServerError as problem:
             if problem.sqlstate == _UNDEFINED_COLUMN:
                 continue
             raise
-        return {str(version) for (version,) in rows}
+        if rows is not None:
+            return {str(version) for (version,) in rows}
     return None
 
 

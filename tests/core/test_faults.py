@@ -108,7 +108,7 @@ def test_a_no_transaction_file_must_not_change_how_the_rest_of_it_is_read(
         f"1_t.up.sql: a no-transaction file must not change {setting.split()[0]}"
         in error
     )
-    assert "2 of 3 statements ran and stay" in error
+    assert "2 of 3 statements were committed" in error
     assert project.query("SELECT count(*) FROM t") == [(0,)]
     assert project.states() == {1: "pending"}
 

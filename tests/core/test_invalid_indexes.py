@@ -87,7 +87,7 @@ def test_if_not_exists_under_a_folded_name_does_not_pass_it_off_as_done(
     )
     project.query("DELETE FROM users WHERE id = 2")
     error = project.run("up", code=1).err
-    assert "all of it ran, but is not recorded" in error
+    assert "all statements ran, but the file is not recorded" in error
     assert "DROP INDEX CONCURRENTLY public.users_email;" in error
     assert project.states() == {1: "applied", 2: "pending"}
 

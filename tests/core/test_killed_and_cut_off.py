@@ -143,7 +143,7 @@ def test_a_connection_that_breaks_at_commit_says_that_it_may_have_committed(
     proxy.cut_at = b"CREATE TABLE t2"
     error = proxy.before(project).run("up", code=1).err
     assert (
-        "the connection was lost while 0002_t ran: it may have been committed; `sqlmig status` tells"
+        "the connection was lost while 0002_t ran: it may have been committed; `sqlmig status` shows"
         in error
     )
     until(lambda: project.tables() == {"t1", "t2"})  # here it has
@@ -161,7 +161,7 @@ def test_a_connection_that_breaks_within_a_no_transaction_file_says_where(
     proxy.cut_at = b"CREATE TABLE b"
     error = proxy.before(project).run("up", code=1).err
     assert "1_x.up.sql:3:1: " in error
-    assert "1 of 3 statements ran and stay, this one failed, 1 did not run" in error
+    assert "1 of 3 statements was committed, 1 failed, 1 did not run" in error
     assert project.states() == {1: "pending"}
 
 

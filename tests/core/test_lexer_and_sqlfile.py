@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sqlmig.core.lexer import ScanError, read_statement
+from sqlmig.core.errors import ScanError
+from sqlmig.core.lexer import read_statement
 from sqlmig.core.sqlfile import DIRECTIVES, scan
 from sqlmig.script import selects_into
 

@@ -180,7 +180,7 @@ def test_a_lock_timeout_says_who_held_the_lock(
     held = rf"the lock is held by process {pid} \(nightly report\), idle in transaction since \d\d:\d\d:\d\d, its last"
     assert len(re.findall(held, error)) == 1 + int(retries)
     assert "secret" not in error
-    assert "nothing of this file was kept; gave up after " in error
+    assert "Nothing of this file was committed." in error
     assert either.query(
         "SELECT count(*) FROM pg_attribute WHERE attname = 'n' AND attrelid = 't'::regclass"
     ) == [(0,)]

@@ -27,7 +27,7 @@ def test_a_failed_statement_is_named_with_what_ran_and_what_did_not(
     )
     error = either.run("up", code=1).err
     assert "1_x.up.sql:4:1: ERROR: division by zero" in error
-    assert "1 of 4 statements ran and stay, this one failed, 2 did not run" in error
+    assert "1 of 4 statements was committed, 1 failed, 2 did not run" in error
     assert either.tables() == {"a"}
     assert either.states() == {1: "pending"}
 
@@ -71,7 +71,7 @@ def test_if_not_exists_does_not_pass_an_invalid_index_off_as_done(
     )
     project.run("up", code=1)
     error = project.run("up", code=1).err
-    assert "all of it ran, but is not recorded" in error
+    assert "all statements ran, but the file is not recorded" in error
     assert "DROP INDEX CONCURRENTLY public.i;" in error
     assert project.states() == {1: "applied", 2: "pending"}
 
@@ -132,12 +132,12 @@ def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(
     [
         (
             "BEGIN;\nCREATE TABLE a ();\nSELECT 1/0;\nCOMMIT;",
-            "0 of 4 statements ran and stay, 2 were rolled back",
+            "0 of 4 statements were committed, 2 were rolled back",
             set(),
         ),
         (
             "BEGIN;\nCREATE TABLE a ();\nCOMMIT;\nBEGIN;\nCREATE TABLE b ();\nSELECT 1/0;\nCOMMIT;",
-            "3 of 7 statements ran and stay, 2 were rolled back, this one failed, 1 did not run",
+            "3 of 7 statements were committed, 2 were rolled back, 1 failed, 1 did not run",
             {"a"},
         ),
     ],
@@ -189,9 +189,8 @@ def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
         )
     )
     runner.send(sent)
-    assert (
-        "1 of 3 statements ran and stay, this one failed, 1 did not run"
-        in runner.ended(code)
+    assert "1 of 3 statements was committed, 1 failed, 1 did not run" in runner.ended(
+        code
     )
     assert project.tables() == {"a"}
 
@@ -213,7 +212,7 @@ def test_through_a_pooler_a_setting_is_refused_before_anything_runs(
     pooled.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\n{statement};")
     error = pooled.run("up", code=1).err
     assert (
-        "1_x.up.sql:3:1: a pooler would hand this setting to other clients; connect to the server itself"
+        "1_x.up.sql:3:1: a pooler would pass this setting to other clients; connect to the server itself"
         in error
     )
     assert pooled.tables() == set()

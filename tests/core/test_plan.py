@@ -11,14 +11,14 @@ from sqlmig.cli import command
 from sqlmig.core import plan
 from sqlmig.core.errors import SqlmigError, UsageError
 from sqlmig.core.migrations import Migration
-from sqlmig.core.plan import Down, Row, Up, rows_to_run, rows_to_stamp
+from sqlmig.core.plan import Down, Up, VersionInfo, versions_to_run, versions_to_stamp
 from sqlmig.core.versions import LedgerRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def rows(words: str) -> list[Row]:
+def rows(words: str) -> list[VersionInfo]:
     """Return the rows of ``1 2+ 3* -4+``: + is applied, * applied and changed since, - has no file any more."""
     migrations, applied, checksums = [], [], {}
     for word in words.split():
@@ -35,7 +35,7 @@ def rows(words: str) -> list[Row]:
     return plan.states(migrations, applied, checksums)
 
 
-def versions_of(chosen: Sequence[Row] | Sequence[Migration]) -> list[int]:
+def versions_of(chosen: Sequence[VersionInfo] | Sequence[Migration]) -> list[int]:
     return [one.version for one in chosen]
 
 
@@ -77,7 +77,7 @@ def test_a_state_a_version(words: str, states: list[str]) -> None:
 def test_up(
     words: str, to: int | None, steps: int | None, done: int, versions: list[int]
 ) -> None:
-    assert versions_of(rows_to_run(Up(to, steps), rows(words), done)) == versions
+    assert versions_of(versions_to_run(Up(to, steps), rows(words), done)) == versions
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_up_refuses_a_directory_and_a_ledger_that_disagree(
     words: str, said: str
 ) -> None:
     with pytest.raises(SqlmigError, match="nothing was applied") as refused:
-        rows_to_run(Up(), rows(words))
+        versions_to_run(Up(), rows(words))
     assert said in str(refused.value)
 
 
@@ -107,11 +107,13 @@ def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> Non
         SqlmigError,
         match="12_reminders: version 12 was applied as reminder_notes, which is another migration",
     ):
-        rows_to_run(Up(), [row])
+        versions_to_run(Up(), [row])
 
 
 def test_what_is_out_of_order_may_be_let_through() -> None:
-    assert versions_of(rows_to_run(Up(allow_out_of_order=True), rows("1 2+ 3"))) == [
+    assert versions_of(
+        versions_to_run(Up(allow_out_of_order=True), rows("1 2+ 3"))
+    ) == [
         1,
         3,
     ]
@@ -138,34 +140,34 @@ def test_what_is_out_of_order_may_be_let_through() -> None:
 def test_down(
     words: str, to: int | None, steps: int | None, done: int, versions: list[int]
 ) -> None:
-    assert versions_of(rows_to_run(Down(to, steps), rows(words), done)) == versions
+    assert versions_of(versions_to_run(Down(to, steps), rows(words), done)) == versions
 
 
 def test_more_steps_down_than_there_are_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="3 steps go beyond the start: 2 applied"):
-        rows_to_run(Down(steps=3), rows("1+ 2+"))
+        versions_to_run(Down(steps=3), rows("1+ 2+"))
 
 
 @pytest.mark.parametrize("version", [0, 4])
 def test_a_version_that_does_not_exist_is_a_usage_error(version: int) -> None:
     with pytest.raises(UsageError, match=f"there is no version {version}"):
-        rows_to_run(Up(to=version), rows("1 2"))
+        versions_to_run(Up(to=version), rows("1 2"))
     with pytest.raises(UsageError, match=f"there is no version {version}"):
-        rows_to_stamp(rows("1 2"), version)
+        versions_to_stamp(rows("1 2"), version)
 
 
 def test_so_it_is_for_down_but_for_0() -> None:
     with pytest.raises(UsageError, match="there is no version 4"):
-        rows_to_run(Down(to=4), rows("1+ 2"))
+        versions_to_run(Down(to=4), rows("1+ 2"))
 
 
 def test_stamp_records_what_is_not_yet_up_to_a_version() -> None:
-    assert versions_of(rows_to_stamp(rows("1+ 2 3"), 2)) == [2]
-    assert versions_of(rows_to_stamp(rows("1 2+ 3"), 3)) == [1, 3]
+    assert versions_of(versions_to_stamp(rows("1+ 2 3"), 2)) == [2]
+    assert versions_of(versions_to_stamp(rows("1 2+ 3"), 3)) == [1, 3]
     with pytest.raises(
         SqlmigError, match="nothing was recorded: 1_x is changed, 2_x is missing"
     ):
-        rows_to_stamp(rows("1* -2+ 3"), 3)
+        versions_to_stamp(rows("1* -2+ 3"), 3)
 
 
 @pytest.mark.parametrize(

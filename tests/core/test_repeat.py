@@ -93,7 +93,7 @@ def test_one_that_never_ends_is_stopped_with_words(
     runner.send(sent)
     said = runner.ended(code)
     stays = re.search(
-        r"at least ([\d,]+) rows are done and stay\. Run sqlmig again: it goes on from there",
+        r"at least ([\d,]+) rows are committed\. Run sqlmig again to continue\.",
         said,
     )
     assert stays
@@ -148,7 +148,7 @@ def test_a_connection_that_is_lost_after_some_runs_says_what_stays(
     proxy.cut_at = b"UPDATE t SET twice"
     error = runner.ended(1)
     assert "the connection was lost while 2_fill ran" in error
-    stays = re.search(r"([\d,]+) rows are done and stay", error)
+    stays = re.search(r"([\d,]+) rows are committed", error)
     assert stays
     # The run that was cut off may have been committed, or not.
     assert filled(backfill) - int(stays[1].replace(",", "")) in (0, ROWS // 100)
@@ -160,7 +160,7 @@ def test_a_failure_keeps_the_earlier_runs_and_says_so(backfill: Project) -> None
     assert "2_fill.up.sql:2:1: ERROR: new row for relation" in error
     half = filled(backfill)
     assert 0 < half < ROWS
-    assert f"{half:,} rows are done and stay" in error
+    assert f"{half:,} rows are committed" in error
     assert backfill.states()[2] == "pending"
     backfill.query("ALTER TABLE t DROP CONSTRAINT t_twice_check")
     assert f"{ROWS - half:,} rows" in backfill.run("up").out

@@ -338,7 +338,7 @@ def test_a_file_without_a_transaction_that_writes_its_own_row_is_an_error_too(
 ) -> None:
     project.file("1_x.up.sql", f"-- sqlmig: no-transaction\n{OWN_ROW}")
     error = project.run("up", code=1).err
-    assert "1_x.up.sql: all of it ran, but may not be recorded: " in error
+    assert "1_x.up.sql: all statements ran, but the file may not be recorded: " in error
     assert project.states() == {1: "changed"}
 
 

@@ -9,21 +9,23 @@ from typing import Any
 import pytest
 
 from sqlmig.core import transaction
-from sqlmig.core.connection import LARGEST_MESSAGE as LARGEST
-from sqlmig.core.failure import explain
+from sqlmig.core.connection import LARGEST_BATCH as LARGEST
 from sqlmig.core.ledger import Ledger
 from sqlmig.core.lexer import statements
 from sqlmig.core.migrations import Migration
+from sqlmig.core.sending import explain
 from sqlmig.core.sql import dollar_quote
 from sqlmig.core.sqlfile import SqlFile, scan
 from sqlmig.core.text import excerpt, place
 from sqlmig.core.transaction import (
     Piece,
+    batches,
+    body_piece,
     cut,
     file_piece,
-    file_pieces,
+    file_transaction,
     joined,
-    messages,
+    opening_pieces,
     own_piece,
 )
 
@@ -48,12 +50,10 @@ def diag(position: int | None = None, **fields: str) -> Any:
     )
 
 
-def explained(
-    diagnostic: Any, done: int, message: list[Piece], file: SqlFile | None
-) -> tuple[str, str]:
-    """Return the role of the piece that failed, and the words."""
-    found = explain(diagnostic, done, message, file)
-    return found.role, found.words
+def explained(diagnostic: Any, done: int, batch: list[Piece]) -> tuple[str, str]:
+    """Return the role of the piece that failed, and the message."""
+    found = explain(diagnostic, done, batch)
+    return found.piece.role, found.message
 
 
 def script(text: str) -> SqlFile:
@@ -71,20 +71,15 @@ def count(one: Piece) -> int:
 
 def sent(text: str) -> list[Piece]:
     """Return all that is sent of a file."""
-    around = file_pieces(script(text), "")
-    lock, record = (
-        own_piece("lock", "SELECT 1"),
-        own_piece("record", "INSERT INTO ledger VALUES ('é')"),
+    file = script(text)
+    record = "INSERT INTO ledger VALUES ('é')"
+    around = file_transaction(
+        file,
+        "public",
+        before=[own_piece("lock", "SELECT 1", file)],
+        before_commit=[own_piece("record", record, file)],
     )
-    return [
-        *around.opening,
-        lock,
-        around.body,
-        around.constraints,
-        around.reset,
-        record,
-        around.commit,
-    ]
+    return around.pieces()
 
 
 BEGINS = [
@@ -116,7 +111,7 @@ def test_a_position_of_the_servers_is_found_in_the_file(begin: str, text: str) -
         else b""
     )
     position = len(before.decode()) + len(file.text[own.begin : offset].decode()) + 1
-    part, words = explained(diag(position), 0, message, None)
+    part, words = explained(diag(position), 0, message)
     assert part == "file"
     assert words.splitlines()[0] == f"{place('x.sql', file.text, offset)}: ERROR: no"
 
@@ -129,7 +124,7 @@ def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> 
     done = 0
     for one in message:
         for start, _ in statements(bytes(one.text)):
-            part, words = explained(diag(), done, message, file)
+            part, words = explained(diag(), done, message)
             assert part == one.role
             if part == "file":
                 assert words.startswith(
@@ -158,7 +153,7 @@ def test_our_own_statements_are_named_by_what_they_are_for(
     message = sent("SELECT 1")
     roles: list[str] = [piece.role for piece in message]
     done = sum(count(piece) for piece in message[: roles.index(part)])
-    assert explained(diag(), done, message, script("SELECT 1")) == (part, words)
+    assert explained(diag(), done, message) == (part, words)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +161,8 @@ def test_our_own_statements_are_named_by_what_they_are_for(
 )
 def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
     message = sent(text)
-    position = len(joined(message[:3]).decode()) + 2  # our next semicolon
-    words = explained(diag(position), 0, message, None)[1]
+    position = len(joined(message[:4]).decode()) + 2  # our next semicolon
+    words = explained(diag(position), 0, message)[1]
     assert words.startswith(
         f"{place('x.sql', text.encode(), len(text.encode().rstrip()))}: ERROR: no"
     )
@@ -175,13 +170,13 @@ def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
 
 def test_a_rule_that_adds_results_shows_some_statement_and_no_traceback() -> None:
     assert (
-        explained(diag(), 1000, sent("SELECT 1; SELECT 2"), None)[1]
+        explained(diag(), 1000, sent("SELECT 1; SELECT 2"))[1]
         == "x.sql: at COMMIT: ERROR: no"
     )
     for done in (2, 3, 9):
-        assert explained(diag(), done, [whole("SELECT 1; SELECT 2")], None)[
-            1
-        ].startswith("x.sql:1:11: ")
+        assert explained(diag(), done, [whole("SELECT 1; SELECT 2")])[1].startswith(
+            "x.sql:1:11: "
+        )
 
 
 def test_what_a_function_ran_and_what_to_do_are_told() -> None:
@@ -192,7 +187,7 @@ def test_what_a_function_ran_and_what_to_do_are_told() -> None:
         message_hint="wave",
         sqlstate="25001",
     )
-    words = explained(said, 0, [whole("SELECT f()")], None)[1].splitlines()
+    words = explained(said, 0, [whole("SELECT f()")])[1].splitlines()
     assert words[3:6] == [
         "in the query that it ran:",
         "  1 | SELECT é, x",
@@ -209,24 +204,13 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
     file = script(
         "-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37)
     )
-    around = file_pieces(file, "")
-    cut = [
-        *messages(
-            [
-                *around.opening,
-                around.body,
-                around.constraints,
-                around.reset,
-                around.commit,
-            ],
-            LARGEST,
-        )
-    ]
+    whole = file_transaction(file, "public").pieces()
+    cut = [*batches(whole, LARGEST)]
     pieces = [one for message in cut for one in message]
     own = [one for one in pieces if one.role == "file"]
     assert b"".join(one.text for one in own) == file.text
     assert sum(map(count, own)) == len(file.statement_starts)
-    assert [*around.opening, around.constraints, around.reset, around.commit] == [
+    assert [one for one in whole if one.role != "file"] == [
         one for one in pieces if one.role != "file"
     ]
     assert max(len(joined(message)) for message in cut) < 2 * LARGEST
@@ -258,18 +242,15 @@ def test_a_piece_is_cut_between_statements(marked: str, largest: int) -> None:
 
 def test_each_statement_can_have_a_message_of_its_own() -> None:
     file = script("-- begins\nSELECT 1; SELECT 2;\n-- ends")
-    around = file_pieces(file, "")
-    cut = [
-        joined(one)
-        for one in messages([*around.opening, around.body, around.commit], 0)
-    ]
+    pieces = [*opening_pieces(file), body_piece(file), own_piece("commit", "COMMIT")]
+    cut = [joined(one) for one in batches(pieces, 0)]
     assert cut == [b"BEGIN", b"-- begins\nSELECT 1; ", b"SELECT 2;\n-- ends", b"COMMIT"]
 
 
 def test_a_file_without_a_statement_is_sent_and_says_who_it_is() -> None:
     message = sent("-- nothing")
     assert b"-- nothing" in joined(message)
-    assert explained(diag(), 2, message, None)[1].startswith("x.sql: at its end")
+    assert explained(diag(), 4, message)[1].startswith("x.sql: at its end")
 
 
 @pytest.mark.parametrize(
@@ -329,8 +310,7 @@ def test_a_schemas_name_stays_a_name(schema: str) -> None:
     ["SET TRANSACTION READ WRITE", "SET TRANSACTION READ WRITE; -- c", "BEGIN; COMMIT"],
 )
 def test_a_file_that_only_opens_a_transaction_has_an_empty_body(text: str) -> None:
-    around = file_pieces(script(text), "")
-    assert not count(around.body)
-    assert list(
-        scan(joined([*around.opening, around.body, around.commit])).statement_starts
-    )
+    file = script(text)
+    assert not count(body_piece(file))
+    around = [*opening_pieces(file), body_piece(file)]
+    assert list(scan(joined([*around, own_piece("commit", "COMMIT")])).statement_starts)

@@ -291,9 +291,7 @@ def test_a_failing_no_transaction_file_says_what_stays_and_is_not_recorded(
     )
     output = project.run("up", code=1)
     assert '1_t.up.sql:3:19: ERROR: type "nothing" does not exist' in output.err
-    assert (
-        "1 of 3 statements ran and stay, this one failed, 1 did not run" in output.err
-    )
+    assert "1 of 3 statements was committed, 1 failed, 1 did not run" in output.err
     assert project.tables() == {"t"}
     assert project.states() == {1: "pending"}
 

@@ -141,7 +141,7 @@ def test_a_no_transaction_file_that_fails_says_the_same(three: Project) -> None:
     assert failure.path == three.directory / "0002_t.up.sql"
     assert (failure.line, failure.sqlstate) == (3, "22012")
     assert [one.version for one in failure.applied] == [1]
-    assert "1 of 2 statements ran and stay" in str(failure)
+    assert "1 of 2 statements was committed" in str(failure)
 
 
 def test_a_lock_that_is_never_had_is_a_failure_with_its_sqlstate(

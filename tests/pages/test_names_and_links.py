@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from sqlmig.cli.commands import group
-from sqlmig.core.lexer import ScanError
+from sqlmig.cli.group import group
+from sqlmig.core.errors import ScanError
 from sqlmig.core.sqlfile import DIRECTIVES, scan
 from tests.support.pages import (
     MANUAL,

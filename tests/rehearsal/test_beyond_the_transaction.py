@@ -248,5 +248,5 @@ def test_up_warns_of_rows_that_it_did_not_see(narrow: Project) -> None:
     )
     narrow.run("up", "--to", "1")
     error = narrow.run("up", "--to", "2").err
-    assert "warning: 2_x: row level security hid rows of t from this role" in error
+    assert "warning: 2_x: row level security applied to t" in error
     assert "warning: 3_y: row level security" in narrow.run("up", "--to", "3").err

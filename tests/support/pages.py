@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from markdown_it import MarkdownIt
 
-from sqlmig.cli.commands import group
+from sqlmig.cli.group import group
 from tests.support.project import SQL
 
 ROOT = SQL.parent

@@ -1,0 +1,1 @@
+"""The commands, one in each file. The group finds them by their names."""

@@ -1,0 +1,188 @@
+"""The command ``check``: a line for each version, and below it the findings."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from sqlmig.cli import github, output
+from sqlmig.cli.command import command
+from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, CommandLine, option
+from sqlmig.core import migrations, plan
+from sqlmig.core.database import database, is_throwaway
+from sqlmig.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlmig.check import BaseProblem, Finding
+
+_INDENT = " " * 14
+
+
+@command(
+    "sqlmig check",
+    "sqlmig check --from 12 --json",
+    "sqlmig check --fail-on rewrites,reads --base origin/main",
+    fails="a version is broken, failed, refused or has no down file",
+)
+@option(
+    "--from",
+    "start",
+    type=NOT_NEGATIVE,
+    metavar="V",
+    help="Do not test versions before V; just run them.",
+)
+@option(
+    "--fail-on",
+    metavar="LIST",
+    help="Fail if a file rewrites a table or reads it whole while others wait for it, or if it loses data. "
+    "LIST is one or more of rewrites,reads,losses. A file passes if its directive accepts them.",
+)
+@option(
+    "--base",
+    metavar="REF",
+    help="Compare with a git revision, such as origin/main. Fail if an up file there was edited or removed here. "
+    "Fail if the number of a new version exists there, or is below the newest there.",
+)
+@AS_JSON
+def check(
+    command_line: CommandLine, start: int | None, fail_on: str | None, base: str | None
+) -> int:
+    """Prove that each down file undoes its up file.
+
+    It makes a scratch database on the server (the role needs CREATEDB), and drops it at the end. There it runs each
+    version up, down and up again, and compares the schema before and after. It also compares rows, if there are files
+    VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
+    """
+    from sqlmig.check import compare_with_base, prove, scratch_database
+
+    kinds = _effect_kinds(fail_on or "")
+    if base is not None and not base.strip():
+        raise UsageError("--base needs a git revision, such as origin/main")
+    found = migrations.find(command_line.directory)
+    plan.check_version(found, start)
+    problems = compare_with_base(command_line.directory, found, base) if base else []
+    for problem in problems:
+        report_base_problem(problem)
+
+    with (
+        database(command_line.url, command_line.wait, make=True) as url,
+        scratch_database(
+            url,
+            command_line.ledger,
+            output.say,
+            owns_server=is_throwaway(command_line.url),
+        ) as scratch,
+    ):
+        trials = prove(scratch, found, start or 0, kinds)
+        findings = _with_bar(trials, len(found))
+    report(findings, as_json=command_line.as_json)
+    return int(bool(problems) or any(finding.has_failed for finding in findings))
+
+
+def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
+    """Return the findings, with a bar while they are made where somebody watches."""
+    bar = nullcontext(trials)
+    if output.is_on_terminal():
+        bar = click.progressbar(
+            trials, length=length, label="checking", file=sys.stderr
+        )  # type: ignore[assignment]
+    with bar as shown:
+        return list(shown)
+
+
+def _effect_kinds(words: str) -> list[str]:
+    """Return the kinds of effects in a list such as ``rewrites,reads``."""
+    from sqlmig.check import EFFECT_KINDS
+
+    kinds = words.replace(",", " ").split()
+    for kind in kinds:
+        if kind not in EFFECT_KINDS:
+            raise UsageError(
+                f"--fail-on takes {', '.join(EFFECT_KINDS)}, separated by commas, and not {kind!r}"
+            )
+    return kinds
+
+
+def report(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print the findings, and show those that fail on GitHub, where we run there."""
+    if as_json:
+        output.print_json(map(_as_object, findings))
+    else:
+        for finding in findings:
+            _print_finding(finding)
+    if github.is_wanted():
+        for finding in findings:
+            if finding.has_failed:
+                _annotate(finding)
+
+
+def _print_finding(finding: Finding) -> None:
+    """Print what was found of a version."""
+    word: str = finding.result
+    if finding.refused and word in ("ok", "irreversible"):
+        word = "refused"
+    padding = " " * (12 - len(word))
+    click.echo(f"{output.coloured(word)}{padding}  {finding.label}")
+    for line in [*finding.effects.words(), *_faults(finding)]:
+        click.echo(f"{_INDENT}{line}")
+    for note in finding.notes:
+        click.echo(f"{_INDENT}note: {note}".replace("\n", f"\n{_INDENT}"))
+
+
+def _faults(finding: Finding) -> Iterator[str]:
+    """Yield a line for each thing that makes a version broken, or that the gate does not let pass."""
+    found = _as_object(finding)
+    for name in ("left", "lost", "changed", "refused"):
+        for words in found[name]:  # type: ignore[attr-defined]
+            yield f"{name}: {words}"
+
+
+def _as_object(finding: Finding) -> dict[str, object]:
+    """Return what was found of a version, for JSON."""
+    differences = finding.differences
+    left = [" ".join(key) for key in differences.left]
+    lost = [" ".join(key) for key in differences.lost]
+    changed = [str(difference) for difference in differences.changed]
+    by_kind = {"left": left, "lost": lost, "changed": changed}
+    for change in finding.row_changes:
+        by_kind[change.kind].append(str(change))
+
+    effects = finding.effects
+    return {
+        "version": finding.version,
+        "result": finding.result,
+        **by_kind,
+        "refused": finding.refused,
+        "notes": finding.notes,
+        "locks": effects.locks,
+        "rewrites": effects.rewrites,
+        "reads": effects.reads,
+        "losses": effects.losses,
+    }
+
+
+def _annotate(finding: Finding) -> None:
+    """Show on GitHub what makes a version fail."""
+    words = list(_faults(finding))
+    if finding.result != "broken":
+        words += finding.notes
+    title = f"{finding.label} {finding.result}"
+    if finding.refused:
+        title = f"{finding.label} refused"
+    github.annotate(
+        finding.path, finding.line, title, "\n".join(words) or finding.result
+    )
+
+
+def report_base_problem(problem: BaseProblem) -> None:
+    """Say what is wrong with a file beside the base."""
+    output.say_error(f"{problem.path}: {problem.message}")
+    if github.is_wanted():
+        github.annotate(
+            problem.path, None, "migration beside the base", problem.message
+        )

@@ -1,0 +1,46 @@
+"""The command ``drift``."""
+
+from __future__ import annotations
+
+import click
+
+from sqlmig.cli import output
+from sqlmig.cli.command import command
+from sqlmig.cli.opening import open_sessions
+from sqlmig.cli.options import AS_JSON, CommandLine, option
+
+
+@command("sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed")
+@option(
+    "--ignore",
+    envvar="SQLMIG_IGNORE",
+    metavar="PATTERN",
+    multiple=True,
+    help="Do not report what has a name such as PATTERN, nor what belongs to it. * and ? stand for other characters.",
+)
+@AS_JSON
+def drift(command_line: CommandLine, *, ignore: tuple[str, ...]) -> int:
+    """Name what somebody changed by hand.
+
+    It makes a scratch database on the server (the role needs CREATEDB), runs the applied files there, compares, and
+    drops it. It says what is extra, missing or changed in the schemas in which these files make something, or in the
+    one that --schema names. It writes nothing in the database itself.
+    """
+    from sqlmig.check import find_drift
+
+    _ = command_line.ledger  # one schema
+    with open_sessions(command_line) as opened:
+        differences = find_drift(opened.sessions[0], opened.url, ignore)
+
+    lines = [("extra", " ".join(key)) for key in differences.left]
+    lines += [("missing", " ".join(key)) for key in differences.lost]
+    lines += [("changed", str(difference)) for difference in differences.changed]
+    lines += [("note", note) for note in differences.notes]
+    if command_line.as_json:
+        output.print_json({"state": state, "object": line} for state, line in lines)
+    else:
+        for state, line in lines:
+            click.echo(f"{output.coloured(state)}  {line}")
+        if not differences:
+            click.echo("nothing differs")
+    return int(bool(differences))

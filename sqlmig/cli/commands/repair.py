@@ -1,0 +1,76 @@
+"""The command ``repair``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from sqlmig.cli import output
+from sqlmig.cli.command import command
+from sqlmig.cli.correcting import correct_all
+from sqlmig.cli.opening import open_sessions
+from sqlmig.cli.options import NOT_NEGATIVE, YES, CommandLine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlmig.core.session import Session
+
+
+@command("sqlmig repair", "sqlmig repair 7 12")
+@click.argument("versions", nargs=-1, type=NOT_NEGATIVE, metavar="[V…]")
+@YES
+def repair(command_line: CommandLine, versions: tuple[int, ...]) -> int:
+    """Accept files that were edited, renumbered or removed on purpose.
+
+    It records each changed version again, and removes the row of each missing one from the ledger. It does this for
+    the versions that you name, or for all if you name none. It changes nothing else. What a missing version made stays.
+    """
+    from sqlmig.takeover import check_versions, to_repair
+
+    corrections_of = partial(to_repair, versions=versions)
+    with open_sessions(command_line) as opened:
+        check_versions(opened.sessions, versions)
+        todo = [session for session in opened.sessions if corrections_of(session)]
+        if not todo and not opened.unreadable:
+            click.echo("nothing to do")
+            return 0
+        if todo and not command_line.is_confirmed:
+            for session in todo:
+                for correction in corrections_of(session):
+                    session.say(f"would {correction.message}")
+            if not _may_repair(command_line, todo):
+                return 1
+        return correct_all(command_line, opened, todo, corrections_of)
+
+
+def _may_repair(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
+    """Ask whether the ledgers may be corrected. Where nobody is there to ask, they may not."""
+    database_name = sessions[0].connection.database_name
+    if not command_line.asks:
+        output.say_error(
+            f"nothing was changed in {database_name}, as nobody is here to ask: if this is right, add --yes"
+        )
+        return False
+    if _is_right_database(command_line, sessions) and click.confirm(
+        f"Repair the ledger of {database_name}?", err=True
+    ):
+        return True
+    output.say("nothing was changed")
+    return False
+
+
+def _is_right_database(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
+    """Ask first where a version has another name in the ledger: it may be another application's."""
+    for session in sessions:
+        for one in session.versions():
+            if one.state == "changed" and one.has_another_name:
+                return click.confirm(
+                    f"{session.connection.database_name} has version {one.version} as {one.recorded_name}, "
+                    f"and {command_line.directory} has it as {one.name}. "
+                    "Are these the right database and the right directory?",
+                    err=True,
+                )
+    return True

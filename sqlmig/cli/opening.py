@@ -1,0 +1,78 @@
+"""Opening the database for a command: a session for each ledger that is meant, be it one or many."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlmig.cli import output
+from sqlmig.cli.progress import watch, watch_below_bar
+from sqlmig.core import migrations
+from sqlmig.core.database import database
+from sqlmig.core.session import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlmig.cli.options import CommandLine
+    from sqlmig.core.errors import SqlmigError
+    from sqlmig.core.session import Session
+
+
+@dataclass
+class Opened:
+    """The ledgers that are meant: a session for each that can be read, and why the others cannot.
+
+    are_many: the command line may mean several schemas, so output names the schema.
+    new: the schemas that do not exist yet.
+    """
+
+    url: str
+    sessions: list[Session]
+    unreadable: dict[str, SqlmigError] = field(default_factory=dict)
+    new: set[str] = field(default_factory=set)
+    are_many: bool = False
+
+    @property
+    def count(self) -> int:
+        """The number of ledgers that are meant."""
+        return len(self.sessions) + len(self.unreadable)
+
+    def report_unreadable(self) -> list[str]:
+        """Print why ledgers cannot be read, and return their schemas."""
+        for schema, problem in self.unreadable.items():
+            output.say(f"{schema}: {output.error_message(problem)}")
+        return list(self.unreadable)
+
+
+@contextmanager
+def open_sessions(command_line: CommandLine) -> Iterator[Opened]:
+    """Open the database, and yield a session for each ledger that is meant. Raises SqlmigError."""
+    found = migrations.find(command_line.directory)
+    make = command_line.makes_data_directory
+    with database(command_line.url, command_line.wait, make=make) as url:
+        if not command_line.has_many_schemas:
+            with open_session(
+                url,
+                command_line.ledger,
+                found,
+                output.say,
+                options=command_line.options,
+                watch=watch,
+            ) as session:
+                yield Opened(url, [session])
+            return
+        from sqlmig.schemas import open_schemas
+
+        with open_schemas(
+            url,
+            command_line.schemas,
+            found,
+            output.say,
+            options=command_line.options,
+            watch=watch_below_bar,
+        ) as schemas:
+            yield Opened(
+                url, schemas.sessions, schemas.unreadable, schemas.new, are_many=True
+            )
