@@ -723,3 +723,36 @@ def test_a_mounted_empty_volume_is_as_good_as_a_directory(private: Project) -> N
         assert private.states() == {1: "applied"}
     finally:
         subprocess.run(["umount", str(data(private))], check=True)
+
+
+@as_root
+def test_a_server_of_another_user_gets_no_capability_and_not_roots_group(
+    private: Project,
+) -> None:
+    private.run("up")
+    daemon = pwd.getpwnam("daemon")
+    for path in [data(private), *data(private).rglob("*")]:
+        os.chown(path, daemon.pw_uid, 0, follow_symlinks=False)
+    for parent in data(private).parents:
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    from sqlmig.embedded.privileges import launcher
+
+    command = launcher(data(private), daemon.pw_uid, 0)
+    assert not [one for one in command if "dac_override" in one]
+    assert f"--regid={daemon.pw_gid}" in command
+
+
+@as_root
+def test_a_link_of_another_user_is_not_followed(
+    private: Project, tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir(mode=0o700)
+    data(private).parent.mkdir()
+    data(private).symlink_to(ours)
+    daemon = pwd.getpwnam("daemon")
+    os.chown(data(private), daemon.pw_uid, daemon.pw_gid, follow_symlinks=False)
+    assert "a symbolic link of another user" in private.run("up", code=1).err
+    assert ours.stat().st_uid == 0
+    assert list(ours.iterdir()) == []

@@ -250,3 +250,78 @@ def test_up_warns_of_rows_that_it_did_not_see(narrow: Project) -> None:
     error = narrow.run("up", "--to", "2").err
     assert "warning: 2_x: row level security applied to t" in error
     assert "warning: 3_y: row level security" in narrow.run("up", "--to", "3").err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PREPARE p AS SELECT pg_drop_replication_slot('§'); EXECUTE p;",
+        "CREATE FUNCTION mk() RETURNS void LANGUAGE sql AS 'SELECT pg_drop_replication_slot(''§'')'; SELECT mk();",
+        "SELECT \"pg_drop_replication_slot\"('§');",
+    ],
+)
+def test_a_detour_to_a_slot_is_found(with_slot: Project, statement: str) -> None:
+    statement = statement.replace("§", SLOT)
+    with_slot.write(up_1_x=statement, down_1_x="SELECT 1;")
+    assert "not rehearsed 1_x" in with_slot.run("up", "--dry-run").out
+    assert "which a rollback does not undo" in with_slot.run("check", code=1).out
+    assert with_slot.query(_SLOTS) == [(1,)]
+
+
+def test_a_function_of_an_earlier_file_is_known(with_slot: Project) -> None:
+    with_slot.write(
+        up_1_f=f"CREATE FUNCTION mk() RETURNS void LANGUAGE sql AS 'SELECT pg_drop_replication_slot(''{SLOT}'')';",
+        up_2_x="SELECT mk();",
+    )
+    assert "not rehearsed 2_x" in with_slot.run("up", "--dry-run").out
+    assert with_slot.query(_SLOTS) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT setval('s', 99);",
+        "SET search_path = app; SELECT setval('s', 99);",
+        "SELECT setval('app.s', 99);",
+        "SELECT bump();",
+        "SELECT setval(c.oid, 99) FROM pg_class AS c WHERE relname = 's';",
+    ],
+)
+def test_no_sequence_is_set_by_a_rehearsal(project: Project, statement: str) -> None:
+    project.query(
+        "CREATE SCHEMA app; CREATE SEQUENCE app.s; CREATE SCHEMA f;"
+        "CREATE FUNCTION public.bump() RETURNS bigint LANGUAGE sql AS 'SELECT setval(''app.s'', 99)'"
+    )
+    project.write(up_1_x=statement)
+    for options in ((), ("--schema", "app")):
+        output = project.run("up", "--dry-run", *options).out
+        assert "not rehearsed 1_x" in output
+    assert project.query("SELECT last_value FROM app.s") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "TRUNCATE near;",
+        "INSERT INTO near VALUES (9); DROP EXTENSION postgres_fdw CASCADE;",
+    ],
+)
+def test_no_detour_writes_to_another_database(
+    project: Project, remote: str, body: str
+) -> None:
+    project.query("INSERT INTO far.real VALUES (1)")
+    project.write(up_1_far=f"{remote} {body}")
+    assert "writes to a foreign table" in project.run("check", code=1).out
+    assert project.query("SELECT n FROM far.real") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        "CREATE TABLE u AS SELECT * FROM t;",
+        "CREATE TABLE u (id int, n int); INSERT INTO u SELECT * FROM t;",
+    ],
+)
+def test_up_warns_of_rows_that_it_did_not_copy(narrow: Project, copies: str) -> None:
+    narrow.write(up_1_t=NARROW_TABLE, up_2_u=copies)
+    assert "warning: 2_u: row level security applied to t" in narrow.run("up").err
