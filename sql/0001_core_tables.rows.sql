@@ -1,4 +1,4 @@
--- Rows for `sqlmig check`: two organizations, with everything that a row may have and may lack. No other command runs it.
+-- Rows for `sqlmig check`: two organizations, with and without each optional value. No other command runs this file.
 
 INSERT INTO organizations (id, name, subscription_tier, settings)
 VALUES

@@ -1,8 +1,8 @@
--- The nine core tables. Every row says whose it is (org_id). For now only the owner can use the tables: row level
--- security is on, and this file revokes what Supabase grants by default. 0010 opens them.
+-- The nine core tables. org_id names the organization that a row belongs to. For now only the owner can use the tables:
+-- row level security is on, and this file revokes Supabase's default grants. 0010 adds policies and grants.
 
 -- The tenant of a request: app_metadata.org_id of the token, which only the server can set (users can edit
--- user_metadata). Null if the claim is missing or no uuid. The function comes first, as it is the default of org_id.
+-- user_metadata). Null if the claim is missing or not a uuid. The function comes first because org_id defaults to it.
 CREATE FUNCTION current_org_id() RETURNS uuid
 LANGUAGE plpgsql
 STABLE
@@ -26,7 +26,7 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
 
--- The unique key (org_id, id), here and below, is what composite keys refer to.
+-- Here and below, composite foreign keys refer to the unique key (org_id, id).
 CREATE TABLE therapists (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -85,8 +85,8 @@ CREATE TABLE clinical_notes (
 );
 ALTER TABLE clinical_notes ENABLE ROW LEVEL SECURITY;
 
--- storage_path is a path in a private bucket, never a URL; it is null until the upload is done. deleted_at says when
--- the file was erased; the row stays.
+-- storage_path is a path in a private bucket, never a URL; it is null until the upload is done. deleted_at is the time
+-- when the file was erased; the row stays.
 CREATE TABLE session_recordings (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -105,7 +105,7 @@ CREATE TABLE session_recordings (
 );
 ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
 
--- Signed-in users only add rows, so there is no updated_at. The device says when it measured.
+-- Signed-in users only add rows, so the table does not need updated_at. The device sets recorded_at.
 CREATE TABLE wearable_data (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -117,7 +117,7 @@ CREATE TABLE wearable_data (
 );
 ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
 
--- There is no column "active": granted_at, expires_at and revoked_at say it already, and it could disagree with them.
+-- A column "active" would repeat granted_at, expires_at and revoked_at, and could disagree with them.
 CREATE TABLE consent_records (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -136,8 +136,8 @@ CREATE TABLE consent_records (
 );
 ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
 
--- Its rows stay after the organization and the user are deleted. So the organization's id and name are copied in, and
--- actor_id has no foreign key.
+-- Audit rows outlive the organization and the user. So they have a copy of the organization's id and name, and actor_id
+-- has no foreign key.
 CREATE TABLE audit_logs (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid DEFAULT current_org_id(),
@@ -155,7 +155,7 @@ CREATE TABLE audit_logs (
 );
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
 
--- Policies would not be enough: a role with the privilege TRUNCATE or TRIGGER gets around them. So all is revoked.
+-- Policies are not enough, because a role with the privilege TRUNCATE or TRIGGER can bypass them. So revoke everything.
 REVOKE EXECUTE ON FUNCTION current_org_id() FROM PUBLIC;
 DO $$
 DECLARE

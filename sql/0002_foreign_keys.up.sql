@@ -1,6 +1,5 @@
--- How the tables refer to one another, and what a delete takes with it. Every key between two of an organization's rows
--- begins with org_id, so both rows always belong to the same organization. No role and no isolation level gets around
--- it.
+-- How the tables refer to one another, and what a delete also removes. Every key between two of an organization's rows
+-- begins with org_id, so both rows always belong to the same organization, for every role and isolation level.
 -- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_fkey
@@ -16,8 +15,8 @@ ALTER TABLE patients ADD CONSTRAINT patients_assigned_therapist_id_fkey
     FOREIGN KEY (org_id, assigned_therapist_id) REFERENCES therapists (org_id, id)
     ON DELETE SET NULL (assigned_therapist_id);
 
--- Removing a therapist must not erase clinical records. The key is checked at commit only, because deleting an
--- organization reaches its therapists before its patients' sessions.
+-- Removing a therapist must not erase clinical records. The key is checked only at commit, because deleting an
+-- organization removes its therapists before its patients' sessions.
 ALTER TABLE sessions ADD CONSTRAINT sessions_therapist_id_fkey
     FOREIGN KEY (org_id, therapist_id) REFERENCES therapists (org_id, id)
     ON DELETE NO ACTION

@@ -37,7 +37,7 @@ ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
 ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
     CHECK (jsonb_typeof(details) = 'object');
 
--- No time is 'infinity': such a row would always be first in a list, or never come to its end.
+-- Refuse 'infinity' as a time: such a row would always be first in a list, or would never end.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
     CHECK (isfinite(scheduled_at));
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_times
@@ -56,9 +56,9 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
     CHECK (size_bytes >= 0);
 
 -- A path begins with the organization's own folder. Otherwise a tenant could write the path of another tenant's file: a
--- server that reads the file would show it to the wrong tenant, and the unique index would tell that the path exists.
--- The check also refuses what a URL could resolve to another folder: //, /./, /../, a path that ends in a folder, a
--- backslash, %, ?, # and control characters.
+-- server that reads the file would show it to the wrong tenant, and the unique index would reveal that the path exists.
+-- The check also refuses paths that a URL could resolve to another folder: //, /./, /../, a path that ends in a folder,
+-- a backslash, %, ?, # and control characters.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
     CHECK (
         starts_with(storage_path, org_id || '/')

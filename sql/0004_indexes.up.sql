@@ -1,5 +1,5 @@
--- The specification's five indexes; then one for each list, look-up and foreign key that these do not serve; then what
--- is unique.
+-- The specification's five indexes; then an index for each list, look-up and foreign key that these do not serve; then
+-- the unique indexes.
 -- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 -- Patient lookup by therapist
@@ -15,9 +15,9 @@ CREATE INDEX idx_wearable_patient_time ON wearable_data(patient_id, recorded_at 
 -- Audit log queries
 CREATE INDEX idx_audit_org_time ON audit_logs(org_id, created_at DESC);
 
--- An organization's lists, newest first. The one on wearable_data, by far the largest table, was measured: inserting
+-- An organization's lists, newest first. We measured the index on wearable_data, by far the largest table: inserting
 -- 1,000 rows takes at most a fifth longer, and with 1,000 organizations a tenant's newest rows, or their count, take
--- less than 0.5 ms instead of 240.
+-- less than 0.5 ms instead of 240 ms.
 CREATE INDEX idx_sessions_org_date ON sessions (org_id, scheduled_at DESC);
 CREATE INDEX idx_clinical_notes_org_time ON clinical_notes (org_id, created_at DESC);
 CREATE INDEX idx_session_recordings_org_time ON session_recordings (org_id, recorded_at DESC);
@@ -26,9 +26,9 @@ CREATE INDEX idx_wearable_org_time ON wearable_data (org_id, recorded_at DESC);
 -- Who touched this record?
 CREATE INDEX idx_audit_org_record ON audit_logs (org_id, record_id);
 
--- For foreign keys: a delete finds its rows here. The indexes on sessions also have scheduled_at: otherwise the planner
--- would use them for upcoming_sessions, and read all past sessions. wearable_data has none for its key:
--- idx_wearable_patient_time finds the rows, and a fourth index would only slow its inserts. (So Supabase's advisor
+-- For foreign keys: a delete uses these to find the rows. The indexes on sessions also have scheduled_at. Without it,
+-- the planner would use them for upcoming_sessions, and read all past sessions. The key of wearable_data has no index:
+-- idx_wearable_patient_time finds the rows, and a fourth index would only slow down inserts. (So Supabase's advisor
 -- reports unindexed_foreign_keys for it.)
 CREATE INDEX idx_patients_org_therapist ON patients (org_id, assigned_therapist_id);
 CREATE INDEX idx_sessions_org_therapist_date ON sessions (org_id, therapist_id, scheduled_at DESC);
@@ -44,6 +44,6 @@ CREATE UNIQUE INDEX idx_therapists_org_email ON therapists (org_id, lower(email)
 CREATE UNIQUE INDEX idx_patients_org_abha ON patients (org_id, abha_id);
 CREATE UNIQUE INDEX idx_session_recordings_path ON session_recordings (storage_path);
 
--- A patient has one consent without an end for each purpose. One that has expired does not block its renewal.
+-- A patient has at most one consent without an end for each purpose. An expired consent does not block its renewal.
 CREATE UNIQUE INDEX idx_consent_records_open ON consent_records (org_id, patient_id, purpose)
     WHERE revoked_at IS NULL AND expires_at IS NULL;

@@ -1,4 +1,4 @@
--- Undoes 0005. The column updated_at stays, with the values that it has.
+-- Undoes 0005. The column updated_at stays, with its values.
 
 DROP TRIGGER set_updated_at ON consent_records;
 DROP TRIGGER set_updated_at ON session_recordings;

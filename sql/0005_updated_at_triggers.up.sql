@@ -8,7 +8,7 @@ BEGIN
 END;
 $$ language 'plpgsql';
 
--- A fixed search path, so that the caller's has no effect.
+-- A fixed search path, so that the caller's search path has no effect.
 ALTER FUNCTION update_updated_at_column() SET search_path = '';
 
 CREATE TRIGGER set_updated_at
@@ -39,7 +39,7 @@ CREATE TRIGGER set_updated_at
     BEFORE UPDATE ON consent_records
     FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
 
--- Nobody calls it but the triggers.
+-- Only the triggers call it.
 REVOKE EXECUTE ON FUNCTION update_updated_at_column() FROM PUBLIC;
 DO $$
 DECLARE

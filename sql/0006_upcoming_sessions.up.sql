@@ -8,10 +8,10 @@ JOIN therapists t ON s.therapist_id = t.id
 JOIN patients p ON s.patient_id = p.id
 WHERE s.scheduled_at > now() AND s.status = 'scheduled';
 
--- Without this the view reads with its owner's rights and shows every tenant's sessions.
+-- Without this setting the view reads with its owner's rights and shows every tenant's sessions.
 ALTER VIEW upcoming_sessions SET (security_invoker = true);
 
--- Closed until 0010 opens it.
+-- Revoke access until 0010 grants it.
 DO $$
 DECLARE
     api_role text;

@@ -1,8 +1,8 @@
--- Rules that need triggers: a row without org_id takes its parent's, a recording rests on a consent that covers it, and
--- what is evidence stays.
+-- Rules that need triggers: a row without org_id takes it from its parent, a recording's consent must cover it, and
+-- evidence cannot be altered.
 
--- These two fill in org_id if there is no token (the owner, service_role). They run with the caller's rights, so a
--- parent of another organization and one that does not exist give the same error.
+-- These two functions fill in org_id for a request without a token (the owner, service_role). They run with the
+-- caller's rights, so a parent of another organization and a missing parent give the same error.
 CREATE FUNCTION take_org_id_of_patient() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -30,8 +30,8 @@ END;
 $$;
 
 -- The consent must cover the recording when the recording is written. The function locks the session and the consent
--- until the transaction ends, so that nobody deletes one of them or revokes the consent before then. It runs with the
--- caller's rights.
+-- until the transaction ends, so that no other session can delete them or revoke the consent before then. It runs with
+-- the caller's rights.
 CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -103,8 +103,8 @@ CREATE TRIGGER check_consent
     AFTER INSERT OR UPDATE OF session_id, consent_record_id, recorded_at ON session_recordings
     FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
 
--- A row keeps its id, its organization and what it belongs to. Otherwise one UPDATE could swap the ids of two rows:
--- every key would still hold, but each row would now have what belonged to the other.
+-- The id, the organization and the parent of a row cannot change. Otherwise one UPDATE could swap the ids of two rows:
+-- every foreign key would still be valid, but each row would now own the other's children.
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON organizations
     FOR EACH ROW WHEN (NEW.id <> OLD.id)
@@ -145,7 +145,7 @@ CREATE TRIGGER keep_id
     FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
     EXECUTE FUNCTION refuse_change('a consent keeps its id, its organization and its patient');
 
--- What was agreed to stays, too: a recording may rest on it.
+-- The terms of a consent cannot change either, because a recording may depend on them.
 CREATE TRIGGER keep_grant
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (
@@ -156,7 +156,7 @@ CREATE TRIGGER keep_grant
     )
     EXECUTE FUNCTION refuse_change('a consent keeps its purpose, and when, by whom and on which notice it was granted');
 
--- Once a consent has ended, its end cannot change. Before that it may move to an earlier time.
+-- Once a consent has ended, its end cannot change. Before that, the end may move to an earlier time.
 CREATE TRIGGER keep_revoked
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (
@@ -179,7 +179,8 @@ CREATE TRIGGER keep_expired
         'the end of a consent only moves to an earlier time, and stays once reached: to renew it, add a new row'
     );
 
--- Paths stay, so that an erasure finds every file. When a recording's file is erased, its path may be set to null.
+-- Paths cannot change, so that an erasure finds every file. When a recording's file is erased, its path may be set to
+-- null.
 CREATE TRIGGER keep_document_path
     BEFORE UPDATE ON consent_records
     FOR EACH ROW WHEN (OLD.document_path IS NOT NULL AND NEW.document_path IS DISTINCT FROM OLD.document_path)
@@ -205,8 +206,8 @@ CREATE TRIGGER keep_deleted
     )
     EXECUTE FUNCTION refuse_change('a recording that was deleted stays so, and gets no new file');
 
--- An approval is for the text that the therapist has read. content is compared as text, because jsonb treats 1 and 1.0
--- as equal.
+-- An approval covers only the text that the therapist has read. content is compared as text, because jsonb treats 1 and
+-- 1.0 as equal.
 CREATE TRIGGER withdraw_approval
     BEFORE UPDATE ON clinical_notes
     FOR EACH ROW WHEN (
@@ -218,8 +219,8 @@ CREATE TRIGGER withdraw_approval
     )
     EXECUTE FUNCTION withdraw_approval();
 
--- The functions find their tables in the schema that they were made in, whatever the caller's search path and temporary
--- tables are. Only triggers call them.
+-- The functions find their tables in the schema where they were created, no matter which search path and temporary
+-- tables the caller has. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
     refuse_change(), withdraw_approval() FROM PUBLIC;
 DO $$

@@ -1,4 +1,4 @@
--- Undoes 0008, in reverse order. The rows that were written stay.
+-- Undoes 0008, in reverse order. The audit rows stay.
 
 DROP TRIGGER audit_truncate ON consent_records;
 DROP TRIGGER audit_truncate ON session_recordings;

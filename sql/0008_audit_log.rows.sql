@@ -1,4 +1,4 @@
--- Rows for `sqlmig check`: from here on the trail writes itself, here of a change and of a new patient.
+-- Rows for `sqlmig check`: the triggers now write the audit log, here for a change and for a new patient.
 
 UPDATE organizations
 SET settings = '{"locale": "de-DE"}'

@@ -1,8 +1,8 @@
--- The audit log: triggers write it, no role may change it, and it still names the organization of a row after that
+-- The audit log: triggers write it, no role may change it, and it still names a row's organization after the
 -- organization is deleted.
 -- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
--- The writer of an audit row does not choose its time, nor the organization's id and name, which follow from org_id.
+-- The database sets the time of an audit row, and the organization's id and name, which follow from org_id.
 CREATE FUNCTION stamp_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -15,8 +15,7 @@ BEGIN
 END;
 $$;
 
--- Rows stay as they are. One change is let through: when an organization is deleted, the foreign key sets org_id to
--- null.
+-- Rows cannot change, with one exception: when an organization is deleted, the foreign key sets org_id to null.
 CREATE FUNCTION keep_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -36,9 +35,10 @@ END;
 $$;
 
 -- Writes the audit log: a row for each row that a statement added, changed or deleted. Its arguments are the table's
--- name (on Citus TG_TABLE_NAME is a shard's) and the column that names the organization. It reads rows as jsonb, so a
--- column may have any type. Functions that take any type are called as pg_catalog.…, and literals have their type:
--- otherwise somebody who may create to_jsonb(patients) in this schema could have it run here with the owner's rights.
+-- name (on Citus, TG_TABLE_NAME is the name of a shard) and the column that names the organization. It reads rows as
+-- jsonb, so a column may have any type. Functions that take any type are called as pg_catalog.…, and literals have their
+-- type. Otherwise a role that may create to_jsonb(patients) in this schema could make the log run it with the owner's
+-- rights.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -174,12 +174,12 @@ BEGIN
 END;
 $$;
 
--- For the names that the rows of an organization's cascade take from its own row.
+-- When an organization is deleted, the audit rows of the cascade find its name with this index.
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
--- This trigger fills in every row but the complete rows of write_audit_log, which saves a look-up for each. Such a row
--- comes from a trigger (depth above 0) that has the owner's rights (only the owner may UPDATE audit_logs).
+-- This trigger fills in every row, except the complete rows of write_audit_log: skipping them saves a look-up for each.
+-- Such a row comes from a trigger (depth above 0) that has the owner's rights (only the owner may UPDATE audit_logs).
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
@@ -201,8 +201,8 @@ CREATE TRIGGER keep_whole
     BEFORE TRUNCATE ON audit_logs
     FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
--- The seven tables that people edit. Not wearable_data: signed-in users only add rows to it, and it is by far the
--- largest.
+-- The seven tables that people edit. wearable_data is left out: signed-in users only add rows to it, and it is by far
+-- the largest table.
 CREATE TRIGGER audit_insert
     AFTER INSERT ON organizations REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION write_audit_log('organizations', 'id');
@@ -302,8 +302,8 @@ CREATE TRIGGER audit_truncate
     BEFORE TRUNCATE ON consent_records
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_records is audited: use DELETE, not TRUNCATE');
 
--- The functions find their tables in the schema that they were made in, whatever the caller's search path and temporary
--- tables are. Only triggers call them.
+-- The functions find their tables in the schema where they were created, no matter which search path and temporary
+-- tables the caller has. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM PUBLIC;
 DO $$
 DECLARE

@@ -1,5 +1,5 @@
--- What everything means, in which unit and format, and what is personal data. The dashboard, the API's documentation
--- and other tools show these comments.
+-- The meaning of every object, with units and formats, and a note on personal data. The dashboard, the API's
+-- documentation and other tools show these comments.
 
 COMMENT ON TABLE organizations IS 'A clinic or practice: the tenant to which everything else belongs.';
 COMMENT ON COLUMN organizations.id IS 'Primary key, a random UUID.';

@@ -1,9 +1,9 @@
--- Each organization reads and writes its own rows only, over Supabase's Data API and wherever else row level security
--- applies.
+-- Each organization reads and writes only its own rows, through Supabase's Data API and wherever else row level
+-- security applies.
 
--- All policies compare org_id, so that an index can be used. (SELECT current_org_id()) runs once for a query; without
--- the SELECT it would run once for each row. On Citus, which refuses policies with a subquery, leave this file out
--- (sql/GUIDE.md says more).
+-- All policies compare org_id, so that PostgreSQL can use an index. (SELECT current_org_id()) runs once for a query;
+-- without the SELECT it would run once for each row. Citus refuses policies with a subquery, so leave this file out
+-- there (see sql/GUIDE.md).
 CREATE POLICY tenant_select ON organizations FOR SELECT
     USING (id = (SELECT current_org_id()));
 
@@ -79,8 +79,8 @@ COMMENT ON POLICY tenant_insert ON consent_records IS 'An organization adds rows
 COMMENT ON POLICY tenant_update ON consent_records IS 'An organization changes its own rows, which stay its own.';
 COMMENT ON POLICY tenant_select ON audit_logs IS 'An organization reads its own rows.';
 
--- Signed-in users cannot set created_at and updated_at, and cannot move a row to another patient or session. Of a
--- consent they change only expires_at, revoked_at and document_path. Never GRANT ALL: it includes TRIGGER, and a
+-- Signed-in users cannot set created_at and updated_at, and cannot move a row to another patient or session. In a
+-- consent they can change only expires_at, revoked_at and document_path. Never GRANT ALL: it includes TRIGGER, and a
 -- foreign key's cascade runs such a trigger with the owner's rights.
 DO $$
 BEGIN

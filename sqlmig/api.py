@@ -45,7 +45,7 @@ def up(
     retries: int = 10,
     wait: float = 0,
 ) -> list[Applied]:
-    """Apply what is pending, oldest first, and return what was applied.
+    """Apply the pending migrations, oldest first, and return them.
 
     It may be called by any number of processes at once: each migration is applied once,
     and the others wait. A schema that has tables, views or functions, but no ledger, is
@@ -53,8 +53,9 @@ def up(
     wait: seconds to keep trying a server that does not answer yet.
     Messages go to ``logging.getLogger("sqlmig")``.
 
-    Raises UsageError, LedgerDisagrees where the files and the database do not fit, and
-    MigrationFailed, whose ``applied`` has what was committed before.
+    Raises UsageError, LedgerDisagrees if the files and the database do not fit together, and
+    MigrationFailed. The attribute ``applied`` of an error has the migrations that were
+    committed before it.
     """
     if to is not None and steps is not None:
         raise UsageError("to and steps exclude each other; give one")
@@ -76,7 +77,7 @@ def down(
     retries: int = 10,
     wait: float = 0,
 ) -> list[Applied]:
-    """Revert the newest migration, or more, newest first, and return what was reverted. It does not ask.
+    """Revert the newest migration, or more, newest first, and return them. It does not ask.
 
     to: revert all above this version. Raises as up does.
     """

@@ -1,4 +1,4 @@
-"""One server for the run, a fresh database for each test, and sqlmig as a user calls it."""
+"""Provide one server for the run and a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 EXISTING_SERVER = os.environ.pop("TEST_DATABASE_URL", None)
 for name in [*os.environ]:
     if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
-        del os.environ[name]  # none may lead a test to somebody's own database
+        del os.environ[name]  # no test may reach a developer's own database
 
 
 def pytest_sessionfinish() -> None:
-    """Remove the servers' data when the last worker has ended."""
+    """Remove the servers' data after the last worker has ended."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         remove_data()
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
-    """Yield the server: TEST_DATABASE_URL's, else an embedded one that the parallel workers share."""
+    """Yield the server of TEST_DATABASE_URL, or an embedded server that the parallel workers share."""
     with contextlib.ExitStack() as stack:
         url = EXISTING_SERVER
         if not url:
@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
 
 
 class _Server:
-    """What pytest-postgresql asks of a fixture that others depend on."""
+    """The attributes that pytest-postgresql needs from a server fixture."""
 
     def __init__(self, executor: NoopExecutor) -> None:
         self._executor = executor
@@ -79,7 +79,7 @@ class _Server:
 
 
 def apply_schema(**parts: Any) -> None:
-    """Make a template database that has the specification's schema: a table more is none of its tests' business."""
+    """Create a template database with the specification's tables only. Later tables do not concern its tests."""
     connection = psycopg.connect(
         **{key: value for key, value in parts.items() if value}
     )
@@ -115,7 +115,7 @@ def therapyflow(project: Project) -> Project:
 
 @pytest.fixture
 def database(schema_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Return a connection to a fresh database that has the project's schema; it commits each statement."""
+    """Return an autocommit connection to a fresh database that has the project's tables."""
     schema_connection.autocommit = True
     return schema_connection
 
@@ -124,7 +124,7 @@ def database(schema_connection: psycopg.Connection[Any]) -> psycopg.Connection[A
 def pooler(
     server: NoopExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
-    """Yield the port of a PgBouncer in transaction mode, with two server connections a database."""
+    """Yield the port of a PgBouncer in transaction mode, with two server connections per database."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if not program:
         pytest.skip("pgbouncer is not installed (Debian's package pgbouncer)")
@@ -171,12 +171,12 @@ def pooler(
 def pooled(
     project: Project, pooler: int, connection: psycopg.Connection[Any]
 ) -> Iterator[Project]:
-    """Yield the project with its database reached through the pooler."""
+    """Yield the project, connected through the pooler."""
     pooled = replace(
         project, url=f"postgresql://x@127.0.0.1:{pooler}/{connection.info.dbname}"
     )
     yield pooled
-    # The pooler's server connections would keep the database from being dropped.
+    # The database cannot be dropped while the pooler's server connections are open.
     project.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND client_addr IS NULL AND application_name <> ''"
     )
@@ -184,7 +184,7 @@ def pooled(
 
 @pytest.fixture(params=["directly", "through a pooler"])
 def either(request: pytest.FixtureRequest) -> Project:
-    """Return the project, reached directly and through the pooler."""
+    """Return the project, once connected directly and once through the pooler."""
     name = "project" if request.param == "directly" else "pooled"
     project: Project = request.getfixturevalue(name)
     return project
@@ -192,7 +192,7 @@ def either(request: pytest.FixtureRequest) -> Project:
 
 @pytest.fixture
 def proxy(server: NoopExecutor) -> Iterator[Proxy]:
-    """Yield a relay before the server."""
+    """Yield a relay in front of the server."""
     proxy = Proxy(server)
     yield proxy
     proxy.listener.close()

@@ -52,11 +52,12 @@ _ALSO_OF_ONE_DATABASE = {
 _NOT_COUNTED = "not counted"
 # The row that says how many foreign tables the transaction may have written.
 _FOREIGN_TABLES = "foreign tables"
-_MAY_BE_FOREIGN_TABLES = "may be foreign tables"
-_OF_LOCKS = (_FOREIGN_TABLES, _MAY_BE_FOREIGN_TABLES)
+_DROPPED_AFTER_WRITING = "dropped after writing"
+_LOCKED_FOREIGN_TABLES = "locked foreign tables"
+_OF_LOCKS = (_FOREIGN_TABLES, _DROPPED_AFTER_WRITING, _LOCKED_FOREIGN_TABLES)
 # A file that makes or truncates a table, and that may be about a foreign one.
 _ABOUT_FOREIGN = re.compile(rb"\bforeign\b", re.IGNORECASE)
-_TRUNCATES = re.compile(rb"\b(?:truncate|drop)\b", re.IGNORECASE)
+_TRUNCATES = re.compile(rb"\btruncate\b", re.IGNORECASE)
 # What to call a change whose object cannot be seen, as a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
 _VERBS = {
@@ -128,7 +129,8 @@ class ServerGuard:
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
         self._reach = Reach()
-        self._may_write_elsewhere = False
+        # The counts that mean that a file writes to another database.
+        self._writes_elsewhere = {_FOREIGN_TABLES}
         oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
         self._changes = STATEMENTS["changes"].format(catalogs=",".join(oids))
 
@@ -142,9 +144,10 @@ class ServerGuard:
 
     def before_file(self, file: SqlFile) -> None:
         """Raise BeyondDatabase for a file that may hide what it changes."""
-        is_about_foreign = _ABOUT_FOREIGN.search(file.text) is not None
         if _TRUNCATES.search(file.text):
-            self._may_write_elsewhere = is_about_foreign or self._has_foreign_tables()
+            self._writes_elsewhere.add(_LOCKED_FOREIGN_TABLES)
+        if _ABOUT_FOREIGN.search(file.text) or self._has_foreign_tables():
+            self._writes_elsewhere.add(_DROPPED_AFTER_WRITING)
         irrevocable = find_irrevocable(file, self._reach)
         if irrevocable and irrevocable.is_elsewhere:
             raise BeyondDatabase(f"{irrevocable}; it cannot be checked")
@@ -160,6 +163,7 @@ class ServerGuard:
 
     def after_file(self, file: SqlFile) -> None:
         """Learn what the file has made that later files may call. Raises BeyondDatabase for what it left open."""
+        self._writes_elsewhere = {_FOREIGN_TABLES}
         if may_define_reach(file):
             self._reach = read_reach(self._connection)
         if file.in_transaction:
@@ -254,9 +258,7 @@ class ServerGuard:
     def _what_changed(self, writes_before: Mapping[str, int]) -> str:
         """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
         writes = self.writes()
-        if writes[_FOREIGN_TABLES] or (
-            self._may_write_elsewhere and writes[_MAY_BE_FOREIGN_TABLES]
-        ):
+        if any(writes[name] for name in self._writes_elsewhere):
             return "writes to a foreign table, which belongs to another database"
         if self._owns_server:
             return ""

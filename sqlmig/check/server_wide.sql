@@ -28,12 +28,15 @@ FROM pg_locks
 LEFT JOIN pg_class ON pg_class.oid = relation
 WHERE pid = pg_backend_pid() AND locktype = 'relation'
 UNION ALL
-SELECT 'may be foreign tables', count(*) FILTER (
-    WHERE (mode = 'RowExclusiveLock' AND pg_class.oid IS NULL) OR (mode = 'AccessExclusiveLock' AND relkind = 'f')
-)
+SELECT 'dropped after writing', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND pg_class.oid IS NULL)
 FROM pg_locks
 LEFT JOIN pg_class ON pg_class.oid = relation
-WHERE pid = pg_backend_pid() AND locktype = 'relation';
+WHERE pid = pg_backend_pid() AND locktype = 'relation'
+UNION ALL
+SELECT 'locked foreign tables', count(*)
+FROM pg_locks
+JOIN pg_class ON pg_class.oid = relation
+WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessExclusiveLock' AND relkind = 'f';
 
 -- %% has_foreign_tables
 SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'f');

@@ -1,4 +1,4 @@
-"""The command line: a command is run, what goes wrong becomes words, and the exit code says which kind it was."""
+"""The command line: it runs a command, prints errors as messages, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlmig.core.errors import SqlmigError
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: what is under way is cancelled on the server, and told."""
+    """SIGTERM, which ends a command like Ctrl-C: it cancels the work on the server, and prints a message."""
 
 
 def command(arguments: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def command(arguments: list[str] | None = None) -> int:
     except SqlmigError as error:
         output.say_error(error)
         return error.exit_code
-    except OSError as error:  # a full disk behind standard output, say
+    except OSError as error:  # a full disk, for example
         output.say_error(error.strerror)
         return 1
 
@@ -46,7 +46,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     code = command()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # its reader is gone
             if stream is not None:  # it may have been closed by who started us
                 stream.flush()
     os._exit(code)

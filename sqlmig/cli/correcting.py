@@ -36,7 +36,7 @@ def correct_all(
     todo: Sequence[Session],
     corrections_of: Callable[[Session], list[Correction]],
 ) -> int:
-    """Correct the ledger of each schema, and print what was done; return the exit code."""
+    """Correct the ledger of each schema, and print the corrections; return the exit code."""
     from sqlmig.takeover import correct  # here, because help needs no driver
 
     def work(session: Session) -> list[str]:

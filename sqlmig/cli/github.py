@@ -1,6 +1,6 @@
-"""Findings as GitHub shows them beside the lines of a pull request.
+"""Annotations, which GitHub shows at the lines of a pull request.
 
-The format is that of workflow commands:
+The format is the format of workflow commands:
 https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 """
 
@@ -13,7 +13,7 @@ import click
 
 
 def is_wanted() -> bool:
-    """Say whether we run in GitHub Actions."""
+    """Check whether we run in GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 

@@ -70,7 +70,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was typed. For an unknown name, suggest the one that is meant."""
+        """Find the command that was typed. For an unknown name, suggest a command."""
         typed = args[0]
         if typed not in command_names() and not typed.startswith("-"):
             similar = get_close_matches(typed, command_names(), 1)

@@ -34,14 +34,14 @@ class CommandLine:
     wait: float = 0  # seconds, for a server that does not answer yet
     jobs: int = 4  # how many schemas at a time
     options: Options = field(default_factory=Options)
-    makes_data_directory: bool = False  # where embedded: names one that is missing
+    makes_data_directory: bool = False  # if the directory of embedded:PATH is missing
     is_dry_run: bool = False
     as_json: bool = False
-    is_confirmed: bool = False  # by --yes: nobody is asked
+    is_confirmed: bool = False  # by --yes: do not ask
 
     @property
     def asks(self) -> bool:
-        """Whether somebody at a terminal is asked first."""
+        """Whether to ask first, on a terminal."""
         return sys.stdin is not None and sys.stdin.isatty() and not self.is_confirmed
 
     @property
@@ -56,7 +56,7 @@ class CommandLine:
 
     @property
     def ledger(self) -> Ledger:
-        """The one ledger that is meant. Raises UsageError where more than one may be."""
+        """The ledger that is meant. Raises UsageError if several may be meant."""
         if self.has_many_schemas:
             raise UsageError(
                 "this command works on one schema: give --schema once, without * or ?"
@@ -66,7 +66,7 @@ class CommandLine:
         return Ledger("public", is_named=False)
 
     def in_schemas(self, count: int) -> str:
-        """Return in how many schemas, where more than one may be meant."""
+        """Return the number of schemas as text, if several may be meant; otherwise nothing."""
         return f" in {counted(count, 'schema')}" if self.has_many_schemas else ""
 
 
@@ -89,7 +89,7 @@ def _keep_option(
 def _keep_schemas(
     context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 ) -> None:
-    """Keep schemas, those before the command's name and those behind it. They replace the environment's."""
+    """Keep schemas, from before and after the command's name. They replace the environment's."""
     if not value:
         return
     command_line = context.ensure_object(CommandLine)
@@ -104,7 +104,9 @@ def _keep_schemas(
 
 def _schema_name(name: str) -> str:
     if not name or len(name.encode(errors="surrogateescape")) > _LONGEST_NAME:
-        raise click.BadParameter(f"{name!a} is no name of 1 to {_LONGEST_NAME} bytes")
+        raise click.BadParameter(
+            f"{name!a} is not a name of 1 to {_LONGEST_NAME} bytes"
+        )
     if "," in name:
         raise click.BadParameter(
             f"{name!r} holds a comma; give --schema once for each (in SQLMIG_SCHEMA put spaces between the names)"
@@ -176,7 +178,7 @@ SHARED_NAMES = frozenset(("url", "directory", "schemas", "wait"))
 
 
 def shared_options(*, is_group: bool) -> Decorator[Any]:
-    """Return the options that stand before a command's name or behind it. Only the group asks the environment."""
+    """Return the options that may come before or after a command's name. Only the group reads the environment."""
 
     def variable(name: str) -> str | None:
         return name if is_group else None
@@ -197,7 +199,7 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
             envvar=variable("SQLMIG_DIR"),
             type=click.Path(path_type=Path),
             metavar="DIR",
-            help="Where the SQL files are (environment SQLMIG_DIR, else sql).",
+            help="The directory of the SQL files (environment SQLMIG_DIR, else sql).",
         ),
         _kept(
             "--schema",
@@ -239,7 +241,7 @@ YES = _kept(
     "is_confirmed",
     is_flag=True,
     default=None,
-    help="Do not ask; the answer is yes, also without a terminal.",
+    help="Do not ask, and continue without a terminal.",
 )
 AS_JSON = _kept(
     "--json",
@@ -260,7 +262,7 @@ LOCKS = all_of(
         "--jobs",
         type=_Number(1),
         metavar="N",
-        help="How many schemas at a time, where --schema names many (4).",
+        help="How many schemas at a time, if --schema names many (4).",
     ),
     _kept(
         "--retries",

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 _GREEN = frozenset(("applied", "ok"))
 _YELLOW = frozenset(("pending", "ahead", "no-down", "irreversible", "note"))
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
-# Takes away the line of progress that stands on the terminal.
+# Removes the progress line from the terminal.
 CLEAR_LINE = "\r\x1b[K"
 
 
 def say(message: str) -> None:
-    """Tell the user something that is no result, in the place of the line of progress where there is one."""
+    """Print a message that is not a result. It replaces the progress line."""
     clear = CLEAR_LINE if is_on_terminal() else ""
-    with suppress(OSError):  # nobody reads it any more; what is under way goes on
+    with suppress(OSError):  # its reader is gone; the work continues
         click.echo(clear + message, err=True)
 
 
 def say_error(message: object) -> None:
-    """Tell the user that something failed."""
+    """Print an error."""
     say(error_message(message))
 
 
@@ -38,7 +38,7 @@ def error_message(message: object) -> str:
 
 
 def is_on_terminal() -> bool:
-    """Say whether somebody watches standard error."""
+    """Check whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -48,7 +48,7 @@ def print_json(objects: Iterable[dict[str, object]]) -> None:
 
 
 def coloured(word: str) -> str:
-    """Give a state its colour, which click takes out again where no terminal shows it."""
+    """Give a state its colour. Without a terminal, click removes it."""
     if os.environ.get("NO_COLOR"):
         return word
     if word in _GREEN:
@@ -59,7 +59,7 @@ def coloured(word: str) -> str:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text."""
     unit = 0
     while count >= 10_240 and unit < len(_UNITS) - 1:
         count /= 1024
@@ -68,7 +68,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a time as text."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s"

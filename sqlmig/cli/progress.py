@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from sqlmig.core.session import Rows, Session
 
 _PROGRESS = read_statements(Path(__file__).with_name("progress.sql"))["progress"]
-# Seconds after which a log is told that something is still at work, the first time and each time again.
+# Seconds until a log gets the first message that a file still runs, and between further messages.
 _FIRST_WORD = 10
 _NEXT_WORDS = 60
 
 
 @contextmanager
 def watch(session: Session, label: str, rows: Rows) -> Iterator[None]:
-    """Say how long something is at work. Nothing waits for that."""
+    """Show how long a file has been running. Nothing waits for the display."""
     line = _Line(session, label, rows)
     ticks = session.connection.ticks
     ticks.append(line.tick)
@@ -40,7 +40,7 @@ def watch(session: Session, label: str, rows: Rows) -> Iterator[None]:
 
 @contextmanager
 def watch_below_bar(session: Session, label: str, rows: Rows) -> Iterator[None]:
-    """Do as watch does, but for a terminal, where one bar stands for all schemas."""
+    """Do the same as watch, except on a terminal, which has one bar for all schemas."""
     if is_on_terminal():
         yield
         return
@@ -96,7 +96,7 @@ class _Line:
 
 
 def _draw(line: str) -> None:
-    """Draw a line that fits the terminal. That may be gone, and the migration goes on."""
+    """Draw a line that fits the terminal. If the terminal is gone, the migration continues."""
     with suppress(OSError):
         columns = (
             os.get_terminal_size(sys.stderr.fileno()).columns or 80

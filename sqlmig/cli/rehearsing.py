@@ -1,4 +1,4 @@
-"""The words of a rehearsal: what each migration would do, in sum over the schemas, and what would be lost."""
+"""The report of a rehearsal: the effects of each migration, in sum over the schemas, and the losses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Rehearsal:
-    """What was rehearsed, by schema, and the schemas where it failed."""
+    """The rehearsed steps by schema, and the schemas in which the rehearsal failed."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -42,7 +42,7 @@ class Rehearsal:
 
     @property
     def may_lose_rows(self) -> bool:
-        """Whether rows would be lost, or nobody can tell."""
+        """Whether rows would be lost, or may be."""
         return any(one.may_lose_rows for one in self.all())
 
     def all(self) -> Iterator[Rehearsed]:
@@ -52,7 +52,7 @@ class Rehearsal:
 
 
 class _Keep(Reporter):
-    """Keeps what was rehearsed, by schema."""
+    """Keeps the rehearsed steps, by schema."""
 
     def __init__(self, rehearsal: Rehearsal) -> None:
         """Keep it there."""
@@ -94,7 +94,7 @@ def print_rehearsal(
     if not lines and not rehearsal.failed:
         lines.append(f"nothing to do{command_line.in_schemas(count)}")
     for line in lines:
-        # Standard output is for the JSON of what is done then.
+        # Standard output is for the JSON of the run then.
         click.echo(line, err=command_line.as_json)
     return report_failed(rehearsal.failed, count)
 
@@ -102,9 +102,9 @@ def print_rehearsal(
 def message_for_losses(
     rehearsal: Rehearsal, command_line: CommandLine, place: str
 ) -> str:
-    """Return the words for why nothing is reverted where nobody can be asked."""
+    """Return the message for a revert that is refused because there is no terminal to ask on."""
     lines = [
-        f"nothing was reverted in {place}, because rows would be lost, or nobody can tell, and nobody is here to ask:"
+        f"nothing was reverted in {place}, because rows would be lost, or may be, and there is no terminal to ask on:"
     ]
     lines += [f"  {line}" for line in _lines(rehearsal, "revert", command_line)]
     lines += [f"  {line}" for line in _losses(rehearsal.all())]
@@ -171,7 +171,7 @@ def _effects(ones: Sequence[Rehearsed]) -> Iterator[str]:
 
 
 def _blocking(table: str, ones: Sequence[Rehearsed]) -> str:
-    """Return what others wait to do with a table, and for how long at most."""
+    """Return which access to a table is blocked, and the longest time."""
     locking = [one for one in ones if table in one.locks]
     if not locking:
         return ""
@@ -193,7 +193,7 @@ def _rewriting(table: str, ones: Sequence[Rehearsed]) -> str:
 
 
 def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
-    """Yield a line for each loss, in sum. A table that is lost has no columns and rows to lose besides."""
+    """Yield a line for each loss, in sum. For a lost table, its columns and rows are not listed."""
     rehearsed = list(rehearsed)
     for table in sorted({table for one in rehearsed for table in one.hidden}):
         yield (

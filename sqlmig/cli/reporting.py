@@ -49,7 +49,7 @@ def on_each(
     work: Callable[[Session], Iterable[Result]],
     reporter: Reporter,
 ) -> list[str]:
-    """Do work in each schema, report it, and return the schemas where it failed.
+    """Do work in each schema, report it, and return the schemas in which it failed.
 
     With one schema each result is reported as it comes, and a failure is raised. With many
     each schema is reported at its end.

@@ -169,9 +169,9 @@ def _run_all(
     request_of: RequestOf,
     failed: list[str],
 ) -> int:
-    """Do what is asked for in each schema, and report it; return the exit code.
+    """Run the request in each schema, and report it; return the exit code.
 
-    failed: schemas whose failure is reported already.
+    failed: schemas with a failure that is reported already.
     """
     from sqlmig.core.runner import run
 
@@ -195,7 +195,7 @@ def _run_all(
 
 
 class _Committed(Reporter):
-    """Collects what is committed, and prints it."""
+    """Collects the committed steps, and prints them."""
 
     def __init__(self, command_line: CommandLine) -> None:
         """Begin with nothing."""
@@ -210,7 +210,7 @@ class _Committed(Reporter):
         """Print the last line."""
 
     def as_objects(self) -> Iterator[dict[str, object]]:
-        """Yield what is committed, for JSON."""
+        """Yield the committed steps, for JSON."""
         for schema, done in self.committed:
             fields: dict[str, object] = {}
             if self._command_line.has_many_schemas:

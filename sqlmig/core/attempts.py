@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlmig.core.text import counted
 
-_FIRST_PAUSE = 0.2  # seconds; each pause is twice as long as the one before
+_FIRST_PAUSE = 0.2  # seconds; each pause is twice as long as the last
 _LONGEST_PAUSE = 5.0
 _MOST_DOUBLINGS = 10
 

@@ -25,7 +25,7 @@ _NEXT_PAUSE = 0.3
 
 
 class Blockers:
-    """The sessions that hold a lock that we wait for, as a query on the side reports them."""
+    """The sessions that hold a lock that we wait for, from a query on another connection."""
 
     def __init__(self, session: Session) -> None:
         """Send no query yet."""

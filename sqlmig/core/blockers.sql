@@ -1,9 +1,8 @@
 -- The sessions that hold a lock that our transaction waits for.
 
 -- %% blockers
--- Who holds the lock that our transaction waits for. Ours is the one with the runners' lock, because a pooler does not
--- tell the number of our process. Of the blocker's query only the beginning is shown, up to the first sign that a value
--- may follow: it may be a password.
+-- Our transaction is the transaction with the runner lock, because a pooler does not report the number of our process. Only
+-- the beginning of the blocker's query is shown, up to the first sign that a value may follow: it may be a password.
 SELECT CASE
     WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts)'
     WHEN state IS NULL THEN format('process %s (only a member of pg_read_all_stats may see more of it)', blocker)

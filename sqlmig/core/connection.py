@@ -287,7 +287,7 @@ def send(connection: Connection, batch: bytes) -> list[PGresult]:
 
 
 def cell_of(results: Sequence[PGresult], column: str) -> str | None:
-    """Return the value of a column from the last result whose first column has this name; None if none has."""
+    """Return the value of a column from the last result with a first column of this name; None if there is none."""
     for result in reversed(results):
         if result.nfields and result.ntuples and result.fname(0) == column.encode():
             return (result.get_value(0, 0) or b"").decode()

@@ -66,7 +66,7 @@ class MigrationFailed(SqlmigError):
         column: int | None = None,
         sqlstate: str | None = None,
     ) -> None:
-        """Keep what is known about the place."""
+        """Keep the place, if it is known."""
         super().__init__(message)
         self.path = path
         self.line = line
@@ -97,7 +97,7 @@ class ServerError(SqlmigError):
         diagnostic: Any,
         results_before: list[PGresult],
     ) -> None:
-        """Keep the server's own report beside the message."""
+        """Keep the server's own report with the message."""
         super().__init__(message)
         self.sqlstate = sqlstate
         self.diagnostic = diagnostic

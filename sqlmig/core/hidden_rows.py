@@ -1,4 +1,4 @@
-"""Rows that row level security hides from a file: an UPDATE that sees none of them would be recorded as done."""
+"""Rows that row level security hides from a file. An UPDATE that sees none of them would be recorded as done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHANGED_TABLE = re.compile(
 
 
 def hidden_rows_pieces(file: SqlFile) -> list[Piece]:
-    """Return the query for the tables of which a file may not have seen all rows, if it may have used any.
+    """Return the query for the tables in which a file may not have seen all rows, if it may have used any.
 
     It runs after the file, with the role that the file has then. Its result has the column COLUMN.
     """
@@ -48,7 +48,7 @@ def hidden_rows_pieces(file: SqlFile) -> list[Piece]:
 
 
 def hidden_rows_after(connection: Connection, file: SqlFile) -> str:
-    """Return the tables that a no-transaction file names and of which rows are hidden; empty for none.
+    """Return the tables with hidden rows that a no-transaction file names; empty for none.
 
     Raises ServerError and ConnectionLost.
     """

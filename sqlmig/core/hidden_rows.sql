@@ -1,7 +1,7 @@
--- Tables of which row level security may hide rows from this role.
+-- Tables in which row level security may hide rows from this role.
 
 -- %% written
--- Those that the open transaction has used: an INSERT, UPDATE or DELETE takes the first lock, reading takes the second.
+-- The tables that the open transaction has used: an INSERT, UPDATE or DELETE takes the first lock, reading takes the second.
 SELECT string_agg(DISTINCT relname, ', ' ORDER BY relname) AS sqlmig_hidden_rows
 FROM pg_locks
 JOIN pg_class AS c ON c.oid = relation
@@ -13,7 +13,7 @@ WHERE pid = pg_backend_pid()
     AND ({changes_role} OR row_security_active(c.oid))
 
 -- %% named
--- Those of some tables.
+-- The same for some tables.
 SELECT string_agg(relname, ', ' ORDER BY relname)
 FROM pg_class AS c
 WHERE oid IN ({oids})

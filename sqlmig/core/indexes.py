@@ -1,4 +1,4 @@
-"""Indexes that are left INVALID when CONCURRENTLY fails: which of them a file is responsible for."""
+"""Indexes that CONCURRENTLY leaves INVALID when it fails, and which of them come from a file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Named(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """An INVALID index: its number in the catalog, its name, and what of the file's names fits it."""
+    """An INVALID index: its number in the catalog, its name, and whether the file names it or its table."""
 
     oid: int
     name: str
@@ -55,7 +55,7 @@ class Invalid(NamedTuple):
 
 
 def named_in(file: SqlFile) -> Named:
-    """Return what a file's statements about indexes name."""
+    """Return the names in a file's statements about indexes."""
     tables = set()
     indexes = set()
     created = set()
@@ -81,7 +81,7 @@ def named_in(file: SqlFile) -> Named:
 
 
 def invalid_indexes(connection: Connection, named: Named) -> list[Invalid]:
-    """Return the INVALID indexes of the database that nobody is building. Names are looked up on the search path."""
+    """Return the INVALID indexes that no session is building. Names are looked up on the search path."""
     oids = connection.resolve_tables(
         {*named.tables, *named.indexes, *(table for table, _ in named.created)}
     )
@@ -106,8 +106,8 @@ def left_invalid(
 ) -> list[str]:
     """Return a line for each index that a file has left INVALID, with the remedy.
 
-    That is one that a statement names, also where it was INVALID before; and a new one
-    on a table that a statement names, as an index need not be given a name.
+    That is an index that a statement names, even if it was INVALID before, and a new index
+    on a table that a statement names, because an index needs no name.
     """
     old = {index.oid for index in before}
     lines = []

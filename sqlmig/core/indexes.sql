@@ -1,5 +1,5 @@
--- The INVALID indexes of this database that nobody is building now: the number, the name, whether a statement of the
--- file names the index, and whether one names its table. REINDEX works on a copy, which it calls …_ccnew.
+-- The INVALID indexes of this database that no session is building: the number, the name, and whether a statement of the
+-- file names the index or its table. REINDEX works on a copy with the name …_ccnew.
 SELECT
     i.indexrelid::bigint,
     i.indexrelid::regclass::text,

@@ -1,4 +1,4 @@
-"""What a rollback does not undo: statements that act at once, or on another database, or on files of the server."""
+"""Statements that a rollback does not undo: they act at once, on another database, or on files of the server."""
 
 from __future__ import annotations
 
@@ -66,10 +66,11 @@ _ONLY_DEFINES = re.compile(
 
 
 class Reach(NamedTuple):
-    """What in a database reaches beyond it when it is called or written, by its name.
+    """The names of objects that act beyond the database when they are called or written to.
 
-    functions: those whose source has such a call, or calls one of these. tables: those that have such a function as a
-    trigger, and foreign tables whose wrapper may not take part in our transaction. sequences: all names.
+    functions: their source has such a call, or calls one of these functions. tables: they
+    have such a function as a trigger, or are foreign tables of a wrapper that may not take
+    part in our transaction. sequences: the names of all sequences.
     """
 
     functions: frozenset[bytes] = frozenset()
@@ -78,7 +79,7 @@ class Reach(NamedTuple):
 
 
 class Irrevocable(NamedTuple):
-    """A statement that a rollback does not undo: where it is, and what it does.
+    """A statement that a rollback does not undo: its place, and its effect.
 
     is_elsewhere: it acts on another database or on files; else on this server.
     """
@@ -93,7 +94,7 @@ class Irrevocable(NamedTuple):
 
 
 def read_reach(connection: Connection, *, with_setval: bool = False) -> Reach:
-    """Read what in the database reaches beyond it. Raises ServerError and ConnectionLost.
+    """Read which objects of the database act beyond it. Raises ServerError and ConnectionLost.
 
     with_setval: functions that set a sequence count as well.
     """
@@ -131,7 +132,7 @@ def _calls_of(names: set[str]) -> str:
 
 
 def may_define_reach(file: SqlFile) -> bool:
-    """Say whether a file may make something that reaches beyond the database."""
+    """Check whether a file may make an object that acts beyond the database."""
     return bool(_NAME.search(file.text) or _COPY.search(file.text))
 
 
@@ -155,7 +156,7 @@ def find_irrevocable(file: SqlFile, reach: Reach) -> Irrevocable | None:
 
 
 def _may_reach(text: bytes, reach: Reach) -> bool:
-    """Say quickly that a file does not: most do not."""
+    """Check quickly, because most files do not."""
     if _NAME.search(text) or _COPY.search(text):
         return True
     return any(name in text for name in (*reach.functions, *reach.tables))
@@ -194,7 +195,7 @@ def _irrevocable(
 
 
 def _without_comments(text: bytes, start: int, end: int) -> bytes:
-    """Return a statement with blanks in the place of its comments: all offsets stay."""
+    """Return a statement with blanks instead of its comments, so all offsets stay right."""
     parts = []
     for kind, begin, stop in tokens(text, start):
         if begin >= end:

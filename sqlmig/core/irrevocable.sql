@@ -1,5 +1,5 @@
--- What in this database reaches beyond it when it is called or written. The functions of PostgreSQL itself have smaller
--- numbers than 16384.
+-- Functions and tables of this database that act beyond it when they are called or written to. The functions of PostgreSQL
+-- itself have smaller numbers than 16384.
 
 -- %% functions
 SELECT proname::text FROM pg_proc WHERE oid >= 16384 AND prokind IN ('f', 'p') AND prosrc ~* {pattern}
@@ -9,7 +9,7 @@ SELECT proname::text FROM pg_proc WHERE oid >= 16384 AND prokind IN ('f', 'p') A
 SELECT proname::text FROM pg_proc WHERE oid >= 16384 AND prosrc ~* {names}
 
 -- %% tables
--- Foreign tables whose wrapper is not postgres_fdw, which rolls back with us, nor file_fdw, which writes nothing.
+-- Foreign tables of other wrappers than postgres_fdw, which rolls back with us, and file_fdw, which writes nothing.
 SELECT relname::text
 FROM pg_foreign_table
 JOIN pg_class ON pg_class.oid = ftrelid

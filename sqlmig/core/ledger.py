@@ -33,10 +33,10 @@ OWNERS_QUERY = _STATEMENTS["owners"]
 
 @dataclass(frozen=True)
 class Ledger:
-    """Where the ledger is.
+    """The place of the ledger.
 
-    is_named: whether its schema was named. Then the schema is made when it is missing,
-    and the files run in it. announces_schema: the server says so then.
+    is_named: the user named its schema. Then the schema is made if it is missing, and the
+    files run in it. announces_schema: the server sends a notice about that.
     """
 
     schema: str
@@ -50,7 +50,7 @@ class Ledger:
 
     @property
     def lock_key(self) -> int:
-        """The number of the advisory lock of whoever writes: 64 bits of a hash of the schema's name."""
+        """The number of the runner lock, an advisory lock: 64 bits of a hash of the schema's name."""
         digest = hashlib.sha256(f"sqlmig {self.schema}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
 
@@ -61,12 +61,12 @@ class Ledger:
 
     @property
     def schema_option(self) -> str:
-        """The option that names the schema, after a blank, as a user types it; empty for the default."""
+        """The option that names the schema, after a blank, in the form that a user types; empty for the default."""
         return f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
 
     @cached_property
     def _fields(self) -> dict[str, object]:
-        """What the statements are filled in with."""
+        """The values that the statements are filled in with."""
         return {
             "schema": quoted(self.schema),
             "schema_literal": literal(quoted(self.schema)),
@@ -83,7 +83,7 @@ class Ledger:
         }
 
     def sql(self, title: str, /, **fields: object) -> str:
-        """Return the statements under a title of ledger.sql, filled in for this ledger."""
+        """Return the statements with a title of ledger.sql, filled in for this ledger."""
         return self.fill(_STATEMENTS[title], **fields)
 
     def fill(self, template: str, /, **fields: object) -> str:
@@ -101,7 +101,7 @@ class Ledger:
         return self._write("insert", migration, checksum)
 
     def update(self, migration: Migration) -> str:
-        """Return the statement that records a migration anew, as its files are now."""
+        """Return the statement that records a migration again, with its present files."""
         return self._write("update", migration, migration.checksum)
 
     def delete(self, version: int) -> str:

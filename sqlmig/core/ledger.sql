@@ -3,13 +3,13 @@
 -- would be clearer, but takes twice as long.
 
 -- %% lock
--- The transaction holds the lock until it ends. If another holds it, the statement fails at once; it never waits. So a
--- pooler cannot leak it, a killed runner cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
+-- The transaction holds the lock until it ends. If another transaction holds it, the statement fails and does not wait. So
+-- a pooler cannot leak it, a killed runner cannot leave it, and CREATE INDEX CONCURRENTLY never waits for it.
 SELECT CASE WHEN pg_catalog.pg_try_advisory_xact_lock({key}) THEN '1' ELSE 'another runner is at work' END::int;
 
 -- %% lock_before_a_snapshot
--- Behind a BEGIN with an isolation level of its own the next query takes the snapshot, before it has the lock. LOCK TABLE
--- takes none, and sees to it that nothing is written in between. It waits for a runner's COMMIT at most.
+-- After a BEGIN with its own isolation level, the next query takes the snapshot before it has the lock. LOCK TABLE takes no
+-- snapshot, and keeps others from writing in between. At most it waits for the COMMIT of a runner.
 SET LOCAL lock_timeout = {lock_timeout};
 LOCK TABLE {table} IN SHARE MODE;
 
@@ -24,8 +24,8 @@ SELECT CASE WHEN NOT EXISTS (
 SELECT CASE WHEN pg_catalog.to_regclass({literal}) IS NULL THEN '1' ELSE 'there is a ledger by now' END::int;
 
 -- %% guard
--- The table is the one that was read, and its newest version is what it was then. The lock keeps the table from being
--- replaced. max(version) would take the planner longer.
+-- The table is the same as when it was read, and so is its newest version. The lock keeps the table from being replaced.
+-- max(version) would take the planner longer.
 LOCK TABLE {table} IN ACCESS SHARE MODE;
 SELECT CASE WHEN {identity} = {known_identity} THEN '1' ELSE 'the ledger has changed' END::int
 FROM pg_class AS c
@@ -63,7 +63,7 @@ SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count}
 THEN '1' ELSE 'the file has changed the ledger' END::int;
 
 -- %% own_guard_by_count
--- On Citus the ledger may be a distributed table, whose rows have no xmin.
+-- On Citus the ledger may be a distributed table. Its rows have no xmin.
 SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count} THEN '1' ELSE 'the file has changed the ledger' END::int;
 
 -- %% insert
@@ -137,9 +137,9 @@ IF pg_catalog.to_regclass({literal}) IS NOT NULL THEN
     END IF;
 
 -- %% read
--- AT TIME ZONE makes a timestamp of a timestamptz, and the other way round: so the types tell whether the table is ours.
--- A table that is not ours is refused before its rows are read: another role's view, for example, would run its code as
--- us. The lock keeps the table from being replaced in between.
+-- AT TIME ZONE turns a timestamptz into a timestamp, and a timestamp into a timestamptz: so the types show whether the table
+-- is ours. Another table is refused before its rows are read: a view of another role, for example, would run its code as us.
+-- The lock keeps the table from being replaced in between.
 SELECT pg_catalog.current_setting('citus.version', true), pg_catalog.current_setting('search_path'),
     pg_catalog.current_schema();
 BEGIN READ ONLY;
@@ -179,7 +179,7 @@ SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC
 )
 
 -- %% has_plain_defaults
--- With pg_class AS c: its defaults are constants, or now(), whose number is 1299.
+-- With pg_class AS c: its defaults are constants, or now(), which has the number 1299.
 NOT EXISTS (
     SELECT
     FROM pg_attrdef
@@ -190,7 +190,7 @@ NOT EXISTS (
 ({has_our_columns} AND {has_trusted_owner} AND {runs_no_code} AND {has_plain_defaults})
 
 -- %% has_our_columns
--- The numbers of the types are those of bigint, text and timestamptz.
+-- 20 is bigint, 25 is text, 1184 is timestamptz.
 (
     SELECT array_agg(attname || ' ' || atttypid ORDER BY attnum)
     FROM pg_attribute
@@ -224,7 +224,7 @@ concat_ws(
 )
 
 -- %% schemas
--- The schemas whose names match, and whether each has a ledger of ours.
+-- The schemas with a matching name, and whether each has a ledger of ours.
 SELECT nspname::text, coalesce((SELECT {is_ours} FROM pg_class AS c WHERE relname = 'schema_migrations' AND relnamespace = s.oid), false)
 FROM pg_namespace AS s
 WHERE nspname ~ {pattern} AND nspname !~ '^(pg_|information_schema$)'

@@ -1,5 +1,5 @@
-"""The tokens of an SQL text, and where its statements begin. Pure: no file and no database."""
-# The rules are those of PostgreSQL's own lexer (src/backend/parser/scan.l and
+"""The tokens of an SQL text, and the first bytes of its statements. Pure."""
+# The rules come from PostgreSQL's own lexer (src/backend/parser/scan.l and
 # src/fe_utils/psqlscan.l). No regular expression here can backtrack, so that the time
 # is linear in any input.
 
@@ -13,8 +13,8 @@ from sqlmig.core.errors import ScanError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A token, by its kind. Of a block comment, an escape string and a dollar-quoted string
-# this is the beginning only; a quote among the signs is one that has no end.
+# A token and its kind. For a block comment, an escape string and a dollar-quoted string
+# it matches only the beginning. A quote among the signs has no end.
 _TOKEN = re.compile(
     rb"""
     (?P<space>\s+)
@@ -32,12 +32,12 @@ _TOKEN = re.compile(
 )
 BLANK_KINDS = frozenset(("space", "line", "block"))
 
-# Most statements are plain: they begin with one of these words (the first group; the
-# second is the end), and have no dollar, no
-# backslash, no comment, and only whole '…' and "…" without an E before them. Such a
-# statement costs one match instead of one for each token. A longer one is matched in
-# parts, as each round of a repetition costs the engine memory. A comment before the
-# statement ends with its line, so that no other way to match can begin within it.
+# Most statements are plain. They begin with one of these keywords (the first group; the
+# second is the end). They have no dollar, no backslash and no comment, and only complete
+# '…' and "…" without an E before them. A plain statement costs one match instead of a
+# match for each token. A long statement is matched in parts, because each round of a
+# repetition costs the engine memory. A comment before the statement ends with its line,
+# so no other match can begin inside it.
 _PLAIN = re.compile(
     rb"""
     (?:
@@ -57,8 +57,8 @@ _PLAIN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _COMMENT_MARK = re.compile(rb"/\*|\*/")
-# What an escape string goes on behind: an escaped character, a doubled quote, and a
-# quote that white space with a line break separates from the next one. Last, its end.
+# An escape string continues after these: an escaped character, a doubled quote, and a
+# quote that white space with a line break separates from the next quote. Last, its end.
 _ESCAPE_PART = re.compile(
     rb"\\.|''|'[ \t\f\v]*(?:--[^\r\n]*)?[\r\n](?:\s|--[^\r\n]*[\r\n])*'|'", re.DOTALL
 )
@@ -66,7 +66,7 @@ _ROUTINE = re.compile(rb"create (?:or replace )?(?:function|procedure)\b")
 
 
 class Token(NamedTuple):
-    """A token's kind, and the bytes where it begins and ends."""
+    """The kind of a token, and the bytes between which it is."""
 
     kind: str
     start: int
@@ -74,7 +74,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: bytes | bytearray, start: int = 0) -> Iterator[Token]:
-    """Yield each token from a byte on, blanks and comments too. Raises ScanError for one that has no end."""
+    """Yield each token after a byte, including blanks and comments. Raises ScanError for a token without an end."""
     while match := _TOKEN.match(text, start):
         kind = str(match.lastgroup)
         end = match.end()
@@ -91,7 +91,7 @@ def tokens(text: bytes | bytearray, start: int = 0) -> Iterator[Token]:
 
 
 def _end_of_comment(text: bytes | bytearray, start: int) -> int:
-    """Return the end of a block comment, which may hold others."""
+    """Return the end of a block comment, which may contain others."""
     depth = 0
     for mark in _COMMENT_MARK.finditer(text, start):
         depth += 1 if mark[0] == b"/*" else -1
@@ -128,7 +128,7 @@ def _refuse_sign(sign: bytes, start: int) -> None:
 
 
 def first_token(text: bytes | bytearray, start: int = 0) -> int:
-    """Return the byte where the first token that is no blank and no comment begins, or the text's end."""
+    """Return the first byte of the first token that is not blank or a comment, or the end of the text."""
     for kind, begin, _ in tokens(text, start):
         if kind not in BLANK_KINDS:
             return begin
@@ -136,7 +136,7 @@ def first_token(text: bytes | bytearray, start: int = 0) -> int:
 
 
 def plain_text(statement: bytes) -> str:
-    """Return a statement without comments, with one blank in the place of white space."""
+    """Return a statement without comments, and with single blanks instead of white space."""
     parts = []
     for kind, start, end in tokens(statement):
         parts.append(b" " if kind in BLANK_KINDS else statement[start:end])
@@ -146,12 +146,12 @@ def plain_text(statement: bytes) -> str:
 def statements(
     text: bytes | bytearray, start: int = 0
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield where each statement begins, with its words as read_statement gives them.
+    """Yield the first byte of each statement, and its keywords as read_statement returns them.
 
-    A plain statement, of which most texts are made, has no words: they do not matter.
+    A plain statement has no keywords, because they do not matter. Most statements are plain.
     """
     while start < len(text):
-        # Plain statements first, up to one that is not: a match each, or more for a long one.
+        # First the plain statements: one match for each, or more for a long statement.
         begin = -1
         for part in _PLAIN.finditer(text, start):
             if begin < 0:
@@ -172,13 +172,13 @@ def statements(
 
 
 def read_statement(text: bytes | bytearray, start: int) -> tuple[list[bytes], int]:
-    """Return the words of the statement that begins at a byte, and where it ends.
+    """Return the keywords of the statement that begins at a byte, and its end.
 
-    Words are in lower case. Those in parentheses, quotes, comments and bodies are left out.
+    They are in lower case, without the text in parentheses, quotes, comments and bodies.
     """
     words: list[bytes] = []
     depth = 0  # of parentheses
-    body: int | None = None  # where the BEGIN ATOMIC body begins that we are in
+    body: int | None = None  # the first byte of the BEGIN ATOMIC body around us
     last = Word(b"", start)
     for word in _words_and_signs(text, start):
         if body is not None:
@@ -200,7 +200,7 @@ def read_statement(text: bytes | bytearray, start: int) -> tuple[list[bytes], in
 
 
 class Word(NamedTuple):
-    """A word or a sign in lower case, or an empty text for any other token; and where it begins."""
+    """A keyword or a sign in lower case, or an empty text for any other token; and its first byte."""
 
     text: bytes
     start: int
@@ -218,14 +218,14 @@ def _words_and_signs(text: bytes | bytearray, start: int) -> Iterator[Word]:
 
 
 def _begins_body(word: Word, last: Word, words: list[bytes]) -> bool:
-    """Say whether a word is the ATOMIC that begins the body of a function or procedure."""
+    """Check for the ATOMIC that begins the body of a function or procedure."""
     if word.text != b"atomic" or last.text != b"begin":
         return False
     return bool(_ROUTINE.match(b" ".join(words)))
 
 
 def _ends_body(word: Word, last: Word, body: int) -> bool:
-    """Say whether a word is a body's own END: behind a semicolon, or behind the ATOMIC. A CASE ends elsewhere."""
+    """Check for the END of a body: it comes after a semicolon or after ATOMIC. The END of a CASE does not."""
     return word.text == b"end" and (last.text == b";" or last.start == body)
 
 

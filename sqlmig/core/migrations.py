@@ -1,4 +1,4 @@
-"""The migrations in a directory: their files are found by name and read as text."""
+"""The migrations in a directory: their files, found by name and read as text."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Migration:
 
     @cached_property
     def checksum(self) -> str:
-        """The checksum of the up file, as it was when it was first asked for."""
+        """The checksum of the up file, at the first time that it is used."""
         return checksum(read(self.up_file))
 
     @cached_property
     def down_text(self) -> str | None:
-        """The text of the down file, likewise; None where there is no such file."""
+        """The text of the down file, at the first time that it is used; None if there is no down file."""
         if self.down_file is None:
             return None
         return read(self.down_file).decode()
@@ -48,8 +48,8 @@ class Migration:
 def find(directory: Path) -> list[Migration]:
     """Return the migrations of a directory, by version.
 
-    Raises SqlmigError where a name does not fit, where two files are of one version
-    and kind, where a down or rows file has no up file, and where there is none at all.
+    Raises SqlmigError for a name of another form, for two files of one version and kind,
+    for a down or rows file without an up file, and for a directory without migrations.
     """
     up_files: dict[int, Path] = {}
     down_files: dict[int, Path] = {}
@@ -93,7 +93,7 @@ def find(directory: Path) -> list[Migration]:
 
 
 def _parse_name(path: Path) -> tuple[int, str]:
-    """Return the version and the kind, ``up``, ``down`` or ``rows``, that a file's name says."""
+    """Return the version and the kind (``up``, ``down`` or ``rows``) from the name of a file."""
     if not path.name.isprintable():
         raise SqlmigError(
             f"{path.name!a}: the file name has bytes or characters that cannot be shown; rename it"
@@ -128,7 +128,7 @@ def _sql_files(directory: Path) -> list[str]:
 def read(path: Path) -> bytes:
     """Return the text of a file, without a byte order mark.
 
-    Raises SqlmigError where it cannot be read, is not UTF-8 or holds a NUL byte.
+    Raises SqlmigError if it cannot be read, is not UTF-8, or contains a NUL byte.
     """
     try:
         if not path.is_file():  # reading a pipe would wait
@@ -159,8 +159,8 @@ def checksum(text: bytes) -> str:
 def create(directory: Path, title: str) -> list[Path]:
     """Write the next pair of files, and return their paths.
 
-    The version is the next number or, where the newest version is a timestamp, the
-    present time (UTC).
+    The version is the next number. If the newest version is a timestamp, it is the current
+    time (UTC).
     """
     name = re.sub(r"\W+", "_", title.lower()).strip("_")
     if not name:
@@ -183,7 +183,7 @@ def create(directory: Path, title: str) -> list[Path]:
 
 
 def _refuse_to_nest(directory: Path) -> None:
-    """Refuse to make a directory within one that holds migrations: somebody forgot --dir."""
+    """Refuse to make a directory inside a directory of migrations: the user forgot --dir."""
     parent = directory.absolute().parent
     if directory.exists() or not parent.is_dir():
         return
@@ -195,7 +195,7 @@ def _refuse_to_nest(directory: Path) -> None:
 
 
 def _next_version(directory: Path) -> str:
-    """Return the digits of the next version, as many as the newest version has."""
+    """Return the next version with the same number of digits as the newest."""
     digits = "0000"
     if directory.exists() and _sql_files(directory):
         digits = find(directory)[-1].label.partition("_")[0]

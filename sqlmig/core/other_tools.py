@@ -50,7 +50,7 @@ def _query_for_newest(ledger: Ledger, table: str) -> str:
 
 
 def why_not_ours(connection: Connection, ledger: Ledger) -> str:
-    """Return a message for a table of the ledger's name that is not our ledger: whose it is, and what to do.
+    """Return a message for a table of the ledger's name that is not our ledger: its owner, and the remedy.
 
     Nothing of it is run, and its rows are read only if that runs no code.
     """
@@ -84,7 +84,7 @@ def why_not_ours(connection: Connection, ledger: Ledger) -> str:
 def _another_tools(
     connection: Connection, ledger: Ledger, columns: str, *, can_be_read: bool
 ) -> str:
-    """Return a message for a table whose columns are not those of our ledger."""
+    """Return a message for a table with other columns than our ledger."""
     whose = _BY_COLUMNS.get(columns, "not sqlmig's ledger")
     message = f"{ledger.schema}.{TABLE} is {whose}, and was left untouched"
     if "version" not in columns.split():
@@ -112,9 +112,9 @@ def _another_tools(
 
 
 class Neighbours(NamedTuple):
-    """What is in the schema of a ledger that does not exist yet.
+    """The objects in the schema of a ledger that does not exist yet.
 
-    tables: those with the name of another tool's ledger, and whether each can be read.
+    tables: with the name of another tool's ledger, and whether each can be read.
     objects: tables, views and functions that no extension owns: ``table patients``.
     """
 
@@ -123,7 +123,7 @@ class Neighbours(NamedTuple):
 
 
 def find_neighbours(connection: Connection, ledger: Ledger) -> Neighbours:
-    """Return what is in the ledger's schema. If another runner has just made the ledger: nothing."""
+    """Return the objects in the ledger's schema. If another runner has just made the ledger: none."""
     names = ", ".join(literal(name) for name in _TOOLS)
     first = literal(quoted(connection.first_schema or ledger.schema))
     if ledger.is_named:  # the files run in the named schema
@@ -152,7 +152,7 @@ def refuse_other_tool(
     elif tool in _IMPORTED:
         way = "`sqlmig import DIR` makes pairs of its files, and says which `sqlmig stamp` follows\n"
     else:
-        way = "write what is there into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version\n"
+        way = "write the schema into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version\n"
     raise SqlmigError(
         f"this database is kept by {tool} ({quoted(ledger.schema)}.{table}); to take over: {way}"
         "To use both, give sqlmig a schema of its own with --schema."
@@ -188,7 +188,7 @@ def rows_of_plain_table(
     ((table, can_be_read),) = fetch(connection, query)
     if not can_be_read:
         raise SqlmigError(
-            f"{table} is not a plain table of a role that this one trusts. It may run code of another role, "
+            f"{table} is not a plain table of a trusted role. It may run code of another role, "
             "so it was not read"
         )
     locked = _fill("locked", ledger, table=table, literal=literal(table))

@@ -1,4 +1,4 @@
--- What another tool, or another role, keeps in the place of our ledger.
+-- The ledgers of other tools, and tables of other roles in the place of our ledger.
 
 -- %% table
 -- A table of the ledger's name: its kind, its columns, its owner, whether the owner is trusted, and whether its rows can be
@@ -22,7 +22,7 @@ WHERE oid = to_regclass({literal})
 ({runs_no_code} AND {has_trusted_owner})
 
 -- %% locked
--- Before a table is read: it is still the one that was found, and still runs no code. The lock keeps it from being replaced.
+-- Before a table is read: it is still the same table, and still runs no code. The lock keeps it from being replaced.
 LOCK TABLE {table} IN ACCESS SHARE MODE;
 SELECT CASE WHEN {can_be_read} THEN '1' ELSE 'it is another table by now' END::int
 FROM pg_class AS c
@@ -37,7 +37,7 @@ SELECT
 FROM {table} AS ledger, to_jsonb(ledger) AS row
 
 -- %% known_tables
--- The tables in a schema that have the name of another tool's ledger.
+-- The tables in a schema with the name of another tool's ledger.
 SELECT relname::text, {can_be_read}
 FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = relnamespace
 WHERE nspname = {schema_name} AND relname IN ({names}) AND relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -50,7 +50,7 @@ FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = relnamespace
 WHERE c.oid = {oid}
 
 -- %% objects
--- Tables, views and functions in a schema, except those of an extension.
+-- Tables, views and functions in a schema that no extension owns.
 SELECT kind || ' ' || name
 FROM (
     SELECT

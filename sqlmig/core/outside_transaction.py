@@ -50,7 +50,7 @@ def run_outside_transaction(
     sends no query, not even to a catalog: a VACUUM FULL or a CREATE INDEX CONCURRENTLY would
     wait for its locks and its snapshot.
 
-    Returns the tables of which row level security may have hidden rows; empty for none.
+    Returns the tables in which row level security may have hidden rows; empty for none.
     Raises PlanIsStale before the file has begun, and MigrationFailed with a message that says
     which statements are committed.
     """

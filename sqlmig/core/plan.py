@@ -1,8 +1,7 @@
-"""What is to be done, from what the directory holds and what the ledger says. No database here."""
+"""The plan: which versions to run, from the files and the ledger rows. Pure."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core.errors import LedgerDisagrees, SqlmigError, UsageError
@@ -14,13 +13,11 @@ if TYPE_CHECKING:
     from sqlmig.core.migrations import Migration
     from sqlmig.core.versions import LedgerRow, State
 
-# For so long an edited file counts as one that was only just written.
-_JUST_WRITTEN = timedelta(hours=24)
-_FEW = 3  # so many versions are named
+_FEW = 3  # the number of versions that are named
 
 
 class VersionInfo(NamedTuple):
-    """A version and its state, with its files and its row in the ledger where there are such."""
+    """A version and its state, with its files and its ledger row if it has them."""
 
     version: int
     label: str
@@ -31,12 +28,12 @@ class VersionInfo(NamedTuple):
 
     @property
     def applied_at(self) -> str | None:
-        """When it was applied; None where it is not."""
+        """When it was applied; None if it is not applied."""
         return None if self.ledger_row is None else self.ledger_row.applied_at
 
     @property
     def label_applied(self) -> str:
-        """What is reverted: the label under which it was applied."""
+        """The label under which it was applied, for reverts."""
         if not self.has_another_name:
             return self.label
         digits, _, _ = self.label.partition("_")
@@ -44,17 +41,17 @@ class VersionInfo(NamedTuple):
 
     @property
     def recorded_name(self) -> str:
-        """The name under which it was applied; empty where it is not."""
+        """The name under which it was applied; empty if it is not applied."""
         return "" if self.ledger_row is None else self.ledger_row.name
 
     @property
     def has_another_name(self) -> bool:
-        """Whether the version was applied under another name: it was another migration."""
+        """Whether the version was applied under another name, as another migration."""
         return self.ledger_row is not None and self.ledger_row.name != self.name
 
 
 class Up(NamedTuple):
-    """A request to apply what is pending: up to a version, or so many migrations, or all.
+    """A request to apply pending versions: up to a version, at most a number of them, or all.
 
     allow_non_empty: also in a schema that has objects, but no ledger yet.
     """
@@ -66,9 +63,9 @@ class Up(NamedTuple):
 
 
 class Down(NamedTuple):
-    """A request to revert: what is above a version, or so many migrations, or all.
+    """A request to revert: all versions above a version, a number of them, or all.
 
-    confirmed: the versions that somebody was shown and said yes to. Others are refused.
+    confirmed: the versions that the user has seen and confirmed. Others are refused.
     """
 
     to: int | None = None
@@ -84,9 +81,9 @@ def states(
     ledger: Sequence[LedgerRow],
     checksums: Mapping[int, str],
 ) -> list[VersionInfo]:
-    """Return a row for each known version, by version.
+    """Return each known version with its state, by version.
 
-    checksums: of the up files as they are now. A version without one counts as unchanged.
+    checksums: of the up files as they are now. A version without a checksum counts as unchanged.
     """
     recorded = {row.version: row for row in ledger}
     newest = max(recorded, default=-1)
@@ -107,8 +104,8 @@ def states(
             )
         )
 
-    # What is left in the ledger has no file here. Where it is newer than every file, a
-    # newer release has applied it.
+    # The remaining ledger rows have no file here. If one is newer than every file, a newer
+    # release has applied it.
     newest_file = max((row.version for row in rows), default=-1)
     for version, entry in recorded.items():
         label = f"{version:0{digits}}_{entry.name}"
@@ -123,11 +120,11 @@ def versions_to_run(
     done: int = 0,
     database: str = "the database",
 ) -> list[VersionInfo]:
-    """Return the rows that a request is about, in the order in which they run.
+    """Return the versions that a request is about, in the order in which they run.
 
-    done: how many of the request's steps are done already. database: what messages call
-    the database. Raises UsageError for a version that is not there, and LedgerDisagrees
-    where ``up`` must not begin.
+    done: how many of the request's steps are done already. database: its name, for
+    messages. Raises UsageError for a version that does not exist, and LedgerDisagrees if
+    ``up`` must not begin.
     """
     if isinstance(request, Up):
         return _versions_to_apply(request, rows, done, database)
@@ -160,7 +157,7 @@ def _versions_to_apply(
 
 
 def message_for_ahead(rows: Iterable[VersionInfo]) -> str:
-    """Return the words for versions that a newer release has applied; empty where there are none."""
+    """Return the message for versions that a newer release has applied; empty if there are none."""
     labels = [row.label for row in rows if row.state == "ahead"]
     if not labels:
         return ""
@@ -169,8 +166,8 @@ def message_for_ahead(rows: Iterable[VersionInfo]) -> str:
         few += f" and {len(labels) - _FEW} more"
     verb = "is" if len(labels) == 1 else "are"
     return (
-        f"{few} {verb} applied here, but newer than every file: "
-        "a newer release has done that, and this one goes on without it"
+        f"{few} {verb} newer than every file here: "
+        "applied by a newer release; continuing without it"
     )
 
 
@@ -180,7 +177,7 @@ def _disagreement(
     done: int,
     database: str,
 ) -> str:
-    """Return the message for rows that keep ``up`` from beginning."""
+    """Return the message for versions that keep ``up`` from beginning."""
     nothing = "nothing more" if done else "nothing"
     lines = [
         f"{nothing} was applied to {database}, because the directory and the ledger disagree:"
@@ -196,7 +193,7 @@ def _disagreement(
 def _what_to_check(
     problems: Sequence[VersionInfo], rows: Sequence[VersionInfo], database: str
 ) -> list[str]:
-    """Return what is to be checked before anything is mended: it may be another application's database."""
+    """Return a question to answer before any repair, because it may be the wrong database."""
     question = f"Is {database} the right database, and --dir the right directory?"
     states_found = {row.state for row in problems}
     if any(row.state == "changed" and row.has_another_name for row in problems):
@@ -228,31 +225,15 @@ def _remedy(row: VersionInfo, *, is_newest: bool) -> str:
     if row.has_another_name:
         return (
             f"version {row.version} was applied as {row.recorded_name}, which is another migration: "
-            "if you renumbered that file, give it its number back; else give this one a new number"
+            "if you renumbered that file, give it its old number; otherwise give this file a new number"
         )
     remedy = "changed since it was applied: restore the file, and write the change as a new migration"
-    if is_newest and _can_be_written_again(row):
+    if is_newest and row.migration and row.migration.down_file:
         remedy += (
-            ". If nobody else has it yet: restore the file, `sqlmig down`, edit it, `sqlmig up`. "
-            "What is in its tables is lost with that"
+            ". If only this database has it: restore the file, `sqlmig down`, edit it, `sqlmig up`. "
+            "The rows in its tables are lost then"
         )
     return remedy
-
-
-def _can_be_written_again(row: VersionInfo) -> bool:
-    """Say whether a migration was only just applied, and can be reverted."""
-    return (
-        row.migration is not None
-        and row.migration.down_file is not None
-        and _was_just_written(row)
-    )
-
-
-def _was_just_written(row: VersionInfo) -> bool:
-    if not row.applied_at:
-        return False
-    applied_at = datetime.fromisoformat(row.applied_at.replace("Z", "+00:00"))
-    return datetime.now(timezone.utc) - applied_at < _JUST_WRITTEN
 
 
 def _versions_to_revert(
@@ -261,9 +242,8 @@ def _versions_to_revert(
     newest_first = [row for row in reversed(rows) if row.ledger_row]
     chosen = newest_first
     if request.to is not None:
-        if (
-            request.to > 0
-        ):  # 0 stands for the start, whether or not there is such a version
+        # 0 means the start, even if there is no version 0.
+        if request.to > 0:
             check_version(rows, request.to)
         chosen = [row for row in newest_first if row.version > request.to]
     elif request.steps is not None:
@@ -284,7 +264,7 @@ def _check_steps(steps: int, applied: int) -> None:
 
 
 def _check_confirmed(chosen: Sequence[VersionInfo], confirmed: frozenset[int]) -> None:
-    """Raise SqlmigError for a version that nobody was shown."""
+    """Raise SqlmigError for a version that the user has not seen."""
     for row in chosen:
         if row.version not in confirmed:
             raise SqlmigError(
@@ -294,7 +274,7 @@ def _check_confirmed(chosen: Sequence[VersionInfo], confirmed: frozenset[int]) -
 
 
 def versions_to_stamp(rows: Sequence[VersionInfo], version: int) -> list[Migration]:
-    """Return the migrations to record, up to a version. Raises SqlmigError where the ledger says something else."""
+    """Return the migrations to record, up to a version. Raises SqlmigError if the ledger contradicts them."""
     check_version(rows, version)
     migrations = []
     problems = []
@@ -317,5 +297,5 @@ def check_version(
     """Raise UsageError for a version that does not exist."""
     if version is not None and all(one.version != version for one in known):
         raise UsageError(
-            f"there is no version {version}; `sqlmig status` shows those there are"
+            f"there is no version {version}; `sqlmig status` shows all versions"
         )

@@ -1,4 +1,4 @@
-"""Reading ledgers, many in one message, and what it means that one cannot be read."""
+"""Reading ledgers, many in one batch, and the messages for a ledger that cannot be read."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def read(connection: Connection, ledger: Ledger) -> Contents | None:
 def read_several(
     connection: Connection, ledgers: Sequence[Ledger]
 ) -> list[Contents] | None:
-    """Return the rows of each ledger in one message; None if one of the tables is missing.
+    """Return the rows of each ledger in one batch; None if one of the tables is missing.
 
-    Raises SqlmigError for a table that is not ours, before it is read, and for one that cannot be read.
-    Notes on the connection its search path, and whether the server is Citus. The message's
-    first statement asks for both, so they cost no message of their own.
+    Raises SqlmigError for a table that is not ours, before it is read, and if it cannot be read.
+    Notes on the connection its search path, and whether the server is Citus. The first
+    statement reads both, so they cost no batch of their own.
     """
     try:
         results = _ask(connection, ledgers)
@@ -85,7 +85,7 @@ def read_identity(connection: Connection, ledger: Ledger) -> str:
 
 
 def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
-    """Return a result for each statement of the message."""
+    """Return a result for each statement of the batch."""
     message = read_query(ledgers)
     if not connection.one_statement_a_batch:
         return send(connection, message.encode())

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _ROW_COUNT = re.compile(rb"(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)")
 _COUNTED_STATEMENTS = frozenset((b"insert", b"update", b"delete", b"merge"))
 _CHANGES_NO_ROW = frozenset((b"set", b"reset", b"lock", b"begin", b"start", b"commit"))
-# The rows that the session changed in permanent tables, as the server counts them: in this
-# transaction, and in earlier ones that the statistics do not have yet. Null if it does not count.
+# The server's count of the rows that the session changed in permanent tables, in this
+# transaction and in earlier transactions that the statistics lack. Null if it does not count.
 _ROWS_BY_STATISTICS = """
     SELECT CASE WHEN current_setting('track_counts')::bool THEN coalesce(sum(
         pg_stat_get_xact_tuples_inserted(oid)
@@ -45,7 +45,7 @@ _ROWS_BY_STATISTICS = """
 def run_repeatedly(session: Session, step: Step, attempts: Attempts) -> str | None:
     """Run a file until a run changes no row, and write its ledger row in the same transaction as that last run.
 
-    Returns the tables of which row level security may have hidden rows. attempts.rows
+    Returns the tables in which row level security may have hidden rows. attempts.rows
     counts the rows that are committed. Raises as runner.run does; the message of a
     MigrationFailed says how many rows are committed.
     """
@@ -123,7 +123,7 @@ def _has_other_statements(file: SqlFile) -> bool:
 
 
 def _rows_by_statistics(session: Session) -> int | None:
-    """Return how many rows the session has changed, as the server counts them; None if it does not count."""
+    """Return how many rows the session has changed, in the server's count; None if it does not count."""
     ((rows,),) = fetch(session.connection, _ROWS_BY_STATISTICS)
     return None if rows is None else int(rows)
 

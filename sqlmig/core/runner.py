@@ -91,7 +91,7 @@ def run(session: Session, request: Request) -> Iterator[Done]:
 
 @dataclass
 class _Run:
-    """One run: what was asked for, what is committed, and how often the present file was tried."""
+    """One run: the request, the committed steps, and the tries of the present file."""
 
     session: Session
     request: Request
@@ -160,7 +160,7 @@ class _Run:
 
 
 def _run_file(session: Session, step: Step, attempts: Attempts) -> str | None:
-    """Run one file and write its ledger row. Return the tables of which it may not have seen all rows."""
+    """Run one file and write its ledger row. Return the tables in which it may not have seen all rows."""
     if step.file.repeats:
         hidden = run_repeatedly(session, step, attempts)
     elif step.file.in_transaction:

@@ -82,13 +82,13 @@ _HINTS = (
     _Hint(
         sqlstates="2D000",
         message="",
-        advice=f"a DO block or procedure may not end the file's transaction: take that out, or {_RUN_ALONE}",
+        advice=f"a DO block or procedure may not end the file's transaction: remove that, or {_RUN_ALONE}",
         in_transaction=True,
     ),
     _Hint(
         sqlstates="25001",
         message="",
-        advice="take BEGIN and COMMIT out: this file runs statement by statement",
+        advice="remove BEGIN and COMMIT: this file runs statement by statement",
         in_transaction=False,
     ),
     _Hint(
@@ -104,19 +104,19 @@ _HINTS = (
     _Hint(
         sqlstates="42704",
         message='unrecognized configuration parameter "transaction_timeout"',
-        advice="a pg_dump of PostgreSQL 17 or newer wrote this line, and this server is older: take the line out",
+        advice="a pg_dump of PostgreSQL 17 or newer wrote this line, and this server is older: remove the line",
     ),
     _Hint(
         sqlstates="42P06",
         message='schema "public"',
-        advice="every database has this schema; a dump makes it anew. Take the line out",
+        advice="every database has this schema, and a dump creates it again. Remove the line",
     ),
     _Hint(
         sqlstates="42P07|42P16",
         message='"schema_migrations"',
         advice=(
             "this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own: "
-            "take the statements about this table out"
+            "remove the statements about this table"
         ),
     ),
     _Hint(
@@ -247,7 +247,7 @@ def _meaning(
     *,
     in_first_file: bool,
 ) -> Exception:
-    """Return the exception that an error of the server stands for."""
+    """Return the exception for an error of the server."""
     failure = explain(
         error.diagnostic,
         len(error.results_before),
@@ -272,7 +272,7 @@ def _meaning(
 
 
 def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
-    """Return the exception for a check of our own that failed, as it is meant to."""
+    """Return the exception for a check of our own that failed as intended."""
     role = failure.piece.role
     file = failure.piece.file
     if role in ("lock", "guard") and sqlstate == _INVALID_TEXT:

@@ -1,4 +1,4 @@
-"""SQL text of our own: what it runs under, how names and values are quoted, and files of statements. Pure."""
+"""Our own SQL text: its settings, the quoting of names and values, and files of statements. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What our own statements run under. On the caller's search path another role's function or
+# The settings of our own statements. On the caller's search path another role's function or
 # operator could match a call better than PostgreSQL's own, and would run with our rights.
 # Row level security would hide rows: with it off, the server refuses the query instead.
 OWN_SETTINGS = (
@@ -18,9 +18,9 @@ OWN_SETTINGS = (
 
 
 def read_statements(path: Path) -> dict[str, str]:
-    """Return the statements of an SQL file under their titles, which stand on lines ``-- %% title``.
+    """Return the statements of an SQL file by their titles, which are the lines ``-- %% title``.
 
-    Comments right below a title are for the reader of the file, and left out.
+    Comments directly below a title are for the reader of the file, and are left out.
     """
     text = path.read_text(encoding="utf-8")
     return dict(
@@ -41,7 +41,7 @@ def literal(text: str) -> str:
 
 
 def dollar_quote(word: str, text: str) -> str:
-    """Return a dollar quote, made of a word, that a text does not contain."""
+    """Return a dollar quote that a text does not contain."""
     for number in count():
         quote = f"${word}{number or ''}$"
         if quote not in text:

@@ -1,4 +1,4 @@
-"""An SQL file: its directives, its own BEGIN and COMMIT, and what in it must not reach the server. Pure."""
+"""An SQL file: its directives, its own BEGIN and COMMIT, and the statements that are refused. Pure."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _DIRECTIVE = re.compile(rb"--[ \t]*sqlmig:[ \t]*([^\r\n]*)")
-# What every pg_dump since August 2025 writes before and behind its SQL, for psql alone.
+# Every pg_dump since August 2025 writes these lines before and after its SQL, for psql only.
 _RESTRICT = re.compile(rb"(?<![^\r\n])\\(?:un)?restrict[ \t]+\w+[ \t]*(?=[\r\n]|\Z)")
-# A mark behind which other tools' files have their down half, in the same file.
+# In the files of other tools the down half comes after one of these marks.
 _DOWN_MARKS = (b"migrate:down", b"+goose", b"+migrate", b"---- create above")
 _DOWN_MARK = re.compile(
     rb"--[ \t]*(?:migrate:down|\+goose[ \t]+down|\+migrate[ \t]+down)\b"
@@ -33,7 +33,7 @@ _DOWN_MARK = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(rb"[A-Za-z_]+")
-# What may stand behind "-- sqlmig:", as messages and the manual write it.
+# The directives after "-- sqlmig:", in the form of the messages and the manual.
 DIRECTIVES = (
     "no-transaction",
     "repeat",
@@ -51,7 +51,7 @@ _CONCURRENT = re.compile(
     rb"(?:create (?:unique )?index|drop index) concurrently\b|reindex\b|repack\b"
 )
 _BEGIN = re.compile(rb"(?:begin|start transaction)(?: work| transaction)?\b")
-# What opens a transaction. It must come before any query, also before one of ours.
+# Statements that open a transaction. They must come before any query, including ours.
 _OPENING = re.compile(
     _BEGIN.pattern
     + rb"|set (?:local |session )?transaction(?:_(?:isolation|read_only|deferrable))?\b"
@@ -83,9 +83,9 @@ class SqlFile(NamedTuple):
     text: bytes
     statement_starts: array[int]  # a statement goes on to the start of the next one
     opening_end: int = (
-        0  # behind what opens its transaction: its BEGIN, and SET TRANSACTION
+        0  # after the statements that open its transaction: BEGIN, SET TRANSACTION
     )
-    commit_start: int = 0  # of its own COMMIT; 0 where it has none
+    commit_start: int = 0  # of its own COMMIT; 0 if it has none
     has_own_mode: bool = (
         False  # its opening asks for more than BEGIN: an isolation level, say
     )
@@ -96,10 +96,12 @@ class SqlFile(NamedTuple):
     accepts: frozenset[str] = frozenset()  # what `check --fail-on` lets pass
     accepts_reason: str = ""
     repeats: bool = False  # it runs again and again, until a run changes no row
-    as_written: bytes | None = None  # the whole text, where the other lacks such lines
+    as_written: bytes | None = (
+        None  # the complete text, if lines were removed from the other
+    )
 
     def first_words(self) -> list[bytes]:
-        """Return the first word of each statement, in lower case; empty where that is a sign."""
+        """Return the first keyword of each statement, in lower case; empty if a sign comes first."""
         words = []
         for start in self.statement_starts:
             match = _WORD.match(self.text, start)
@@ -113,7 +115,7 @@ class SqlFile(NamedTuple):
 
 
 class _Control(NamedTuple):
-    """A statement that begins or ends a transaction: where it stands, and its words."""
+    """A statement that begins or ends a transaction: its first byte, and its keywords."""
 
     start: int
     words: bytes
@@ -143,10 +145,10 @@ def scan(text: bytes, path: Path = Path()) -> SqlFile:
 
 
 def _without_restrictions(text: bytes) -> bytes:
-    """Return a text with blanks in the place of pg_dump's lines for psql: all places stay right.
+    """Return a text with blanks instead of the lines that pg_dump writes for psql, so all places stay right.
 
-    Such a line within a string is left alone. Each one is where the scan stops, which then goes
-    on from the statement before it.
+    Such a line in a string is kept. The scan stops at each line, and continues from the
+    statement before it.
     """
     restricted = bytearray(text)
     begin = 0
@@ -205,7 +207,7 @@ def _scan(text: bytes, path: Path) -> SqlFile:
 def _refuse_wrong_repeat(file: SqlFile, start: int) -> None:
     if not file.in_transaction:
         raise ScanError(
-            "“repeat” is for files that run in a transaction; this one does not", start
+            "“repeat” is for files that run in a transaction; this file does not", start
         )
     if not set(file.first_words()) - _ONLY_READS:
         raise ScanError(
@@ -216,7 +218,7 @@ def _refuse_wrong_repeat(file: SqlFile, start: int) -> None:
 
 
 class _Directive(NamedTuple):
-    """Where a directive begins, and the words that follow its name."""
+    """The first byte of a directive, and the text after its name."""
 
     start: int
     words: str
@@ -233,15 +235,13 @@ def _read_directives(text: bytes) -> dict[bytes, _Directive]:
             continue
 
         directive = match[1].rstrip()
-        # Between the name and its words stand blanks, a comma or a colon.
+        # Blanks, a comma or a colon separate the name from the text.
         name, _, words = (
             re.sub(rb"[\s,:]+", b" ", directive, count=1).rstrip().partition(b" ")
         )
         _refuse_wrong_directive(name, words.strip(), start)
         if name in found:
-            raise ScanError(
-                f"“{name.decode()}” stands there twice; write it once", start
-            )
+            raise ScanError(f"“{name.decode()}” is there twice; write it once", start)
         found[name] = _Directive(start, words.decode().strip())
     return found
 
@@ -284,7 +284,7 @@ def _is_alone_on_its_line(text: bytes, start: int) -> bool:
 
 
 def _refuse_two_halves(text: bytes) -> None:
-    """Refuse a file of another tool that holds an up and a down half: both would run."""
+    """Refuse a file of another tool with an up half and a down half: both would run."""
     if not any(mark in text for mark in _DOWN_MARKS) or not _DOWN_MARK.search(text):
         return
     for kind, start, end in tokens(text):
@@ -317,7 +317,7 @@ def _is_transaction_control(words: Sequence[bytes]) -> bool:
 
 
 def _is_one_concurrent_statement(text: bytes, starts: Sequence[int]) -> bool:
-    """Say whether the only statement of a text cannot run in a transaction, as it says CONCURRENTLY."""
+    """Check whether the only statement of a text cannot run in a transaction, because it says CONCURRENTLY."""
     if len(starts) != 1 or not _SAYS_CONCURRENTLY.search(text, starts[0]):
         return False
     if not any(_is_concurrently(text, token) for token in tokens(text, starts[0])):
@@ -336,7 +336,7 @@ def _is_concurrently(text: bytes, token: Token) -> bool:
 
 
 def _opening_end(text: bytes, starts: Sequence[int], opening_statements: int) -> int:
-    """Return the byte behind the statements that open the transaction; 0 where there are none."""
+    """Return the byte after the statements that open the transaction; 0 if there are none."""
     if opening_statements == 0:
         return 0
     if opening_statements == len(starts):
@@ -345,7 +345,7 @@ def _opening_end(text: bytes, starts: Sequence[int], opening_statements: int) ->
 
 
 def _own_commit(starts: Sequence[int], control: Sequence[_Control]) -> int:
-    """Return where the COMMIT of one BEGIN … COMMIT around everything stands; 0 where there is none.
+    """Return the first byte of the COMMIT, if one BEGIN … COMMIT surrounds everything; 0 otherwise.
 
     Raises ScanError for any other transaction control.
     """
@@ -355,7 +355,7 @@ def _own_commit(starts: Sequence[int], control: Sequence[_Control]) -> int:
     if first.start != starts[0] or not _BEGIN.match(first.words):
         raise _stray(control[0], starts)
 
-    # It begins with BEGIN. Nothing else may stand between that and a COMMIT at the end.
+    # It begins with BEGIN. No other transaction control may come before the COMMIT at the end.
     *between, last = control[1:] or control
     if last is first or last.start != starts[-1] or not _COMMIT.fullmatch(last.words):
         raise _stray(control[min(1, len(control) - 1)], starts)
@@ -365,7 +365,7 @@ def _own_commit(starts: Sequence[int], control: Sequence[_Control]) -> int:
 
 
 def _stray(control: _Control, starts: Sequence[int]) -> ScanError:
-    """Return the error for a statement that must not begin or end a transaction where it stands."""
+    """Return the error for a statement that must not begin or end a transaction at its place."""
     name = control.words.decode().upper()
     problem = "would end or split the transaction that the file runs in"
     if control.start == starts[0] and name.startswith(("BEGIN", "START")):

@@ -116,7 +116,7 @@ def _refuse_versions_without_a_down_file(
         if one.version not in files and one.has_another_name:
             raise SqlmigError(
                 f"nothing was reverted: version {one.version} was applied as {one.recorded_name}, "
-                f"whose down file is not here; {one.label} is another migration"
+                f"and its down file is not here; {one.label} is another migration"
             )
     without = [one.label for one in versions if one.version not in files]
     if without:

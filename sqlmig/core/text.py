@@ -36,17 +36,17 @@ def find_place(text: bytes, offset: int) -> Place:
 
 
 def place(file: object, text: bytes, offset: int) -> str:
-    """Name a byte offset in a file as compilers do: ``file:line:column``."""
+    """Return a place in the form of compilers: ``file:line:column``."""
     line, column = find_place(text, offset)
     return f"{file}:{line}:{column}"
 
 
 def excerpt(text: bytes, offset: int) -> str:
-    """Show the line that holds a byte offset, with a caret under the place."""
+    """Return the line that contains a byte offset, with a caret below the place."""
     number, column = find_place(text, offset)
     line = _line_at(text, offset)
 
-    # A long line is cut around the place. A tab stays a tab, so that the caret stands under the place.
+    # A long line is cut around the place. A tab stays a tab, so the caret is below the place.
     left = max(0, column - 1 - _SHOWN_BEFORE)
     indent = ""
     for char in line[left : column - 1]:
@@ -86,13 +86,13 @@ def few(names: Sequence[str], most: int = 5) -> str:
 
 
 def regex_of(pattern: str) -> str:
-    """Return the regular expression of a pattern: ``*`` stands for any characters, ``?`` for one."""
+    """Return the regular expression of a pattern: ``*`` matches any characters, ``?`` one."""
     return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def display_width(text: str) -> int:
     """Return how many columns a terminal gives a text (Unicode's East Asian Width)."""
-    import unicodedata  # here, as only errors and the progress line need it
+    import unicodedata  # here, because only errors and the progress line need it
 
     width = 0
     for char in text:

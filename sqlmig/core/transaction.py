@@ -45,7 +45,7 @@ Role = Literal[
 class Piece(NamedTuple):
     """Statements that are sent together, the role they play, and the file that an error is about.
 
-    If the role is "file", begin is the byte of the file where they begin.
+    If the role is "file", begin is their first byte in the file.
     """
 
     role: Role
@@ -195,7 +195,7 @@ def cut(whole: Piece, largest: int) -> Iterator[Piece]:
 
 
 def _statement_starts(piece: Piece) -> Sequence[int]:
-    """Return the bytes where the statements of a piece begin: in the file, or in our own text."""
+    """Return the first bytes of the statements of a piece: in the file, or in our own text."""
     if piece.role == "file" and piece.file:
         return piece.file.statement_starts or [0]
     return [start for start, _ in statements(bytes(piece.text))] or [0]

@@ -57,7 +57,7 @@ def what_is_wrong(url: str) -> str:
     elif scheme := _FOREIGN_SCHEME.match(url):
         return f"the database URL cannot be read: “{scheme[1]}…” is another library's; begin it with postgresql://"
     return (
-        "the database URL cannot be read (it is not repeated here, as it may hold a password); "
+        "the database URL cannot be read (it is not repeated here, because it may contain a password); "
         "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX, "
         "or like embedded:PATH"
     )

@@ -1,4 +1,4 @@
-"""What is known of a version: its state, its row in the ledger, and that a run applied it. Plain data."""
+"""A version: its state, its ledger row, and its entry in the result of a run. Plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policies, the indexes and the audit log cost: every list, count and look-up, as a tenant and as the owner.
+"""Measure what the policies, the indexes and the audit log cost: each query runs as a tenant and as the owner.
 
 Run by ``make bench``. Both sides are measured in turn, in one run, over the same connection; the ratio is of the medians.
 """
@@ -27,7 +27,7 @@ SETTINGS = {
     "max_wal_size": "8GB",
 }
 
-# 1,000 sessions, notes and recordings and 5,000 rows of wearable data for each of the organizations.
+# 1,000 sessions, notes and recordings and 5,000 rows of wearable data for each organization.
 FILL = """
     SET session_replication_role = replica;
     INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, {organizations}) n;
@@ -55,7 +55,7 @@ ROLES = """
     END $$
 """
 
-# {} is the tenant in words, where no policy adds it.
+# {} is the filter on the tenant, for the owner's query. No policy adds it there.
 QUERIES = {
     "the organization": "SELECT * FROM organizations WHERE true {id}",
     "its therapists": "SELECT * FROM therapists WHERE true {} ORDER BY full_name",
@@ -89,7 +89,7 @@ THOUSAND = """
     INSERT INTO wearable_data ({}patient_id, data_type, recorded_at)
     SELECT {}%(patient)s, 'hrv', now() - n * interval '1 minute' FROM generate_series(1, 1000) n
 """
-# The notes of a few organizations get a content of 2 kB, as notes have.
+# The notes of a few organizations get 2 kB of content, which is a realistic size.
 LARGE_NOTES = """
     SET session_replication_role = replica;
     UPDATE clinical_notes SET content = jsonb_build_object('subjective', (
@@ -152,7 +152,7 @@ def timed(
     *,
     tenant: bool,
 ) -> float:
-    """Return the milliseconds that a query takes, as a tenant's user or as the owner; nothing of it stays."""
+    """Return the milliseconds that a query takes for a tenant's user or for the owner, and roll it back."""
     with connection.transaction(force_rollback=True):
         claims = json.dumps({"app_metadata": {"org_id": str(values["org"])}})
         connection.execute(
@@ -173,7 +173,7 @@ def compared(
     other: tuple[str, bool],
     rounds: int = ROUNDS,
 ) -> tuple[float, float]:
-    """Return the medians of two queries, each as a tenant or as the owner, asked in turn for the same people."""
+    """Return the medians of two queries that take turns with the same people, each as a tenant or as the owner."""
     took: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         values = dict(
@@ -194,7 +194,7 @@ def lists(
     people: list[tuple[Any, ...]],
     organizations: int,
 ) -> None:
-    """Print what each question costs beside the owner's with the filter written out."""
+    """Print the cost of each query, and the cost of the owner's query with the filter written out."""
     print(
         f"\n| {organizations:,} organizations | tenant's user, ms | owner, ms | ratio | at most 1.5 times + 0.05 ms |"
     )
@@ -211,7 +211,7 @@ def lists(
 
 
 def writes(connection: psycopg.Connection[Any], people: list[tuple[Any, ...]]) -> None:
-    """Print what it costs to add 1,000 rows of wearable data, with and without an index, and to be audited."""
+    """Print the cost of 1,000 new rows of wearable data, with and without an index, and the cost of the audit log."""
     named, bare = THOUSAND.format("org_id, ", "%(org)s, "), THOUSAND.format("", "")
     print(
         "\n| 1,000 rows of wearable data | ms | beside | ms | ratio | at most |\n| --- | --- | --- | --- | --- | --- |"
@@ -256,14 +256,14 @@ def writes(connection: psycopg.Connection[Any], people: list[tuple[Any, ...]]) -
 
 
 def switch(connection: psycopg.Connection[Any], how: str) -> None:
-    """Switch the triggers that write the audit log."""
+    """Enable or disable the triggers that write the audit log."""
     for table in AUDITED:
         for verb in ("insert", "update", "delete"):
             connection.execute(f"ALTER TABLE {table} {how} TRIGGER audit_{verb}")
 
 
 def deletes(connection: psycopg.Connection[Any]) -> None:
-    """Print how long an organization takes to be deleted, with all that is its own."""
+    """Print how long it takes to delete an organization with everything that belongs to it."""
     print("\n| an organization is deleted | seconds |\n| --- | --- |")
     for sessions in (10_000, 100_000):
         with connection.transaction(force_rollback=True):

@@ -1,7 +1,7 @@
-"""sqlmig beside its floors and its peers: time, the client's CPU, the client's memory. Run by ``make bench``.
+"""Compare sqlmig with its floors and its peers: time, the client's CPU, the client's memory. Run by ``make bench``.
 
-Everyone does each thing in turn, round after round, on a fresh database of one server; the figures are medians.
-The floors: an interpreter that imports what sqlmig imports; psql in one session, a transaction a file; and twenty
+Each contender runs each command in turn, round after round, on a fresh database. The figures are medians.
+The floors: an interpreter that imports what sqlmig imports; psql in one session, one transaction per file; and twenty
 lines of psycopg that send each file with its row in a ledger.
 """
 
@@ -43,9 +43,9 @@ IN_THE_MANUAL = (
     "down, 1,000 files",
     "up, 20 MB, 170,000 statements",
 )
-SLOW = 8.0  # seconds: what takes longer is done once
+SLOW = 8.0  # seconds: slower commands run once
 
-# Who starts a program must be small: a child's peak memory counts from what its parent has when it forks.
+# The launcher must be small: a child's peak memory starts at the size of its parent when it forks.
 LAUNCHER = """
 import os, sys, time
 begun = time.perf_counter()
@@ -109,7 +109,7 @@ class File:
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody: how the files are written down, and the command for each thing that is measured."""
+    """A program to measure: how to write its files, and the command for each measurement."""
 
     name: str
     write: Callable[[Path, list[File]], None]
@@ -118,7 +118,7 @@ class Contender:
 
 @dataclass
 class Figures:
-    """What was measured of one thing: seconds, seconds of the client's CPU, MB."""
+    """The measurements of one command: seconds, seconds of the client's CPU, MB."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -257,7 +257,7 @@ def dbmate_commands(directory: Path, place: Place, _: int) -> dict[str, list[str
         "up": "up",
         "nothing to do": "up",
         "status": "status",
-    }  # it reverts one at a time
+    }  # no "down": it reverts only one migration per call
     return {what: [str(program), *options, verb] for what, verb in verbs.items()}
 
 
@@ -349,7 +349,7 @@ def supabase_commands(directory: Path, place: Place, _: int) -> dict[str, list[s
     url = f"postgresql://postgres:none@localhost/{place.name}?host={place.host}"
     migration = [str(program), "--workdir", str(directory), "migration"]
     up = [*migration, "up", f"--remote={url}", "--yes"]
-    return {  # its down resets a local database
+    return {  # no "down": it resets a local database
         "up": up,
         "nothing to do": up,
         "status": [*migration, "list", f"--remote={url}"],
@@ -371,7 +371,7 @@ CONTENDERS = [
 
 
 def small(count: int) -> list[File]:
-    """Return migrations that make a table, an index and a constraint each."""
+    """Return migrations that each create a table, an index and a constraint."""
     return [
         File(
             n,
@@ -391,7 +391,7 @@ def one(statements: list[str]) -> list[File]:
 
 
 def workloads() -> dict[str, tuple[list[File], list[str]]]:
-    """Return the files of each workload and what is done with them, in this order."""
+    """Return the files of each workload and its commands in order."""
     row = "({}, 'it''s a row of some width, as people have them', 'and another column, so that it is wide enough')"
     rows = [row.format(n) for n in range(170_000)]
     every = ["up", "nothing to do", "status", "down"]
@@ -415,7 +415,7 @@ def workloads() -> dict[str, tuple[list[File], list[str]]]:
 
 
 def measured(command: list[str], figures: Figures) -> None:
-    """Run a command and add what it took."""
+    """Run a command and add its time, CPU and memory to the figures."""
     done = subprocess.run(
         [PYTHON, "-I", "-S", "-c", LAUNCHER, *command],
         capture_output=True,
@@ -424,7 +424,7 @@ def measured(command: list[str], figures: Figures) -> None:
     )
     if done.returncode:
         print(f"{command}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return  # it is left out
+        return  # a failed run does not count
     for figure, value in zip(
         (figures.wall, figures.cpu, figures.memory),
         map(float, done.stdout.split()),
@@ -436,7 +436,7 @@ def measured(command: list[str], figures: Figures) -> None:
 def measure(
     todo: dict[str, tuple[list[File], list[str]]],
 ) -> dict[str, dict[str, Figures]]:
-    """Return what each took of each thing; who took long the first time is not asked again."""
+    """Measure each contender with each command. A contender that was slow the first time runs only once."""
     results: dict[str, dict[str, Figures]] = defaultdict(lambda: defaultdict(Figures))
     with (
         embedded.server(HERE / "server", {"fsync": "off"}) as url,
@@ -485,7 +485,7 @@ def directory_of(workload: str, contender: Contender) -> Path:
 
 
 def main() -> None:
-    """Measure, and print the table; of the workloads that are named, else of all."""
+    """Measure the named workloads, or all of them, and print the table."""
     todo = {
         name: work
         for name, work in workloads().items()
@@ -493,7 +493,7 @@ def main() -> None:
     }
     compileall.compile_dir(
         Path(sqlmig.__file__).parent, quiet=1
-    )  # as an installation does
+    )  # an installation compiles it, too
     shutil.rmtree(HERE / "files", ignore_errors=True)
     for name, (files, _) in todo.items():
         for contender in CONTENDERS:
@@ -526,7 +526,7 @@ def main() -> None:
 
 
 def print_for_the_manual(results: dict[str, dict[str, Figures]]) -> None:
-    """Print the table and the chart of sqlmig/README.md: seconds, a column for each."""
+    """Print the table and the chart of sqlmig/README.md: seconds, with a column for each contender."""
     whos = [one.name for one in CONTENDERS if one.name != "twenty lines"]
     print(f"\n| seconds | {' | '.join(whos)} |")
     print(f"| --- |{' --- |' * len(whos)}")
@@ -554,7 +554,7 @@ def print_for_the_manual(results: dict[str, dict[str, Figures]]) -> None:
 def targets(
     results: dict[str, dict[str, Figures]], bare: float
 ) -> Iterator[tuple[str, float, float]]:
-    """Yield what is aimed at: a ratio as it is, and what it should be at most."""
+    """Yield each target: its name, the measured ratio, and the limit."""
 
     def wall(thing: str, who: str = "sqlmig") -> float:
         return (

@@ -1,4 +1,4 @@
-"""A thousand schemas in one run, beside psql in one session and a shell loop of a process a schema. Run by ``make bench``."""
+"""Compare a run over a thousand schemas with one psql session and with a shell loop. Run by ``make bench``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECOND = "CREATE TABLE b (id int PRIMARY KEY, v text);\nCREATE INDEX b_v ON b (v
 
 
 def main() -> None:
-    """Measure, and print ratios."""
+    """Measure, and print the ratios."""
     shutil.rmtree(HERE / "files", ignore_errors=True)
     one, both = HERE / "files" / "one", HERE / "files" / "both"
     for directory, files in (

@@ -1,4 +1,4 @@
-"""`check --base REF` and `docs --check FILE`: what a pull request must not do."""
+"""`check --base REF` and `docs --check FILE` find the mistakes of a pull request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pair(project: Project, version: int, name: str, text: str = "SELECT 1;") -> 
 
 @pytest.fixture
 def branch(project: Project) -> Project:
-    """Return a branch beside main, on which there are by now a second and a fourth version."""
+    """Return a branch that has only version 1, while main already has versions 2 and 4."""
     git(project.directory.parent, "init", "-q", "-b", "main")
     pair(project, 1, "first")
     commit(project)
@@ -74,7 +74,7 @@ def test_a_version_that_is_taken(branch: Project) -> None:
         in output.err
     )
     assert "give it a number after 4" in output.err
-    assert output.out.count("ok") == 2  # the trials go on
+    assert output.out.count("ok") == 2  # the trial still ran
 
 
 def test_a_version_that_is_older_than_the_newest_there(branch: Project) -> None:

@@ -1,4 +1,4 @@
-"""`drift` names what somebody changed by hand, of every kind that `check` knows, and is silent where nobody did."""
+"""`drift` reports every kind of object that was changed by hand, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 NOTHING = "nothing differs\n"
-# What is in no schema belongs to the platform, unless the files make it; so does a schema that they did not make.
+# Objects outside any schema belong to the platform unless the files create them. So do schemas from elsewhere.
 OUTSIDE = (
     "event trigger", "schema", "extension", "schema grant", "publication", "database setting",
     "user mapping",
 )  # fmt: skip
-# Names are written with their schema, whatever the search path.
+# Findings qualify every name, whatever the search path.
 OTHERWISE = {
     "operator": "extra  operator public.##(integer,integer)",
     "owned sequence": 'changed  sequence settings of public.s: owned by was null, is "public.t.3"',
-    "default privileges": "changed  table public.t: PUBLIC may no longer SELECT",  # what the files would make now
+    "default privileges": "changed  table public.t: PUBLIC may no longer SELECT",  # the files would grant it now
     "lost extension": "missing  function public.g()",
 }
 
@@ -37,7 +37,7 @@ def drift(project: Project, *arguments: str, code: int = 0) -> str:
 
 @pytest.fixture
 def base(project: Project) -> Project:
-    """Return a project with one of everything, applied."""
+    """Return a project that has applied one object of each kind."""
     project.file("1_base.up.sql", BASE)
     project.run("up")
     return project
@@ -74,7 +74,7 @@ def test_what_the_files_make_outside_a_schema_is_compared(project: Project) -> N
 def test_it_is_silent_after_up_and_check_and_with_pending_files(base: Project) -> None:
     assert drift(base) == NOTHING
     base.write(up_2_x="CREATE TABLE x ()", down_2_x="DROP TABLE x")
-    base.run("check", code=1)  # the base has no way back
+    base.run("check", code=1)  # the base has no down file
     assert drift(base) == NOTHING
     base.run("up")
     assert drift(base) == NOTHING
@@ -207,7 +207,7 @@ def test_the_scratch_database_is_dropped_and_the_real_one_is_as_it_was(
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (a int)")
     project.run("up")
-    with psycopg.connect(project.url) as reader:  # whose locks nothing waits for
+    with psycopg.connect(project.url) as reader:  # drift must not wait for its locks
         reader.execute("LOCK TABLE t, schema_migrations IN SHARE MODE")
         assert drift(project) == NOTHING
     assert (

@@ -1,4 +1,4 @@
-"""What a file does to the application, on empty tables as on full ones, and the gate that stops it."""
+"""`check` reports how a file affects the application, on empty and on full tables, and the gate stops such a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FULL = """
     INSERT INTO p_2 SELECT n FROM generate_series(101, 150) AS n;
 """
 BOTH = "reads and writes"
-# A statement, who waits for which table, what is rewritten and what is read whole: by the manual's pages
+# A statement, the locks it takes, the tables it rewrites and the tables it reads in full, according to the manual
 # (https://www.postgresql.org/docs/current/sql-altertable.html, explicit-locking.html).
 STATEMENTS: list[tuple[str, dict[str, str], list[str], list[str]]] = [
     ("ALTER TABLE t ADD a int", {"t": BOTH}, [], []),
@@ -72,7 +72,7 @@ STATEMENTS: list[tuple[str, dict[str, str], list[str], list[str]]] = [
     ("ALTER TABLE t ALTER d TYPE date", {"t": BOTH}, ["t"], ["t"]),
     ("ALTER TABLE t ALTER n SET NOT NULL", {"t": BOTH}, [], ["t"]),
     ("ALTER TABLE t ALTER s SET NOT NULL", {"t": BOTH}, [], []),  # a CHECK proves it
-    # Its CHECK is proven anew.
+    # The server verifies its CHECK again.
     ("ALTER TABLE t ALTER s TYPE text", {"t": BOTH}, [], ["t"]),
     ("ALTER TABLE t ALTER n SET DEFAULT 5", {"t": BOTH}, [], []),
     ("ALTER TABLE t ALTER x DROP DEFAULT", {"t": BOTH}, [], []),
@@ -202,7 +202,7 @@ STATEMENTS: list[tuple[str, dict[str, str], list[str], list[str]]] = [
 
 @pytest.mark.parametrize("rows", ["", FULL], ids=["empty", "full"])
 def test_each_statement_does_what_the_manual_says(project: Project, rows: str) -> None:
-    """All in one run: before each statement a version that begins anew."""
+    """Everything runs at once: a version before each statement resets the database."""
     undo = "-- sqlmig: irreversible: a test"
     for number, (statement, *_) in enumerate(STATEMENTS):
         first = 2 * number + 1
@@ -223,7 +223,7 @@ def test_each_statement_does_what_the_manual_says(project: Project, rows: str) -
 def gate(
     project: Project, up: str, *options: str, code: int | None = 0
 ) -> tuple[dict[str, Any], str]:
-    """Run check with the gate on a file beside a table that is there; return what was found, and what was said."""
+    """Run check with the gate on a file for an existing table. Return the finding and the text on standard error."""
     project.file("1_t.up.sql", "CREATE TABLE t (id int PRIMARY KEY, n int);")
     project.file("1_t.down.sql", "DROP TABLE t;")
     project.file("2_x.up.sql", up)
@@ -329,7 +329,7 @@ ANNOTATION = re.compile(r"^::error ([^:]*(?:%3A[^:]*)*)::(.*)$", re.MULTILINE)
 
 
 def read_annotations(err: str) -> list[dict[str, str]]:
-    """Read annotations as GitHub's runner does."""
+    """Parse annotations the way GitHub's runner does."""
 
     def plain(text: str) -> str:
         for code, char in (

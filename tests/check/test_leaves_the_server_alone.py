@@ -1,4 +1,4 @@
-"""check and drift leave the server alone: what all its databases share is the same before and after."""
+"""check and drift leave the server alone: the shared catalogs are the same before and after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# All shared catalogs, but what is about databases that come and go beside this test.
+# All shared catalogs, except the rows about databases that other tests create and drop.
 SHARED = """
     SELECT 'role', rolname::text, to_jsonb(r) - 'oid' FROM pg_authid r WHERE rolname ~ %(ours)s
     UNION ALL
@@ -42,14 +42,14 @@ SHARED = """
     ORDER BY 1, 2
 """
 OURS = f"^wide_{RUN}_"
-OLD = f"wide_{RUN}_old"  # a role that is there
-NEW = f"wide_{RUN}_new"  # one that is not
+OLD = f"wide_{RUN}_old"  # this role exists
+NEW = f"wide_{RUN}_new"  # this role does not
 CLERK = f"wide_{RUN}_clerk"
 
 
 @pytest.fixture
 def server_roles(project: Project) -> Iterator[Project]:
-    """Yield the project on a server with two roles."""
+    """Create two roles on the project's server, and drop them at the end."""
     project.query(f"CREATE ROLE {OLD} PASSWORD 'secret'; CREATE ROLE {CLERK}")
     yield project
     for name in (NEW, OLD, CLERK):
@@ -70,7 +70,7 @@ GUARDED = (
     "DO $$ BEGIN IF to_regrole('{0}') IS NULL THEN CREATE ROLE {0}; END IF; END $$"
 )
 NO_TRANSACTION = "-- sqlmig: no-transaction\n"
-# Statements that reach beyond the database, and what is said of them. {here} is the real database.
+# Statements that affect more than the database, and the message for each. {here} is the real database.
 BEYOND = {
     "drop role": (f"DROP ROLE {OLD}", f"it drops role {OLD}"),
     "create role": (f"CREATE ROLE {NEW}", f"it creates role {NEW}"),
@@ -173,7 +173,7 @@ def test_what_reaches_beyond_the_database_is_found_and_rolled_back(
     assert shared(project) == before
     assert no_scratch_database_stays(project)
     if where != "before --from":
-        assert "ok            2_b\n" in output.out  # it goes on
+        assert "ok            2_b\n" in output.out  # check continues with the next file
 
 
 WITHIN = {
@@ -342,7 +342,7 @@ def test_a_standby_takes_no_scratch_database_and_says_so(
     project = Project(directory, f"embedded:{data}")
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     project.run("up")
-    (data / "standby.signal").touch()  # it starts as a standby from now on
+    (data / "standby.signal").touch()  # from now on it starts as a standby
     assert project.run(command, code=1).err.splitlines()[-1] == (
         "error: this server is a standby, which takes no scratch database; connect to the primary"
     )
@@ -439,7 +439,7 @@ def test_a_file_that_hides_its_effects_does_not_pass_the_gate(project: Project) 
 
 
 def test_an_update_is_no_loss(project: Project) -> None:
-    """The manual says so: every UPDATE replaces values, and nobody can tell which were meant to stay."""
+    """The manual explains why: every UPDATE replaces values, and sqlmig cannot know which of them matter."""
     project.write(
         up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
         down_1_t="DROP TABLE t;",

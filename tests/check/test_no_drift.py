@@ -1,4 +1,4 @@
-"""What `drift` must not call a change by hand: each was a false alarm once."""
+"""`drift` does not report these as changes by hand. Each was once a false alarm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NOTHING = "nothing differs\n"
 FUNCTION = "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE plpgsql AS E'BEGIN{end}    RETURN 1;{end}END'"
-# What Supabase's dashboard makes for "Enable automatic RLS", in its shape.
+# Supabase's dashboard creates a trigger like this for "Enable automatic RLS".
 AUTOMATIC_RLS = """
     CREATE FUNCTION rls_auto_enable() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog AS $$
@@ -38,7 +38,7 @@ def test_another_role_than_the_owner_may_ask(
     project: Project, *, is_member: bool
 ) -> None:
     owner, asks = f"owner {os.getpid()}", f"asks_{os.getpid()}"
-    rights = f'CREATEDB IN ROLE "{owner}"' if is_member else "SUPERUSER"
+    rights = f'{"CREATEDB" if is_member else "SUPERUSER"} IN ROLE "{owner}"'
     ((name,),) = project.query("SELECT current_database()")
     project.query(f"""
         CREATE ROLE "{owner}" LOGIN CREATEDB; CREATE ROLE {asks} LOGIN {rights};
@@ -86,7 +86,7 @@ def test_line_endings_in_bodies_and_comments_are_the_same(project: Project) -> N
 
 @pytest.fixture
 def extension(project: Project) -> str:
-    """Return an extension that the server has, and that no database has from the beginning."""
+    """Return an extension that the server offers and that new databases do not contain."""
     ((name,),) = project.query(
         "SELECT min(name) FROM pg_available_extensions WHERE name IN ('citext', 'vector')"
     )
@@ -159,7 +159,7 @@ def test_what_is_ignored_is_left_out(
     )
     monkeypatch.setenv("SQLMIG_IGNORE", "*.backup_* public.[ab] *.w *.t")
     assert drift(project) == NOTHING
-    monkeypatch.setenv("SQLMIG_IGNORE", "public.T")  # a name is what it is
+    monkeypatch.setenv("SQLMIG_IGNORE", "public.T")  # patterns are case-sensitive
     assert "extra  view public.w" in drift(project, code=1)
 
 

@@ -1,4 +1,4 @@
-"""`check` proves that a down file undoes its up file, and names every object that it leaves behind, loses or changes."""
+"""`check` proves that a down file undoes its up file, and names every object that it leaves, loses or changes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def base(project: Project) -> Project:
-    """Return a project whose first migration has one of everything."""
+    """Return a project with one migration that creates one object of each kind."""
     project.file("1_base.up.sql", BASE)
     project.file("1_base.down.sql", "-- sqlmig: irreversible, it is the base")
     return project
 
 
 def found(project: Project, code: int = 1) -> dict[int, dict[str, Any]]:
-    """Return what `check --json` says, by version."""
+    """Return the result of `check --json`, by version."""
     return {
         finding["version"]: finding
         for finding in project.run("check", "--json", code=code).json()
@@ -45,7 +45,7 @@ def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
     output = base.run("check", code=1).out
     assert words in output
     assert "broken        2_x\n" in output
-    assert "ok            3_y\n" in output  # it goes on
+    assert "ok            3_y\n" in output  # check continues with the next file
 
 
 def test_a_property_graph_that_stays_is_named(base: Project) -> None:

@@ -1,4 +1,4 @@
-"""Rows in `check`: they are there for all later versions, and a version that is reverted must leave them as they were."""
+"""`check` keeps rows for all later versions, and a reverted version must leave them unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENTS = {
 
 
 def findings(project: Project, files: dict[str, str]) -> dict[int, dict[str, Any]]:
-    """Write files, and return what `check --json` finds, by version."""
+    """Write the files and return the findings of `check --json`, by version."""
     for name, text in files.items():
         project.file(name, text)
     output = project.run("check", "--json", code=1)
@@ -26,7 +26,7 @@ def findings(project: Project, files: dict[str, str]) -> dict[int, dict[str, Any
 
 
 def second(up: str, down: str) -> dict[str, str]:
-    """Return the patients, and a second version beside them."""
+    """Return the patients' files and a second version."""
     return PATIENTS | {"2_x.up.sql": up, "2_x.down.sql": down}
 
 
@@ -39,13 +39,13 @@ def second(up: str, down: str) -> dict[str, str]:
             "changed",
             "phone of patients (3 rows)",
         ),
-        (  # a table that is dropped and made again
+        (  # a table is dropped and created again
             "DROP TABLE patients;",
             "CREATE TABLE patients (id int PRIMARY KEY, name text, phone text);",
             "lost",
             "4 rows of patients",
         ),
-        (  # values that are swapped
+        (  # two columns swap their values
             (
                 "ALTER TABLE patients RENAME name TO n; ALTER TABLE patients RENAME phone TO name;"
                 "ALTER TABLE patients RENAME n TO phone;"
@@ -54,13 +54,13 @@ def second(up: str, down: str) -> dict[str, str]:
             "changed",
             "name, phone of patients (4 rows)",
         ),
-        (  # rows that the down file does not take back
+        (  # rows that the down file does not delete
             "INSERT INTO patients SELECT max(id) + 1, 'new' FROM patients;",
             "SELECT 1;",
             "left",
             "1 row of patients",
         ),
-        (  # one of four
+        (  # the down file skips one row of four
             "UPDATE patients SET name = upper(name);",
             "UPDATE patients SET name = lower(name) WHERE id <> 3;",
             "changed",

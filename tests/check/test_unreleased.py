@@ -1,4 +1,4 @@
-"""A server is asked for what it has: a version number does not tell what was released."""
+"""`check` detects what a server supports. It does not rely on the version number, because a beta reports it, too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES = {"up_1_t": "CREATE TABLE t ();", "down_1_t": "DROP TABLE t;"}
 
 
 class _Says19:
-    """A relay that lets the server say that it is version 19 (ParameterStatus "server_version")."""
+    """A relay that makes the server report version 19 (ParameterStatus "server_version")."""
 
     def __init__(self, server: NoopExecutor) -> None:
         self._server = server
@@ -33,7 +33,7 @@ class _Says19:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
-        """Return the project with its database reached through the relay."""
+        """Return the project, connected through the relay."""
         parts = conninfo_to_dict(project.url) | {
             "host": "127.0.0.1",
             "port": self._listener.getsockname()[1],
@@ -98,7 +98,7 @@ def test_a_server_19_without_property_graphs_is_checked(
 def test_a_server_that_has_the_function_is_asked_for_property_graphs(
     project: Project, tmp_path: Path
 ) -> None:
-    """A server below 19 gets a function of that name, which no object makes it call."""
+    """A server below 19 gets a function with that name. Nothing in the database calls it."""
     settings = {"fsync": "off", "allow_system_table_mods": "on"}
     with embedded.server(tmp_path / "data", settings) as url:
         with psycopg.connect(url.replace("/postgres?", "/template1?")) as connection:

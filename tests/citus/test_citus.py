@@ -1,4 +1,4 @@
-"""On a Citus cluster, whose coordinator CITUS_DATABASE_URL names: what holds on one server holds there."""
+"""The promises for one server also hold on a Citus cluster. CITUS_DATABASE_URL is the URL of its coordinator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name ~ '^sqlmig' AND pi
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """Yield an empty directory and the cluster's database; the schemas that a test made are dropped after it."""
+    """Yield an empty directory and the cluster's database, and drop the test's schemas afterwards."""
     directory = tmp_path / "sql"
     directory.mkdir()
     project = Project(directory, URL)
@@ -46,7 +46,7 @@ def clean(project: Project) -> None:
 
 
 def everywhere(project: Project, query: str) -> list[str]:
-    """Return what a query gives on each node."""
+    """Return the result of a query on each node."""
     return [
         str(row[0])
         for row in project.query(
@@ -179,7 +179,7 @@ def test_killed_at_random_moments_ledger_and_tables_never_disagree(
 
 @pytest.fixture
 def clinics(project: Project) -> Project:
-    """Return the cluster with this project's own schema for twenty organizations, in a schema each."""
+    """Return the cluster with this project's tables for twenty organizations, each in its own schema."""
     names = [f"c_{n:02}" for n in range(20)]
     directory = project.directory.with_name(
         "files_1_to_9"

@@ -1,4 +1,4 @@
-"""What `up` and `down` did, and would do, as JSON."""
+"""`up` and `down` report as JSON, with and without --dry-run."""
 
 from __future__ import annotations
 

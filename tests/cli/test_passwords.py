@@ -1,4 +1,4 @@
-"""A password never appears: not in any output, not in the list of processes."""
+"""A password never appears in any output, nor in the list of processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "s3cret-w0rd"
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Project]:
-    """Yield a project on a server that asks for a password."""
+    """Yield a project on a server that requires a password."""
     directory = tmp_path / "sql"
     directory.mkdir()
     private = Project(directory, f"embedded:{tmp_path / 'data'}")
@@ -72,7 +72,7 @@ def test_a_missing_password_is_a_clear_error(guarded: Project) -> None:
 
 
 def test_no_process_shows_it(guarded: Project) -> None:
-    """The runner gets it in its environment, and starts psql with it there."""
+    """The runner gets the password in its environment, and passes it to psql there."""
     environment = os.environ | {"DATABASE_URL": guarded.url}
     line = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The wrong DATABASE_URL is the commonest mistake: the database is named, and nothing is overwritten in silence."""
+"""A wrong DATABASE_URL is the most common mistake. sqlmig names the database and overwrites nothing silently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def wrong(project: Project) -> Project:
-    """Return files beside the ledger of another application."""
+    """Return a project that connects to another application's database."""
     project.write(up_1_users="CREATE TABLE users ();", up_2_posts="SELECT 1;")
     project.run("up")
     for path in project.directory.glob("*"):

@@ -1,4 +1,4 @@
-"""What `status` shows and `new` writes."""
+"""Test the output of `status` and the files of `new`."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_up_refuses_what_is_out_of_order_unless_it_is_allowed(project: Project) 
     assert project.states() == {1: "applied", 2: "applied"}
     assert project.run("down").out.startswith(
         "reverted 2_b ("
-    )  # the highest, not the last applied
+    )  # the highest version, not the last one applied
 
 
 def made(project: Project, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""On a terminal: colours, and a line that says what takes so long. In a pipe: neither."""
+"""On a terminal, sqlmig shows colours and a line about the statement that takes long. In a pipe, it shows neither."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 GREEN, YELLOW, RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
-# An index that takes two seconds and more to build.
+# This index takes at least two seconds to build.
 SLOW = """
     CREATE TABLE t (id int);
     INSERT INTO t SELECT generate_series(1, 500);
@@ -96,7 +96,7 @@ def test_the_line_fits_the_terminal(project: Project) -> None:
     (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
     assert (
         line == label[:-2]
-    )  # one more wide character would take the last of the 80 columns
+    )  # one more wide character would reach column 80
     assert "applied" in shown
 
 

@@ -1,4 +1,4 @@
-"""An older release beside a newer database: it starts, and it changes nothing of what it does not know."""
+"""An older release starts on a newer database, and changes nothing that it does not know."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def older(project: Project) -> Project:
-    """Return the files 1 and 2 beside a database to which 1, 2 and 3 were applied."""
+    """Return a project with files 1 and 2 and a database that has applied 1, 2 and 3."""
     tables(project, 3)
     project.run("up")
     for path in project.directory.glob("0003_*"):
@@ -28,7 +28,7 @@ def older(project: Project) -> Project:
 def test_it_starts_and_says_so(older: Project) -> None:
     output = older.run("up")
     assert output.out == "nothing to do\n"
-    assert "0003_t is applied here, but newer than every file" in output.err
+    assert "0003_t is newer than every file here" in output.err
     assert older.tables() == {"t1", "t2", "t3"}
 
 

@@ -1,4 +1,4 @@
-"""Attacks by a role that may create in public, each as it was tried."""
+"""Try attacks by a role that may create objects in public."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CODE = """
 
 @pytest.fixture
 def evil(project: Project) -> Iterator[Project]:
-    """Yield the project as a role that may create schemas, and tables in public."""
+    """Yield the project, connected as a role that may create schemas, and tables in public."""
     role = f"evil_{RUN}"
     ((name,),) = project.query("SELECT quote_ident(current_database())")
     project.query(f"""
@@ -137,7 +137,7 @@ def test_a_trigger_that_is_not_committed_yet_is_seen(
             "CREATE TRIGGER t BEFORE INSERT OR DELETE ON schema_migrations FOR EACH ROW EXECUTE FUNCTION ev.code_of_trigger()"
         )
         if command == "script":
-            runner = project.fork("status")  # something to wait for
+            runner = project.fork("status")  # a process to wait for
             runner.ended()
             other.commit()
             with pytest.raises(psycopg.errors.RaiseException) as raised:

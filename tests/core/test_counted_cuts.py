@@ -1,6 +1,6 @@
-"""Every place at which a run can be cut off: after each message of the protocol, in each direction.
+"""Cut a run off at every possible place: after each message of the protocol, in each direction.
 
-After each cut the ledger agrees with the database, and the next run ends what was begun.
+After each cut the ledger agrees with the database, and the next run completes the command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.counting_proxy import Direction
     from tests.support.project import Forked, Project
 
-# `make soak` tries every place in every way; otherwise some are left out where they are many.
+# `make soak` tries every place in every way. Otherwise, long scenarios skip some places.
 TRIES_ALL = bool(os.environ.get("SQLMIG_TEST_KILLS"))
 
 OTHERS = """
@@ -50,7 +50,7 @@ RESET = """
 
 
 class Scenario:
-    """A command that is cut off: the state before it, what must hold after it, and how it ends."""
+    """A command to cut off: the state before it, the conditions after it, and its final state."""
 
     files: ClassVar[dict[str, str]] = {
         "1_t.up.sql": "CREATE TABLE t1 (); CREATE TABLE u1 ();",
@@ -67,7 +67,7 @@ class Scenario:
         return ""
 
     def holds(self, watcher: psycopg.Connection) -> bool:
-        """Say whether the ledger agrees with the database."""
+        """Return whether the ledger agrees with the database."""
         found = "ARRAY(SELECT right(tablename, 1)::bigint FROM pg_tables WHERE tablename LIKE '{}_' ORDER BY 1)"
         recorded = self.recorded(watcher)
         for letter in "tu":
@@ -88,16 +88,16 @@ class Scenario:
         return [version for (version,) in rows]
 
     def is_ended(self, watcher: psycopg.Connection) -> bool:
-        """Say whether the next run has ended what was begun."""
+        """Return whether the next run has completed the command."""
         return self.holds(watcher) and self.recorded(watcher) == [1, 2]
 
 
 class Up(Scenario):
-    """Two files are applied."""
+    """Apply two files."""
 
 
 class Down(Scenario):
-    """They are reverted."""
+    """Revert two files."""
 
     command: ClassVar[list[str]] = ["down", "--all", "--yes"]
 
@@ -109,13 +109,13 @@ class Down(Scenario):
 
 
 class CarefulDown(Down):
-    """Off a terminal it rehearses first."""
+    """Revert without --yes: off a terminal, `down` rehearses first."""
 
     command: ClassVar[list[str]] = ["down", "--all"]
 
 
 class Stamp(Scenario):
-    """They are recorded."""
+    """Record two files without running them."""
 
     command: ClassVar[list[str]] = ["stamp", "2"]
 
@@ -124,7 +124,7 @@ class Stamp(Scenario):
 
 
 class Repair(Down):
-    """Both are recorded again."""
+    """Record both files again."""
 
     command: ClassVar[list[str]] = ["repair", "--yes"]
 
@@ -140,7 +140,7 @@ class Repair(Down):
         return self.checksums(watcher) in (0, 2)
 
     def checksums(self, watcher: psycopg.Connection) -> int:
-        """Return how many rows have the old checksum."""
+        """Count the rows that have the old checksum."""
         ((old,),) = watcher.execute(
             "SELECT count(*) FROM schema_migrations WHERE checksum = 'old'"
         )
@@ -148,7 +148,7 @@ class Repair(Down):
 
 
 class NoTransaction(Scenario):
-    """One of the files runs statement by statement."""
+    """Apply a file that runs statement by statement."""
 
     files: ClassVar[dict[str, str]] = {
         "1_t.up.sql": (
@@ -173,7 +173,7 @@ class NoTransaction(Scenario):
 
 
 class Repeat(Scenario):
-    """One of the files runs three times, and once more."""
+    """Apply a file that runs three times, and once more without a change."""
 
     files: ClassVar[dict[str, str]] = {
         "1_t.up.sql": "CREATE TABLE t AS SELECT n, false AS done FROM generate_series(1, 9) AS n;",
@@ -195,7 +195,7 @@ class Repeat(Scenario):
 
 
 class Schemas(Scenario):
-    """Three schemas at once."""
+    """Apply the files to three schemas at the same time."""
 
     command: ClassVar[list[str]] = [
         "up", "--jobs", "2", "--schema", "a", "--schema", "b", "--schema", "c",
@@ -216,7 +216,7 @@ class Schemas(Scenario):
 
 
 class Check(Scenario):
-    """It has no ledger. What may stay is a scratch database, until the next run."""
+    """Check the files. There is no ledger, but a scratch database may stay until the next run."""
 
     files: ClassVar[dict[str, str]] = {
         "1_t.up.sql": "CREATE TABLE t1 ();",
@@ -238,7 +238,7 @@ SCENARIOS = [
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a server for `check` alone: what is left of it would be told by the checks of other tests."""
+    """Yield the URL of a server for `check` alone. Other tests would report the scratch databases that remain."""
     directory = data_directory(f"own_{RUN}", tmp_path_factory)
     with embedded.server(directory, {"fsync": "off"}) as url:
         yield url
@@ -248,7 +248,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def trial(
     request: pytest.FixtureRequest, project: Project, server: NoopExecutor
 ) -> Iterator[Trial]:
-    """Yield a database, and a relay before its server."""
+    """Yield a database, and a relay in front of its server."""
     host = str(server.host)
     port = int(server.port)
     if request.getfixturevalue("scenario") is Check:
@@ -298,7 +298,7 @@ def test_the_runner_is_killed(trial: Trial, scenario: type[Scenario]) -> None:
 
 
 class Trial:
-    """A database, and a relay before it."""
+    """A database, and a relay in front of it."""
 
     def __init__(self, project: Project, proxy: CountingProxy) -> None:
         self.project = project
@@ -313,7 +313,7 @@ class Trial:
         act: Callable[[], None],
         step: int,
     ) -> None:
-        """Cut a command off at each place in turn, or at each so-manieth, and print how many they were."""
+        """Cut a command off at every ``step``-th place, and print the number of places."""
         step = 1 if TRIES_ALL else step
         places = 0
         for name, text in scenario.files.items():
@@ -334,7 +334,7 @@ class Trial:
                 self.project.run(*scenario.command)
                 assert scenario.is_ended(watcher), place
                 if count < place:
-                    break  # it was not cut off any more
+                    break  # the command ended before this place
                 places += 1
                 place += step
             scratch = watcher.execute(
@@ -346,7 +346,7 @@ class Trial:
         assert places
 
     def _run(self, behind: Project, command: list[str]) -> None:
-        """Run a command that is cut off, with whatever exit code, but without a traceback."""
+        """Run a command that is cut off. Any exit code is fine, but no traceback."""
         if self.forks:
             self.runner = behind.fork(*command)
             self.runner.process.join()

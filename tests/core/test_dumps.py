@@ -1,4 +1,4 @@
-"""A dump is a common first file. It runs as pg_dump writes it, and drift goes on behind it."""
+"""A dump is a common first file. sqlmig runs it as pg_dump wrote it, and drift works after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MADE = """
 
 
 def dumped(project: Project, *options: str) -> str:
-    """Return what pg_dump writes of the database."""
+    """Return the output of pg_dump for the database."""
     program = embedded.programs() / "pg_dump"
     line = [str(program), "--no-owner", *options, "-d", project.url]
     return subprocess.run(line, capture_output=True, text=True, check=True).stdout
@@ -39,7 +39,7 @@ def dumped(project: Project, *options: str) -> str:
 
 @pytest.fixture
 def other(project: Project) -> Iterator[Project]:
-    """Yield the same files beside another database, which is empty."""
+    """Yield the same files with another, empty database."""
     name = project.query("SELECT current_database()")[0][0] + "_other"
     project.query(f"CREATE DATABASE {name}")
     parts = conninfo_to_dict(project.url) | {"dbname": name}
@@ -152,7 +152,7 @@ def test_the_same_table_in_another_schema_is_compared(project: Project) -> None:
 def test_a_backup_by_a_role_that_may_only_read_has_the_ledger(
     tmp_path: Path, project: Project
 ) -> None:
-    """On a server without Supabase's roles, which others may have made on the one that is shared."""
+    """Use a separate server. Other tests may have created Supabase's roles on the shared server."""
     with embedded.server(tmp_path / "server", {"fsync": "off"}) as url:
         apart = replace(project, url=url)
         apart.file("1_a.up.sql", "CREATE TABLE a (n int); INSERT INTO a VALUES (1);")
@@ -210,7 +210,7 @@ def test_a_file_that_changes_a_row_of_the_ledger_is_refused(
 
 def test_a_file_that_only_reads_the_ledger_runs(project: Project) -> None:
     project.write(up_1_x="CREATE TABLE t (n int);")
-    # A long file with many such words must not take long to look through.
+    # Scanning a long file with many such keywords must be fast.
     rows = ", ".join(f"({n}) /* create delete drop */" for n in range(60_000))
     project.file(
         "2_y.up.sql",

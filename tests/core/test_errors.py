@@ -1,4 +1,4 @@
-"""Where an error is, in words that a person can act on; and what no output ever holds."""
+"""Errors show their place and the next step, and no output ever contains a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults that dense code hid, each as a user met it."""
+"""Reproduce faults that users met, and that dense code hid."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_down_never_runs_another_migrations_down_file(project: Project) -> None:
         "1_a is not one of these files, but 1_b is" in project.run("down", code=1).err
     )
     assert project.tables() == {"a"}
-    # By the ledger's copy of a's down file.
+    # This uses the ledger's copy of a's down file.
     assert "reverted 1_a" in project.run("down", "--yes").out
     assert project.tables() == set()
 
@@ -135,7 +135,7 @@ def test_without_the_ledgers_copy_it_is_refused(project: Project) -> None:
     project.write(up_1_b="CREATE TABLE b ();", down_1_b="DROP TABLE a;")
     error = project.run("down", code=1).err
     assert (
-        "nothing was reverted: version 1 was applied as a, whose down file is not here"
+        "nothing was reverted: version 1 was applied as a, and its down file is not here"
         in error
     )
     assert project.tables() == {"a"}

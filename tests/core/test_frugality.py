@@ -1,4 +1,4 @@
-"""What a command does not need it does not load, and what it knows it does not ask the server again."""
+"""A command loads only the modules it needs, and never sends the same query twice."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def queries(proxy: Proxy) -> int:
-    """Return how many messages of the last connection asked the server for something.
+    """Count the queries that the last connection sent.
 
-    Behind the startup message each begins with its type and its length; Q is a simple query, S ends an extended one.
+    After the startup message, each message begins with its type and its length. Q is a simple query, and S ends an
+    extended query.
     (https://www.postgresql.org/docs/current/protocol-message-formats.html)
     """
     sent = proxy.sent[-1]
@@ -38,11 +39,11 @@ def test_a_file_is_one_round_trip(project: Project, proxy: Proxy) -> None:
         counts["up", count] = queries(proxy)
         behind.run("down", "--all", "--yes")
         counts["down", count] = queries(proxy)
-    # Whatever comes once a run, a file more is a message more: ten files the first time, forty the second.
+    # Each run has a fixed number of queries, and one more for each file: ten files first, then forty.
     assert counts["down", 40] - counts["down", 10] == 30
     assert counts["down", 10] <= 10 + 2
     assert counts["up", 40] <= 40 + 2
-    assert counts["up", 10] <= 10 + 5  # the ledger is made
+    assert counts["up", 10] <= 10 + 5  # creates the ledger
 
 
 def test_a_long_file_is_a_message_a_megabyte(project: Project, proxy: Proxy) -> None:
@@ -66,7 +67,7 @@ def test_nothing_to_do_is_one_question(
 
 
 def loaded(project: Project, *arguments: str) -> set[str]:
-    """Return the modules that a command line loads."""
+    """Return the modules that a command loads."""
     program = "import sys; from sqlmig.cli import command; command(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     options = ["-d", project.url, "--dir", str(project.directory)]
     ran = subprocess.run(

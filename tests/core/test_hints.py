@@ -1,4 +1,4 @@
-"""What the server does not know, and a user wants to: hints below its words."""
+"""sqlmig adds hints to the server's messages when it knows more than the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ),
         (
             "DO $$BEGIN COMMIT; END$$;",
-            "HINT: a DO block or procedure may not end the file's transaction: take that out, or put",
+            "HINT: a DO block or procedure may not end the file's transaction: remove that, or put",
         ),
         (
             "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ),
         (
             "-- sqlmig: no-transaction\nBEGIN; CREATE TABLE t (); VACUUM; COMMIT;",
-            "HINT: take BEGIN and COMMIT out: this file runs statement by statement",
+            "HINT: remove BEGIN and COMMIT: this file runs statement by statement",
         ),
         (
             "-- sqlmig: no-transaction\nCREATE TABLE t (); CREATE TABLE t ();",
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         ),
         (
             "CREATE SCHEMA public;",
-            "HINT: every database has this schema; a dump makes it anew. Take the line out",
+            "HINT: every database has this schema, and a dump creates it again. Remove the line",
         ),
         (
             "CREATE TABLE public.schema_migrations (version text);",
@@ -100,7 +100,7 @@ def test_a_database_that_is_not_empty_is_stamped(project: Project) -> None:
 
 @pytest.fixture
 def clerk(project: Project) -> Iterator[Project]:
-    """Return the project as a role without any rights sees it."""
+    """Return the project, connected as a role without any rights."""
     role = f"clerk_{RUN}"
     ((_name,),) = project.query("SELECT current_database()")
     project.query(f"CREATE ROLE {role} LOGIN")

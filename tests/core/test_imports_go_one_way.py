@@ -12,12 +12,12 @@ GUESTS = {
     path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
 } - {"cli", "core"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# The one door from the core to a guest: a URL that begins with "embedded:" needs a server.
+# The only import from the core to a guest: a URL that begins with "embedded:" needs a server.
 DOORS = {("core/database.py", "embedded")}
 
 
 def name_of(path: Path) -> str:
-    """Return a module's name below sqlmig; empty for sqlmig itself."""
+    """Return a module's name below sqlmig, or "" for sqlmig itself."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -26,7 +26,7 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the modules of the package that a module imports, by the name below it.
+    """Return the modules of the package that a module imports, as names below sqlmig.
 
     Imports within functions and under TYPE_CHECKING count as well, and "click".
     """
@@ -68,7 +68,7 @@ def test_no_import_leads_back() -> None:
     """Imports within functions and under TYPE_CHECKING count as well."""
     imports = {name_of(path): imported(path) - {"click"} for path in MODULES}
     for package in [name for name in imports if f"{name}." in " ".join(imports)]:
-        # A package stands for what it exports from its modules.
+        # A package imports its own modules to export their names. That does not count.
         imports[package] = {
             name for name in imports[package] if not name.startswith(f"{package}.")
         }

@@ -1,4 +1,4 @@
-"""An index that CONCURRENTLY leaves INVALID is found by what it is, not by its name in the file's text."""
+"""sqlmig finds an INVALID index of CONCURRENTLY in the catalog, not by its name in the file's text."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_index_without_a_name_is_told(project: Project) -> None:
 
 
 def test_somebody_elses_invalid_index_is_not_this_files(project: Project) -> None:
-    """Its name is a part of the file's text, and it was there before."""
+    """The file contains its name, but the index existed before."""
     project.query(
         "CREATE SCHEMA other; CREATE TABLE other.t (n int); INSERT INTO other.t VALUES (1), (1)"
     )

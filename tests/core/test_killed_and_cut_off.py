@@ -1,4 +1,4 @@
-"""A runner that is killed or cut off leaves the database before or after some whole file, and the next goes on."""
+"""A runner that is killed or cut off never leaves half a file, and the next runner continues."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_killed_at_random_moments_ledger_and_database_never_disagree(
             if not recorded:
                 watcher.execute(
                     "DROP TABLE IF EXISTS schema_migrations"
-                )  # it begins as the very first
+                )  # the next runner has to create it again
             found = {
                 name
                 for (name,) in watcher.execute(
@@ -74,21 +74,21 @@ def test_killed_at_random_moments_ledger_and_database_never_disagree(
             }
             assert recorded == found == {f"t{n}" for n in range(1, len(found) + 1)}
             seen.add(len(found))
-    assert len(seen) > 3  # it was killed at many places
+    assert len(seen) > 3  # the kills came at different places
     project.run("up")
     assert set(project.states().values()) == {"applied"}
 
 
 @pytest.fixture
 def sleeping(project: Project) -> Project:
-    """Return a project whose second migration takes a while."""
+    """Return a project with a second migration that takes a while."""
     project.file("1_a.up.sql", "CREATE TABLE a ();")
     project.file("2_b.up.sql", "CREATE TABLE b (); SELECT pg_sleep(30);")
     return project
 
 
 def asleep(project: Project) -> int:
-    """Wait until the second migration sleeps, and return its server process."""
+    """Wait until the second migration sleeps, and return the process ID of its backend."""
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     until(lambda: project.query(query))
     return int(project.query(query)[0][0])
@@ -146,7 +146,7 @@ def test_a_connection_that_breaks_at_commit_says_that_it_may_have_committed(
         "the connection was lost while 0002_t ran: it may have been committed; `sqlmig status` shows"
         in error
     )
-    until(lambda: project.tables() == {"t1", "t2"})  # here it has
+    until(lambda: project.tables() == {"t1", "t2"})  # here it was committed
     assert project.states() == {1: "applied", 2: "applied", 3: "pending"}
     project.run("up")
 
@@ -179,7 +179,7 @@ def test_a_connection_that_breaks_before_anything_ran_is_said(
 def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
     project: Project,
 ) -> None:
-    """A signal may come between sending a message and waiting for its answer."""
+    """A signal may arrive after sqlmig sent a message and before it waits for the result."""
     with connect(project.url, lambda _: None) as connection:
         connection.pgconn.send_query(b"BEGIN; SELECT pg_sleep(60)")
         asleep(project)
@@ -191,7 +191,7 @@ def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
 def test_a_cancel_that_the_server_does_not_heed_is_sent_again(
     project: Project,
 ) -> None:
-    """It may come before the server has begun the message, or be caught by the file, as here."""
+    """A cancel may arrive before the server starts the message, or the file may catch it, like here."""
     heedless = b"""
         DO $$ BEGIN PERFORM pg_sleep(200); EXCEPTION WHEN query_canceled THEN NULL; END $$;
         SELECT pg_sleep(200);

@@ -1,4 +1,4 @@
-"""Where statements begin, and how a script wants to be run, in tables of texts. ¶ marks each beginning."""
+"""Test tables of scripts: how sqlmig splits and runs them. ¶ marks the start of each statement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlmig.core.lexer import read_statement
 from sqlmig.core.sqlfile import DIRECTIVES, scan
 from sqlmig.script import selects_into
 
-# Each has all its beginnings marked.
+# ¶ marks the start of each statement.
 STATEMENTS = [
     "",
     " -- nothing\n /* nothing */ ;; ",
@@ -123,7 +123,7 @@ def test_the_message_names_each_directive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("marked", "own_kind"),  # ¶ behind what opens it, and before its own COMMIT
+    ("marked", "own_kind"),  # ¶ after its BEGIN, and before its own COMMIT
     [
         ("¶SELECT 1", False),
         ("BEGIN; ¶SELECT 1; ¶COMMIT", False),

@@ -1,4 +1,4 @@
-"""A migration never stalls the application: it queues for a lock for a moment only, and tries again."""
+"""A migration never stalls the application: it waits for a lock only briefly, and tries again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def busy_table(either: Project) -> Project:
-    """Return a project with a table, and a pending migration that needs it alone."""
+    """Return a project with a table, and a pending migration that needs an exclusive lock on it."""
     either.file("1_t.up.sql", "CREATE TABLE t (id int);")
     either.run("up")
     either.file(
@@ -40,7 +40,7 @@ def test_a_lock_that_cannot_be_had_in_time_leaves_nothing_and_is_tried_again(
                 "2_alter.up.sql:2:1: ERROR: canceling statement due to lock timeout"
             )
             == 2
-        )  # at first, and at last
+        )  # for the first and for the last try
         assert "rolled back; trying again in 0." in error
         assert "2_alter: no lock yet; trying again in 0." in error
         assert re.findall(r"\((.*) of 2\)", error) == ["1", "2"]
@@ -87,7 +87,7 @@ def test_no_reader_waits_longer_than_the_lock_timeout_and_a_second(
         holder.execute("SELECT * FROM t")
         reader.execute(
             "SET statement_timeout = '1300ms'"
-        )  # the reader's own measure: it raises when it waits longer
+        )  # the reader fails if it waits longer
         runner = project.fork("up", "--lock-timeout", "300ms", "--retries", "3")
         while runner.process.is_alive() and "(3 of 3)" not in runner.text():
             reader.execute("SELECT * FROM t")

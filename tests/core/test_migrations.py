@@ -1,4 +1,4 @@
-"""What a directory may hold, and what is refused before anything runs."""
+"""sqlmig refuses a wrong directory before it runs any file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def refused(project: Project, *words: str) -> None:
-    """Expect `up` to refuse everything with these words, and the database to stay empty."""
+    """Check that `up` refuses everything with these messages and leaves the database empty."""
     output = project.run("up", code=1)
     for word in words:
         assert word in output.err
@@ -26,7 +26,7 @@ def refused(project: Project, *words: str) -> None:
 
 @pytest.fixture
 def first(project: Project) -> Project:
-    """Return a project whose first migration is good, so that a refusal shows that nothing runs."""
+    """Return a project with a good first migration, which must not run if a later file is refused."""
     project.file("1_good.up.sql", "CREATE TABLE good ();")
     return project
 

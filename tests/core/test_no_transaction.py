@@ -1,4 +1,4 @@
-"""A no-transaction file runs statement by statement; when one fails, it is said what stays and how to go on."""
+"""A no-transaction file runs statement by statement. If a statement fails, the error explains how to continue."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_a_runner_that_ends_while_an_index_is_built_leaves_nobody_stuck(
         runner.process.join()
         if (
             sent == signal.SIGKILL
-        ):  # its statement runs on: the next waits for that, and says so
+        ):  # its statement still runs: the next runner waits for it and reports that
             following = either.fork("up")
             following.said("(sqlmig: no-transaction, at work since")
         else:

@@ -1,4 +1,4 @@
-"""A schema that has objects, but no ledger, may be another application's: `up` asks, or refuses."""
+"""A schema with objects but no ledger may belong to another application: `up` asks, or refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one file sets never reaches the next file, the ledger, nor another client of a pooler."""
+"""A file's settings never reach the next file, the ledger or another client of a pooler."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LEFT = """
 
 @pytest.fixture
 def role(project: Project) -> Iterator[str]:
-    """Yield a role that may do nothing."""
+    """Yield a role without any rights."""
     name = f"powerless_{RUN}"
     project.query(f"CREATE ROLE {name}")
     yield name

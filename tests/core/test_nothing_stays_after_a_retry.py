@@ -1,4 +1,4 @@
-"""What a rollback leaves in the session reaches neither the next try nor the next schema."""
+"""Session state that survives a rollback reaches neither the next try nor the next schema."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_dead_standard_error_stops_no_migration(project: Project) -> None:
 
 
 def test_wait_ends_for_an_address_that_drops_packets(project: Project) -> None:
-    """The listener accepts nobody: its queue is full, and further packets are dropped."""
+    """The listener accepts no connection: its queue is full, and the kernel drops further packets."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         full = [socket.socket() for _ in range(4)]
@@ -114,7 +114,7 @@ def test_an_error_while_a_runner_waits_names_what_was_applied(project: Project) 
     thread.start()
     at_the_wait(project, database)
     with psycopg.connect(project.url, autocommit=True) as other:
-        # It gets the runners' lock when the first file is committed, before the runner asks again.
+        # This connection gets the runners' lock after the first file's commit, before the runner requests it again.
         queue = threading.Thread(target=lambda: other.execute(f"BEGIN; {LOCK}"))
         queue.start()
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

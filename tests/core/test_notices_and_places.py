@@ -1,4 +1,4 @@
-"""The server's notices go to standard error, and an error's place is right even where the server gives none."""
+"""The server's notices go to standard error, and an error has the right place even if the server sends none."""
 
 from __future__ import annotations
 

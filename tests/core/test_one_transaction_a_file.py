@@ -1,4 +1,4 @@
-"""A file and its row in the ledger are one transaction: nothing in the file can end or split it."""
+"""A file and its ledger row share one transaction, and nothing in the file can end or split it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.project import Project
 
-# ¶ marks the place.
+# ¶ marks the place of the error.
 STRAY = [
     ("CREATE TABLE a ();\n¶COMMIT;\nCREATE TABLE b ();", "COMMIT"),
     ("CREATE TABLE a (); ¶end;", "END"),

@@ -1,4 +1,4 @@
-"""Another role that may create in public runs no code with the rights of the runner."""
+"""A role that may create objects in public cannot run code with the runner's rights."""
 
 from __future__ import annotations
 

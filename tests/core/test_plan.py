@@ -1,4 +1,4 @@
-"""What is to be done, from a ledger and a directory in a few letters."""
+"""Plan the steps from a ledger and a directory, in a short notation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rows(words: str) -> list[VersionInfo]:
-    """Return the rows of ``1 2+ 3* -4+``: + is applied, * applied and changed since, - has no file any more."""
+    """Parse rows like ``1 2+ 3* -4+``: + is applied, * is applied and changed since, - has lost its file."""
     migrations, applied, checksums = [], [], {}
     for word in words.split():
         version = int(word.strip("-+*"))

@@ -1,4 +1,4 @@
-"""A file that repeats: a transaction a run, until a run changes no row. What is done stays, and the rest follows."""
+"""A repeated file runs in one transaction per run, until a run changes no row. Committed runs stay."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WHERE id IN (SELECT id FROM t WHERE twice IS NULL ORDER BY id LIMIT {ROWS // 100
 
 @pytest.fixture
 def backfill(project: Project) -> Project:
-    """Return a project whose second file fills a column of a table that is there."""
+    """Return a project with a second file that fills a column of an existing table."""
     project.write(up_1_t=TABLE, up_2_fill=FILL)
     project.run("up", "--to", "1")
     return project
@@ -61,7 +61,7 @@ def test_each_run_is_a_transaction_of_its_own(backfill: Project) -> None:
 
 
 def test_what_is_done_stays_and_the_rest_follows(backfill: Project) -> None:
-    """Killed again and again, at random moments, it ends."""
+    """The file completes even if it is killed several times, at random moments."""
     chance = random.Random(26)
     states = set()
     for _ in range(6):
@@ -99,7 +99,7 @@ def test_one_that_never_ends_is_stopped_with_words(
     assert stays
     assert "2_fill was not applied" in said
     ((count,),) = backfill.query("SELECT count(*) FROM runs")
-    # The interrupt may meet a COMMIT that is on its way.
+    # A COMMIT may already be under way when the interrupt arrives.
     assert int(stays[1].replace(",", "")) in (count, count - 1)
     assert backfill.states()[2] == "pending"
 
@@ -107,7 +107,7 @@ def test_one_that_never_ends_is_stopped_with_words(
 def test_each_run_ends_within_a_minute_when_its_machine_vanishes(
     backfill: Project, proxy: Proxy
 ) -> None:
-    """Its transaction is open between messages, so the server is told to look after it."""
+    """The transaction stays open between messages, so the server must notice that the client is gone."""
     proxy.before(backfill).run("up")
     sent = b"".join(proxy.sent)
     assert sent.count(b"SET LOCAL tcp_keepalives_idle = 30") == 101
@@ -150,7 +150,7 @@ def test_a_connection_that_is_lost_after_some_runs_says_what_stays(
     assert "the connection was lost while 2_fill ran" in error
     stays = re.search(r"([\d,]+) rows are committed", error)
     assert stays
-    # The run that was cut off may have been committed, or not.
+    # The last run may or may not have been committed.
     assert filled(backfill) - int(stays[1].replace(",", "")) in (0, ROWS // 100)
 
 
@@ -202,7 +202,7 @@ def test_a_lock_that_is_held_for_a_while_is_tried_again(backfill: Project) -> No
     runner = backfill.fork("up", "--lock-timeout", "50ms", "--retries", "1")
     for times in range(
         1, 4
-    ):  # more often than it may try, but each time it has gone on
+    ):  # more failures than --retries allows, but each time another run succeeded before
         before = filled(backfill)
         until(lambda before=before: filled(backfill) > before)  # type: ignore[misc]
         with psycopg.connect(backfill.url) as other:

@@ -1,4 +1,4 @@
-"""Any number of runners may start at once: each migration is applied once, the others wait, say whom for, and end well."""
+"""Any number of runners may start at once. One applies each migration; the others wait, name it, and succeed."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invali
     with psycopg.connect(project.url, autocommit=True) as old:
         old.execute(
             "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1"
-        )  # the index waits for its snapshot
+        )  # CREATE INDEX waits for this snapshot
         runners = [either.fork("up") for _ in range(6)]
         until(lambda: project.query(BUILDING))
         if (
             either is project
-        ):  # else the pooler has no connection left for those that wait
+        ):  # the pooler has no connection left for runners that wait
             until(
                 lambda: sum("waiting for" in runner.text() for runner in runners) == 5
             )
@@ -132,7 +132,7 @@ def test_up_beside_down_is_safe(either: Project) -> None:
         for runner in runners:
             runner.process.join(120)
             if runner.process.exitcode:
-                # A revert stops when another runner came first.
+                # A runner stops if another runner reverted the file first.
                 assert ANOTHER_RUNNER in runner.ended(code=1)
         recorded = {
             f"t{version}"
@@ -143,7 +143,7 @@ def test_up_beside_down_is_safe(either: Project) -> None:
 
 
 def waits_while(project: Project, change: str, *words: str) -> Forked:
-    """Return a runner that has one of two migrations left and waits while another changes the ledger."""
+    """Return a runner with one pending migration that waits while another connection changes the ledger."""
     tables(project, 2)
     project.run("up", "--to", "1")
     with psycopg.connect(project.url) as other:
@@ -182,7 +182,7 @@ def test_the_new_plan_refuses_what_the_first_would_have_refused(
 
 
 @pytest.mark.parametrize("directive", ["", "-- sqlmig: no-transaction\n"])
-@pytest.mark.parametrize("newest", [0, 3])  # in order, and out of order
+@pytest.mark.parametrize("newest", [0, 3])  # without and with a newer version in the ledger
 def test_what_is_recorded_by_hand_between_two_files_is_left_out(
     project: Project, newest: int, directive: str
 ) -> None:
@@ -384,7 +384,7 @@ def test_where_every_transaction_is_serializable_runners_still_take_turns(
 def test_a_file_of_nearly_a_message_is_told_to_end_when_its_machine_vanishes(
     project: Project, proxy: Proxy
 ) -> None:
-    """With its down file's text it takes two messages, and is open between them."""
+    """With the text of its down file it needs two messages, and the transaction is open between them."""
     project.write(up_1_a="CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
     project.file("2_b.down.sql", f"DROP TABLE b; -- {'x' * (1 << 20)}")
     proxy.before(project).run("up")

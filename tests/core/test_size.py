@@ -1,4 +1,4 @@
-"""Neither many files nor a large one break a promise."""
+"""Many files or a large file do not break a promise."""
 
 from __future__ import annotations
 

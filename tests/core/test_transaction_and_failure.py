@@ -1,4 +1,4 @@
-"""Messages, and where in a file an error is, for every place that the server can name and for those it cannot."""
+"""Test messages and places of errors, for every position that the server can report and without a position."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIELDS = (
 
 
 def diag(position: int | None = None, **fields: str) -> Any:
-    """Return what the server says of an error, as far as it is asked."""
+    """Build the fields of a server error."""
     known = dict.fromkeys(FIELDS) | {
         "severity": "ERROR",
         "message_primary": "no",
@@ -65,12 +65,12 @@ def whole(text: str) -> Piece:
 
 
 def count(one: Piece) -> int:
-    """Return how many statements a piece has."""
+    """Count the statements of a piece."""
     return sum(1 for _ in statements(bytes(one.text)))
 
 
 def sent(text: str) -> list[Piece]:
-    """Return all that is sent of a file."""
+    """Return all the pieces that sqlmig sends for a file."""
     file = script(text)
     record = "INSERT INTO ledger VALUES ('é')"
     around = file_transaction(
@@ -161,7 +161,7 @@ def test_our_own_statements_are_named_by_what_they_are_for(
 )
 def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
     message = sent(text)
-    position = len(joined(message[:4]).decode()) + 2  # our next semicolon
+    position = len(joined(message[:4]).decode()) + 2  # the semicolon that sqlmig adds
     words = explained(diag(position), 0, message)[1]
     assert words.startswith(
         f"{place('x.sql', text.encode(), len(text.encode().rstrip()))}: ERROR: no"
@@ -218,7 +218,7 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
 
 
 @pytest.mark.parametrize(
-    ("marked", "largest"),  # ¶ where it is cut
+    ("marked", "largest"),  # ¶ marks a cut
     [
         ("SELECT 1; SELECT 2; SELECT 3", 100),
         ("SELECT 1; ¶SELECT 2; ¶SELECT 3", 0),

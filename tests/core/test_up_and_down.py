@@ -1,4 +1,4 @@
-"""What `up` and `down` do and say."""
+"""Test `up` and `down`, and their output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def three(project: Project) -> Project:
-    """Three migrations, each a table."""
+    """Write three migrations that each create a table."""
     for n, name in enumerate("abc", 1):
         project.file(f"{n}_{name}.up.sql", f"CREATE TABLE {name} (id int);")
         project.file(f"{n}_{name}.down.sql", f"DROP TABLE {name};")
@@ -235,7 +235,7 @@ def test_the_schema_is_created_holds_the_ledger_and_stands_first_on_the_search_p
 
 
 def test_the_ledger_is_closed_commented_and_where_it_is_named(three: Project) -> None:
-    three.query('CREATE SCHEMA "postgres"')  # where "$user" leads
+    three.query('CREATE SCHEMA "postgres"')  # "$user" resolves to it
     three.run("up")
     assert three.query(
         "SELECT schemaname, rowsecurity FROM pg_tables WHERE tablename = 'schema_migrations'"

@@ -1,4 +1,4 @@
-"""--wait: for a server that is not there yet, as when containers start together, and for no other reason."""
+"""--wait waits only for a server that has not started yet, for example if containers start together."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def at(project: Project, port: int) -> Project:
-    """Return the project with its database expected on a port."""
+    """Return the project with a URL for this port."""
     parts = conninfo_to_dict(project.url) | {
         "host": "127.0.0.1",
         "port": port,

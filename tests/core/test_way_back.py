@@ -1,4 +1,4 @@
-"""A release that was rolled back has no files any more: `down` uses the ledger's copies."""
+"""After a release is rolled back, its files are gone: `down` uses the ledger's copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUOTES = "DO $a$BEGIN EXECUTE 'SELECT ''x'', $$y$$, E\\'\\\\\\''; END$a$; -- 'od
 
 
 def gone(project: Project, *versions: int) -> None:
-    """Remove the files of versions."""
+    """Remove the files of these versions."""
     for version in versions:
         for path in project.directory.glob(f"{version}_*.sql"):
             path.unlink()

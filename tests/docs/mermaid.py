@@ -1,4 +1,4 @@
-"""Parse the diagrams of the project's pages and of an odd database's with the real Mermaid. Run by ``make mermaid``."""
+"""Parse the diagrams of the project's pages and of an odd page with the real Mermaid. Run by ``make mermaid``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Install Mermaid into a directory of its own, make the odd page, and parse both."""
+    """Install Mermaid into a directory, write the odd page, and parse all pages."""
     subprocess.run(
         ["npm", "install", "--silent", "--prefix", MODULES, "mermaid@11", "jsdom"],
         check=True,

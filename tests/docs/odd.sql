@@ -1,4 +1,4 @@
--- A schema of everything that is hard to show in Markdown and Mermaid.
+-- A schema with names and comments that are hard to show in Markdown and Mermaid.
 
 CREATE SCHEMA "Odd | Schema";
 SET search_path = "Odd | Schema";

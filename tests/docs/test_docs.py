@@ -1,4 +1,4 @@
-"""`sqlmig docs`: a page that is true, the same whoever asks, and whose Markdown no name or comment can break."""
+"""`sqlmig docs` writes a correct page. It is the same for every role, and no name or comment can break its Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import sql
 from tests.support.project import SQL, Project
 
 ODD = (Path(__file__).parent / "odd.sql").read_text()
-# A line of a diagram, as Mermaid's grammar has it; `make mermaid` asks Mermaid itself.
+# The grammar of a line in a diagram. `make mermaid` uses Mermaid itself.
 NAME, WORD = (
     r'"[^"%\\\n\b]+"',
     r"[A-Za-z_\u00c0-\uffff][A-Za-z0-9_()\[\]\u00c0-\uffff]*",
@@ -26,7 +26,7 @@ DIAGRAM = re.compile(
 
 @pytest.fixture
 def odd(project: Project) -> Project:
-    """Return a database full of names and comments that are hard to show."""
+    """Return a database with names and comments that are hard to show."""
     project.query(ODD)
     return project
 
@@ -36,7 +36,7 @@ def page_of(project: Project) -> str:
 
 
 def tables_of(page: str) -> list[list[list[str]]]:
-    """Return the tables of a page, as a reader sees them: rows of cells."""
+    """Return the rendered tables of a page as rows of cells."""
     tables: list[list[list[str]]] = []
     for token in MarkdownIt("commonmark").enable("table").parse(page):
         if token.type == "table_open":
@@ -112,7 +112,7 @@ def test_every_link_of_the_contents_leads_to_a_heading(odd: Project) -> None:
         for n, token in enumerate(tokens):
             if token.type == "heading_open":
                 title = "".join(part.content for part in tokens[n + 1].children or ())
-                # As GitHub makes them.
+                # GitHub builds anchors like this.
                 kept = re.sub(r"[^\w\- ]", "", title.lower())
                 anchors.add("#" + kept.replace(" ", "-"))
             links += [part for part in token.children or () if part.type == "link_open"]
@@ -139,14 +139,14 @@ def test_cardinality_is_that_of_null_and_unique(odd: Project) -> None:
         '"parted" |o--o{ "to_parted" : "id, at"',
     ):
         assert f"    {relation}\n" in page
-    assert page.count("--o") == 7  # none for what a partition inherits
+    assert page.count("--o") == 7  # none for a foreign key that a partition inherits
 
 
 def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> None:
     assert "- sets self of child to null\n" in section(page_of(odd), "child")
     assert "- is refused while rows of near" not in page_of(
         odd
-    )  # another schema's table
+    )  # a table of another schema
     therapyflow.query('DROP SCHEMA "Odd | Schema", other CASCADE')
     therapyflow.run("up", "--to", "10")
     organizations = section(therapyflow.run("docs").out, "organizations")
@@ -180,7 +180,7 @@ def test_types_views_and_functions(odd: Project) -> None:
     )
     assert "## mat (materialized view)" in page
     assert "sql, stable, security definer" in page
-    assert "span_multirange(" not in page  # it came with its type
+    assert "span_multirange(" not in page  # the range type created it
 
 
 def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> None:
@@ -196,7 +196,7 @@ def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> No
     ):
         odd.query(f"ALTER DATABASE {database} SET {setting}")
     assert page_of(odd) == page
-    assert odd.run("docs").out == page  # it is the first on the search path now
+    assert odd.run("docs").out == page  # the schema is now first on the search path
     assert odd.run("--schema", "Odd | Schema", "docs").out == page
 
 
@@ -255,7 +255,7 @@ def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None
         "paragraph_open",
         "inline",
         "paragraph_close",
-    ]  # the comment's, and the one on row level security
+    ]  # the comment, and the note about row level security
     assert [token.type for token in tokens] == paragraph * 2
 
 

@@ -1,4 +1,4 @@
-"""A private server on a data directory, for the length of a command."""
+"""A private server runs on a data directory while a command runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def private(tmp_path: Path) -> Iterator[Project]:
-    """Return a project on a data directory in a path with spaces, that must leave nothing running."""
+    """Return a project on a data directory in a path with spaces, and check that no server is left."""
     directory = tmp_path / "my sql"
     directory.mkdir()
     project = Project(directory, f"embedded:{tmp_path / 'a b' / 'my data'}")
@@ -45,7 +45,7 @@ def data(project: Project) -> Path:
 
 
 def servers(path: Path) -> list[int]:
-    """Return the servers on a data directory (Linux's /proc)."""
+    """Return the server processes of a data directory, from Linux's /proc."""
     return [
         int(process.name)
         for process in Path("/proc").glob("[0-9]*")
@@ -74,7 +74,7 @@ def wait_until_gone(path: Path) -> None:
 
 
 def started(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command whose migration waits, and return it when its server runs the migration."""
+    """Start a command with a migration that waits, and return the command when the migration runs."""
     project.file("2_wait.up.sql", "SELECT pg_sleep(60);")
     process = project.start("up", *arguments)
     assert process.stdout
@@ -170,7 +170,7 @@ def test_a_killed_command_leaves_no_server_and_the_next_goes_on(
 def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) -> None:
     process = started(private)
     (postmaster,) = [int((data(private) / "postmaster.pid").read_text().split()[0])]
-    os.kill(postmaster, signal.SIGSTOP)  # it cannot follow its parent at once
+    os.kill(postmaster, signal.SIGSTOP)  # it cannot end together with its parent
     process.kill()
     process.communicate(timeout=60)
     next_command = private.start("status", "--json")
@@ -241,7 +241,7 @@ def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
     half = data(private) / ".sqlmig-initdb-1"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    if os.geteuid() == 0:  # as a killed command leaves it
+    if os.geteuid() == 0:  # a killed command leaves the file like this
         nobody = pwd.getpwnam("nobody")
         for path in (data(private), half, half / "PG_VERSION"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
@@ -430,7 +430,7 @@ def test_the_server_listens_on_no_network(private: Project) -> None:
     process.communicate(timeout=60)
 
 
-# Root: PostgreSQL does not run as root, so the server runs as another user that may enter what only root may.
+# PostgreSQL does not run as root. The server runs as another user that may enter root's directories.
 
 as_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
@@ -450,7 +450,7 @@ def process_status(process: int) -> dict[str, str]:
 def without_capability(
     project: Project, capability: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as a root user that lacks one capability, as in a container started with --cap-drop."""
+    """Run a command as root without one capability, like in a container started with --cap-drop."""
     line = [
         "setpriv",
         f"--bounding-set=-{capability},-dac_read_search",
@@ -613,11 +613,11 @@ def test_root_of_a_user_namespace_without_other_users_is_told_so(
     assert not data(private).exists()
 
 
-# Another user's data directory is hostile input for root.
+# For root, another user's data directory is hostile input.
 
 
 def owned(path: Path, like: Path) -> None:
-    """Give a file to the owner of another one."""
+    """Give a file the same owner as another file."""
     owner = like.stat()
     os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 

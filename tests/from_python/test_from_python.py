@@ -1,4 +1,4 @@
-"""sqlmig called from Python: up, down and status, the typed errors, and nothing printed."""
+"""Call sqlmig from Python: up, down, status and the typed errors. Nothing is printed."""
 
 from __future__ import annotations
 

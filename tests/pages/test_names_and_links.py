@@ -1,4 +1,4 @@
-"""What the pages name is there: files, commands, options, targets, directives, links. Their lines fit a window."""
+"""The files, commands, options, targets, directives and links on the pages exist. Their lines fit a window."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_every_link_leads_somewhere(page: Page) -> None:
         assert path.exists(), target
         if anchor:
             assert anchor in Page(path).anchors, target
-    # A label without an address is no link: it stands there in its brackets.
+    # A label without an address is not a link. Markdown shows it in its brackets.
     text = re.sub(r"^    .*|(`+)(?s:.)*?\1", "", page.text, flags=re.MULTILINE)
     labels = set(re.findall(r"^\[([^\]]+)\]: ", text, re.MULTILINE))
     for label in re.findall(r"\]\[([^\]]+)\]|\[([^\]]+)\](?![(:\[])", text):

@@ -1,4 +1,4 @@
-"""The pages, typed: each transcript is what the commands say, and each program in Python runs."""
+"""Type the pages: the commands print what each transcript shows, and each Python program runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def without_what_differs(text: str) -> str:
-    """Take out durations, times of day, counts of tests, the database, and white space at a line's end."""
+    """Replace durations, times of day, counts of tests and the database, and strip white space from line ends."""
     text = re.sub(
         r"sqlmig_empty_\w+ on (?:this machine|[\w.]+)(?:, port \d+)?",
         "shop on this machine",
@@ -38,9 +38,9 @@ def without_what_differs(text: str) -> str:
 
 
 def agree(shown: str, said: str) -> bool:
-    """Say whether a command says what is shown of it.
+    """Return whether a command's output matches the page.
 
-    “…” stands for any number of lines, or for the rest of a line.
+    “…” matches any number of lines, or the rest of a line.
     """
     pattern = ""
     for line in without_what_differs(shown).splitlines():
@@ -74,7 +74,7 @@ def type_all(
     project: Project,
     after: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Type transcripts, from the directory above the files, and return how many commands that were."""
+    """Run the commands of transcripts in the directory above the files, and return their number."""
     path = os.pathsep.join(
         [str(Path(sys.executable).parent), str(embedded.programs()), os.environ["PATH"]]
     )
@@ -83,7 +83,7 @@ def type_all(
     done = 0
     for block in blocks:
         for command, shown in block.steps():
-            if command.startswith("cat "):  # what the reader writes
+            if command.startswith("cat "):  # the reader writes this file
                 (here / command.removeprefix("cat ")).write_text(shown)
                 continue
             ran = subprocess.run(
@@ -103,11 +103,11 @@ def type_all(
     return done
 
 
-# The sections whose transcripts begin with a database of their own
+# Sections with transcripts that begin with another database
 
 
 def dbmate(project: Project) -> None:
-    """Make what dbmate leaves: its files, its ledger, and what the files made."""
+    """Create the state that dbmate leaves: its files, its ledger and their tables."""
     migrations = project.directory.parent / "db" / "migrations"
     migrations.mkdir(parents=True)
     for version, name, up, down in (
@@ -129,7 +129,7 @@ def dbmate(project: Project) -> None:
 
 
 def golang_migrate(project: Project) -> None:
-    """Make what golang-migrate leaves."""
+    """Create the state that golang-migrate leaves."""
     project.write(
         up_0001_users="CREATE TABLE users ();", down_0001_users="DROP TABLE users;"
     )
@@ -141,7 +141,7 @@ def golang_migrate(project: Project) -> None:
 
 
 def alembic(project: Project) -> None:
-    """Make what Alembic leaves, and no directory of ours."""
+    """Create the state that Alembic leaves, without a directory for sqlmig."""
     project.directory.rmdir()
     project.query(
         "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
@@ -179,11 +179,11 @@ def test_other_pages_have_no_transcript_that_nobody_types() -> None:
     assert GUIDE.of("console") == []
 
 
-# The front page's two commands
+# The two commands of the front page
 
 
 def a_copy(directory: Path) -> Path:
-    """Return a copy of the project, with the environment that these tests run in as its own."""
+    """Return a copy of the project that uses the virtual environment of these tests."""
     copy = directory / "project"
     copy.mkdir()
     for name in ("Makefile", "README.md", "pyproject.toml"):
@@ -206,7 +206,7 @@ def test_the_two_commands_say_what_the_front_page_shows(tmp_path: Path) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("MAKE", "MFLAGS", "PYTEST", "SQLMIG"))
     }
-    # `make test` of all would run this test again; what it does is the same for one file.
+    # All of `make test` would run this test again. One file is enough.
     environment["PYTEST_ADDOPTS"] = "tests/core/test_pause.py"
     (block,) = README.of("console")
     for command, shown in block.steps():
@@ -242,7 +242,7 @@ asyncio.run(start())
 def run_python(
     text: str, project: Project, code: int = 0, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program beside the files."""
+    """Run a Python program in the directory above the files."""
     ran = subprocess.run(
         [sys.executable, *(arguments or ["-c", text])],
         cwd=project.directory.parent,
@@ -277,7 +277,7 @@ def test_a_program_applies_and_asks(shop: Project) -> None:
 
 
 def test_a_web_application_applies_when_it_starts(shop: Project) -> None:
-    """FastAPI itself is not installed here: a class of its shape takes the same function."""
+    """FastAPI is not installed here. A class with the same signature takes the same function."""
     _, application, _ = programs("From Python")
     (shop.directory.parent / "fastapi.py").write_text(FASTAPI)
     assert run_python(application + STARTS, shop).stdout == "started\n"
@@ -300,7 +300,7 @@ def test_each_test_has_the_tables_and_none_of_anothers_rows(
     with_package, a_test, without = programs("In tests")
     conftest = without
     if way == "pytest-postgresql":
-        # The manual starts a server; here there is one already.
+        # The manual starts a server. The test already has a server.
         with psycopg.connect(shop.url) as connection:
             info = connection.info
             there = f"host={info.host!r}, port={info.port}, user={info.user!r}, "

@@ -1,4 +1,4 @@
-"""What a rollback does not undo is not rehearsed, nor checked: slots, other databases, files, other sessions."""
+"""sqlmig does not rehearse or check what a rollback cannot undo: slots, other databases, files, other sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOTS = f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{SLOT}'"
 
 @pytest.fixture
 def with_slot(project: Project) -> Iterator[Project]:
-    """Yield the project with a replication slot, which is dropped at the end."""
+    """Yield the project with a replication slot, and drop the slot at the end."""
     project.query(f"SELECT pg_create_physical_replication_slot('{SLOT}')")
     yield project
     project.query(
@@ -131,7 +131,7 @@ def _needs(project: Project, extension: str) -> None:
 
 @pytest.fixture
 def remote(project: Project) -> str:
-    """Return statements that make a foreign table: of the table ``real``, in the same database."""
+    """Return statements that create a foreign table for the table ``real`` in the same database."""
     _needs(project, "postgres_fdw")
     project.query("CREATE SCHEMA far; CREATE TABLE far.real (n int)")
     ((host, port, name),) = project.query(
@@ -184,7 +184,7 @@ def test_nothing_is_sent_by_dblink(project: Project) -> None:
 
 @pytest.fixture
 def narrow(project: Project) -> Iterator[Project]:
-    """Yield the project as a role that owns its tables and sees one row of three: row level security is forced."""
+    """Yield the project as the owner of a table with forced row level security, who sees one row of three."""
     role = f"narrow_{RUN}"
     ((name,),) = project.query("SELECT quote_ident(current_database())")
     project.query(

@@ -1,4 +1,4 @@
-"""What a rehearsal says of the locks, rewrites and reads of a statement is what PostgreSQL's manual says of it.
+"""A rehearsal reports the same locks, rewrites and reads of a statement as PostgreSQL's manual.
 
 https://www.postgresql.org/docs/current/explicit-locking.html and the pages of ALTER TABLE and its like.
 """
@@ -40,7 +40,7 @@ BASE = """
 """
 ALL, WRITES, READS = "blocks reads and writes", "blocks writes", "reads it whole"
 CASES: dict[str, dict[str, str]] = {
-    # what nobody waits for
+    # these block nothing
     "CREATE TABLE a (n int); CREATE INDEX ON a (n); ALTER TABLE a ADD m int; DROP TABLE a": {},
     "CREATE VIEW w AS SELECT id FROM t": {},
     "CREATE TYPE color AS ENUM ('red')": {},
@@ -57,14 +57,14 @@ CASES: dict[str, dict[str, str]] = {
     "SELECT nextval('seq')": {},
     "CREATE TABLE like_t (LIKE t INCLUDING ALL)": {},
     "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pg_monitor": {},
-    # which read it whole, and block nobody
+    # these read the whole table, and block nothing
     "ALTER TABLE t VALIDATE CONSTRAINT t_known": {"t": READS},
     "ALTER TABLE child VALIDATE CONSTRAINT child_t": {"child": READS, "t": READS},
     "UPDATE t SET n = n + 1": {"t": READS},
     "DELETE FROM t WHERE s = 'y'": {"t": READS},
     "CREATE TABLE copy AS SELECT * FROM t": {"t": READS},
     "CREATE MATERIALIZED VIEW mm AS SELECT * FROM t": {"t": READS},
-    # which block writes
+    # these block writes
     "CREATE INDEX ON t (s)": {"t": f"{WRITES}, {READS}"},
     "CREATE UNIQUE INDEX ON t (n, s)": {"t": f"{WRITES}, {READS}"},
     "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()": {
@@ -83,7 +83,7 @@ CASES: dict[str, dict[str, str]] = {
     "LOCK TABLE t IN EXCLUSIVE MODE": {"t": WRITES},
     "CREATE INDEX ON part (id)": {"part": f"{WRITES}, {READS}"},
     "ALTER SEQUENCE seq INCREMENT 2": {"seq": WRITES},
-    # which block reads and writes
+    # these block reads and writes
     "ALTER TABLE t ADD c int": {"t": ALL},
     "ALTER TABLE t ADD c int NOT NULL DEFAULT 7": {"t": ALL},
     "ALTER TABLE t ADD c timestamptz DEFAULT now()": {"t": ALL},
@@ -116,7 +116,7 @@ CASES: dict[str, dict[str, str]] = {
     "TRUNCATE loose": {"loose": ALL},
     "LOCK TABLE t": {"t": ALL},
     "ALTER TABLE t OWNER TO pg_monitor": {"t": ALL},
-    # which rewrite
+    # these rewrite the table
     "ALTER TABLE t ALTER n TYPE bigint": {"t": f"{ALL}, rewrites"},
     "ALTER TABLE t ALTER s TYPE varchar(100)": {"t": f"{ALL}, rewrites"},
     "ALTER TABLE t ALTER s TYPE varchar": {"t": ALL},
@@ -128,7 +128,7 @@ CASES: dict[str, dict[str, str]] = {
     "ALTER TABLE loose SET UNLOGGED": {"loose": f"{ALL}, rewrites"},
     "CLUSTER t USING t_n": {"t": f"{ALL}, rewrites"},
     "REFRESH MATERIALIZED VIEW m": {"m": f"{ALL}, rewrites", "t": READS},
-    # partitions count for their table
+    # a partition counts as its table
     "ALTER TABLE part ADD c int": {"part": ALL},
     "ALTER TABLE part DETACH PARTITION part_1": {"part": ALL},
     "ALTER TABLE part ATTACH PARTITION loose FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')": {
@@ -142,7 +142,7 @@ CASES: dict[str, dict[str, str]] = {
 
 
 def effects(project: Project, *arguments: str) -> dict[str, str]:
-    """Return what a rehearsal says of each table, without times and sizes."""
+    """Return the effects that a rehearsal reports for each table, without times and sizes."""
     lines = project.run(*arguments, "--dry-run").out.splitlines()
     plain = [
         re.sub(r" for up to [^,]*|(?<=rewrites) [^,]*", "", line[2:])
@@ -158,7 +158,7 @@ def test_a_statements_effects(project: Project, statement: str) -> None:
     project.write(up_1_x=f"{statement};")
     wanted = CASES[statement]
     found = effects(project, "up")
-    # Whoever rewrites reads, and it need not be said.
+    # A rewrite always reads the table, so the report does not mention it.
     assert found == {
         table: words.replace(f", rewrites, {READS}", ", rewrites")
         for table, words in wanted.items()
@@ -208,7 +208,7 @@ def test_a_rehearsal_asks_for_no_lock_of_its_own(project: Project) -> None:
 
 
 def losses(project: Project, text: str, *arguments: str) -> dict[str, int]:
-    """Return what a rehearsal of a file says would be lost."""
+    """Return the losses that a rehearsal of a file reports."""
     project.file("1_x.up.sql", text)
     lines = project.run("up", "--dry-run", *arguments).out.splitlines()
     found = [

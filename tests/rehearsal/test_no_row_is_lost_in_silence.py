@@ -1,4 +1,4 @@
-"""Off a terminal nobody can be asked: `down` goes on where no row would be lost, and refuses elsewhere."""
+"""Off a terminal, `down` cannot ask. It runs if no row would be lost, and otherwise refuses."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ FILLED = "CREATE TABLE m (id int PRIMARY KEY, b int); INSERT INTO m SELECT n, n 
 @pytest.mark.parametrize(
     "down",
     [
-        # Emptied and filled again, behind a read of the whole table.
+        # It reads the whole table, empties it, and fills it again.
         (
             "CREATE TEMP TABLE keep AS SELECT DISTINCT ON (b) id, b FROM m ORDER BY b, id; TRUNCATE m;"
             " INSERT INTO m SELECT id, b FROM keep;"
         ),
-        # Not the first run.
+        # A later run loses rows, not the first.
         "-- sqlmig: repeat\nDELETE FROM m WHERE b = 9; UPDATE m SET b = b + 1 WHERE id IN (SELECT id FROM m LIMIT 10);",
         "SET LOCAL track_counts = off; DELETE FROM m;",
         "DO $$ BEGIN DELETE FROM m; END $$;",
@@ -137,7 +137,7 @@ def test_rows_that_are_lost_in_a_hidden_way(project: Project, down: str) -> None
     "down",
     [
         "ALTER TABLE m ALTER b TYPE bigint; INSERT INTO m VALUES (31, 1);",
-        "ALTER TABLE m DROP c;",  # which nobody has filled
+        "ALTER TABLE m DROP c;",  # this column is empty
     ],
 )
 def test_what_only_looks_like_a_loss_goes_on(project: Project, down: str) -> None:

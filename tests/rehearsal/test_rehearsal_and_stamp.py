@@ -1,4 +1,4 @@
-"""`stamp` takes over a database; `--dry-run` runs it for real and rolls back."""
+"""`stamp` takes over a database. `--dry-run` runs the files for real and rolls back."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_rehearsed_is_said(project: Project) -> None:
 
 
 def lossy(project: Project) -> None:
-    """Apply a table of three rows and a column more."""
+    """Apply a table with three rows, and then another column."""
     project.write(
         up_1_t='CREATE TABLE "My t" (id int); INSERT INTO "My t" VALUES (1), (2), (3);',
         down_1_t='DROP TABLE "My t"',

@@ -1,4 +1,4 @@
-"""What the specification gives as SQL is in the files to the word (specification.sql holds it as given)."""
+"""The files contain the SQL of the specification verbatim (specification.sql has the original)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYWORDS = re.compile(
 
 
 def normal(text: str) -> str:
-    """Fold white space, and the case of keywords."""
+    """Normalize white space and the case of keywords."""
     return re.sub(r"\s+", " ", KEYWORDS.sub(lambda word: word[0].lower(), text)).strip()
 
 

@@ -49,7 +49,7 @@ INDEXES = {
     ),
 }
 
-# {table}: the id of one of its rows, all of one organization. The others are for foreign keys.
+# {table} is the id of a row of this table, always of the same organization. The other indexes serve foreign keys.
 QUERIES = {
     "idx_patients_therapist": "SELECT * FROM patients WHERE assigned_therapist_id = {therapists}",
     "idx_sessions_therapist_date": (
@@ -98,7 +98,7 @@ QUERIES = {
         " AND purpose = 'recording' AND revoked_at IS NULL AND expires_at IS NULL"
     ),
 }
-# Nobody asks for so few rows of so small a table that a shorter index of the same table would not do as well.
+# For so small a result from a small table, the planner may as well use a shorter index of the same table.
 EQUALS = {
     "idx_sessions_org_therapist_date": "idx_sessions_therapist_date",
     "idx_sessions_org_patient_date": "idx_sessions_patient_date",
@@ -183,5 +183,5 @@ def test_every_foreign_key_has_an_index_that_its_columns_lead(
                 AND (string_to_array(indkey::text, ' ')::int2[])[:cardinality(conkey)] @> conkey
         )
     """
-    # The largest table has an index less: the patient's own column leads one (0004 says why).
+    # The largest table has one index fewer: another index already begins with the patient's column (see 0004).
     assert database.execute(query).fetchall() == [("wearable_data_patient_id_fkey",)]

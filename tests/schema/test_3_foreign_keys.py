@@ -1,4 +1,4 @@
-"""Section 3, and "All foreign key relationships established": what a delete takes with it, with a row in every table."""
+"""Section 3, and "All foreign key relationships established": deletes cascade as specified, with rows in every table."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_a_foreign_key_refers_and_has_its_delete_rule(
 def test_a_foreign_key_refuses_what_does_not_exist(
     database: Database, table: str, column: str
 ) -> None:
-    """A copy of a good row, that differs in this key alone."""
+    """Insert a copy of a good row that differs only in this key."""
     ids = organization(database)
     database.execute(
         f"ALTER TABLE {table} DISABLE TRIGGER USER"
-    )  # those that refuse it already
+    )  # these triggers would refuse it first
     copy = f"""
         INSERT INTO {table} SELECT (jsonb_populate_record(
             t, jsonb_build_object('id', gen_random_uuid(), '{column}', %s::uuid, 'abha_id', NULL, 'email', NULL)

@@ -1,4 +1,4 @@
-"""Section 4, and "Check constraints applied": every constraint by violating it, and what it lets through."""
+"""Section 4, and "Check constraints applied": each constraint refuses bad values and accepts good values."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_check_lets_good_values_through_and_refuses_bad_ones(
     org = str(organization(database)["organizations"])
     database.execute(
         f"ALTER TABLE {table} DISABLE TRIGGER USER"
-    )  # those that refuse a change of evidence
+    )  # these triggers refuse a change of evidence
 
     def written(value: object) -> object:
         return (
@@ -237,7 +237,7 @@ def test_the_details_of_an_audit_row_are_an_object(database: Database) -> None:
 
 
 def refused(database: Database, index: str, table: str, **values: object) -> None:
-    """Insert a row that a unique index must refuse."""
+    """Check that a unique index refuses a row."""
     with pytest.raises(psycopg.errors.UniqueViolation) as error:
         add(database, table, **values)
     assert error.value.diag.constraint_name == index
@@ -297,7 +297,7 @@ def test_a_patient_has_one_consent_without_an_end_per_purpose(
     for end in (
         "2029-01-01",
         "2031-01-01",
-    ):  # one that has expired, or will, does not block its renewal
+    ):  # a consent with an end, past or future, can be renewed
         add(
             database,
             "consent_records",

@@ -1,4 +1,4 @@
-"""Section 5, and "Default values configured": a row needs only what is essential."""
+"""Section 5, and "Default values configured": a row needs only the essential columns."""
 
 from __future__ import annotations
 

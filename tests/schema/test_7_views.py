@@ -56,7 +56,7 @@ VIEWS_THAT_SHOW_ALL = """
 
 
 def test_every_view_reads_with_its_callers_rights(database: Database) -> None:
-    """A view that is replaced or made anew loses the setting without a word: sql/GUIDE.md, Your next column."""
+    """A view that is replaced or recreated silently loses the setting. See sql/GUIDE.md, "Your next column"."""
     assert database.execute(VIEWS_THAT_SHOW_ALL).fetchall() == [], (
         "ALTER VIEW … SET (security_invoker = true)"
     )
@@ -76,7 +76,7 @@ def test_the_view_reads_with_its_callers_rights(database: Database) -> None:
         "SELECT reloptions FROM pg_class WHERE oid = 'upcoming_sessions'::regclass"
     ).fetchall()
     assert options == [(["security_invoker=true"],)]
-    # Row level security lets a role without a policy see nothing; the view must not show it more.
+    # A role without a policy sees no rows of the tables, so the view must not show it any.
     nosy = f"nosy_{RUN}"
     database.execute(
         f"CREATE ROLE {nosy}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {nosy}"

@@ -1,4 +1,4 @@
-"""The criteria "Migration files version controlled", "Rollback scripts prepared", and how the files are written and pasted."""
+"""The criteria "Migration files version controlled" and "Rollback scripts prepared", and the format of the files."""
 
 from __future__ import annotations
 

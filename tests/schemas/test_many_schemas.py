@@ -1,4 +1,4 @@
-"""Many schemas of one database: each has its own ledger, and what holds for one holds for each."""
+"""Many schemas in one database: each has its own ledger, and the promises for one schema hold for all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ODD = [
 
 
 def schemas(project: Project, count: int) -> list[str]:
-    """Make so many schemas, t_001 and on, with the first file applied in each, and write another."""
+    """Create ``count`` schemas, t_001 and up, apply the first file to each, and write a second file."""
     names = [f"t_{n:03}" for n in range(1, count + 1)]
     project.write(up_1_a="CREATE TABLE a (n int);", down_1_a="DROP TABLE a;")
     for some in (names[n : n + 100] for n in range(0, count, 100)):
@@ -48,7 +48,7 @@ def schemas(project: Project, count: int) -> list[str]:
 
 
 def columns(project: Project) -> dict[str, int]:
-    """Return how many columns each schema's table a has."""
+    """Return the number of columns of table a in each schema."""
     query = "SELECT table_schema, count(*) FROM information_schema.columns WHERE table_name = 'a' GROUP BY 1"
     return dict(project.query(query))
 
@@ -322,7 +322,7 @@ def test_a_no_transaction_file_runs_in_each(project: Project) -> None:
 
 
 def consistent(project: Project, names: list[str]) -> None:
-    """Assert that each ledger says what its schema holds."""
+    """Assert that each ledger agrees with its schema."""
     found = columns(project)
     for name in names:
         assert len(recorded(project, name)) == found[name], name
@@ -450,7 +450,7 @@ def test_a_role_without_rights_to_one_schema_works_on_the_others(
         project.query(f"CREATE SCHEMA mine AUTHORIZATION {role}")
         limited.run(
             "up", "--schema", "mine"
-        )  # it need not be able to make schemas where there is one
+        )  # no CREATE right needed if the schema exists
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -470,7 +470,7 @@ def test_files_that_touch_what_all_share_end_well(project: Project) -> None:
 def test_what_is_no_name_is_a_usage_error(project: Project, name: str) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert (
-        "is no name of 1 to 63 bytes" in project.run("up", "--schema", name, code=2).err
+        "is not a name of 1 to 63 bytes" in project.run("up", "--schema", name, code=2).err
     )
 
 

@@ -1,4 +1,4 @@
-"""`script` prints one paste: twice does nothing the second time, and the ledger never disagrees with it."""
+"""`script` prints SQL to paste. A second paste does nothing, and the ledger always agrees with the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def owner(project: Project) -> Iterator[Project]:
-    """Yield the project as an ordinary role that owns the database, as on Supabase."""
+    """Yield the project, connected as an ordinary role that owns the database, like on Supabase."""
     role = f"owner_{RUN}"
     (name,) = project.query("SELECT current_database()")[0]
     project.query(f'CREATE ROLE {role}; ALTER DATABASE "{name}" OWNER TO {role}')
@@ -32,7 +32,7 @@ def owner(project: Project) -> Iterator[Project]:
 
 
 def printed(project: Project, *arguments: str) -> str:
-    """Return the script, printed without a database."""
+    """Return the output of `script` without a database."""
     return (
         replace(project, url="postgresql://nobody@nowhere.invalid/none")
         .run("script", *arguments)

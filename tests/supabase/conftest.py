@@ -1,4 +1,4 @@
-"""A Supabase-shaped server, in both worlds of default grants, and requests as PostgREST makes them."""
+"""Provide a server like Supabase's, with either kind of default grants, and requests like PostgREST's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ROLES = """
 
 @dataclass(frozen=True)
 class Platform:
-    """A database with the schema and two organizations, and connections to it."""
+    """A database with the project's tables and two organizations, and connections to it."""
 
     url: str
     owner: psycopg.Connection[Any]
@@ -56,7 +56,7 @@ class Platform:
     def request(
         self, role: str = "authenticated", claims: object = None
     ) -> Iterator[psycopg.Connection[Any]]:
-        """Yield a connection within a request's transaction, as PostgREST makes it; nothing of it stays."""
+        """Yield a connection in the same transaction that PostgREST opens for a request, and roll it back."""
         with self.api.transaction(force_rollback=True):
             self.api.execute(f"SET LOCAL ROLE {role}")
             if claims is not None:
@@ -83,7 +83,7 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a server of its own, as the roles of Supabase must not be on the other."""
+    """Yield the URL of a separate server, because Supabase's roles must not exist on the shared server."""
     directory = data_directory("supabase", tmp_path_factory)
     with embedded.server(directory, {"fsync": "off", "full_page_writes": "off"}) as url:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -93,7 +93,7 @@ def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def fresh(url: str, world: str) -> Iterator[Platform]:
-    """Yield a new database of a world."""
+    """Yield a new database with one kind of default grants."""
     name = f"platform_{os.getpid()}_{next(NUMBERS)}"
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -122,13 +122,13 @@ def fresh(url: str, world: str) -> Iterator[Platform]:
 
 @pytest.fixture(scope="module", params=WORLDS)
 def platform(request: pytest.FixtureRequest, supabase: str) -> Iterator[Platform]:
-    """Yield a database of each world, for requests that leave nothing."""
+    """Yield a shared database for each kind of default grants. Its requests are rolled back."""
     with fresh(supabase, request.param) as platform:
         yield platform
 
 
 @pytest.fixture
 def own_platform(supabase: str) -> Iterator[Platform]:
-    """Yield a database for one test alone."""
+    """Yield a database for one test only."""
     with fresh(supabase, "everything granted") as platform:
         yield platform

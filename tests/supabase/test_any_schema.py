@@ -1,4 +1,4 @@
-"""The same files make a complete database in any schema, and several of them live side by side."""
+"""The same files create a complete database in any schema, and in several schemas of one database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OBJECTS = """
 
 @pytest.fixture
 def three(own_platform: Platform, tmp_path: Path) -> Project:
-    """Return the project on a Supabase-shaped database; public is there already."""
+    """Return the project on a database like Supabase's, which already has the schema public."""
     return replace(Project(tmp_path, own_platform.url), directory=SQL)
 
 
@@ -41,7 +41,7 @@ def in_schema(project: Project, schema: str) -> psycopg.Connection[Any]:
 
 
 def apply(project: Project, schema: str, how: str) -> None:
-    """Make the schema, in one of the ways that people do."""
+    """Apply the files to a schema in one of the usual ways."""
     if how == "up":
         project.run("--schema", schema, "up")
     elif how == "script":

@@ -1,4 +1,4 @@
-"""Every change leaves a row in the audit log: whose, who, what, and which columns, never a value."""
+"""Every change adds a row to the audit log: organization, user, action and columns, but never a value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS = {"x-forwarded-for": "203.0.113.7, 10.0.0.1", "user-agent": "Mozilla/5.
 
 
 def entries(database: Database, table: str, record: UUID) -> list[tuple[Any, ...]]:
-    """Return what the log says of a row, but for the role."""
+    """Return the log entries of a row, without the role."""
     query = """
         SELECT action, details - 'role' FROM audit_logs WHERE table_name = %s AND record_id = %s
         ORDER BY created_at, action
@@ -57,7 +57,7 @@ def test_each_command_on_each_table_leaves_a_row(
     )
     database.execute(
         f"UPDATE {table} SET {column[table]} = {column[table]}"
-    )  # which changes nothing
+    )  # this changes nothing
     if table == "therapists":
         remove(database, "sessions", ids["sessions"])
     remove(database, table, ids[table])
@@ -191,7 +191,7 @@ def test_a_change_of_kind_within_json_is_told(
 
 
 def test_many_rows_after_one_row_cost_no_square_of_them(database: Database) -> None:
-    """A statement that was planned for one row is used again for many; its own timeout is the measure."""
+    """Reuse a plan for one row with many rows. The statement timeout fails the test if it is slow."""
     ids = organization(database)
     query = "INSERT INTO patients (org_id, full_name) SELECT %s, 'p' FROM generate_series(1, 20000)"
     database.execute(query, [ids["organizations"]])

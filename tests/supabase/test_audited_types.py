@@ -1,4 +1,4 @@
-"""The audit log takes a column of any type and of any name: UPDATE works, and the trail names it when it changes."""
+"""The audit log accepts a column of any type and name: UPDATE works, and the log names the column if it changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.rows import organization
 if TYPE_CHECKING:
     from tests.support.rows import Database
 
-# Two values that differ, for each type that a column can have.
+# Two different values for each type that a column can have.
 VALUES = {
     "aclitem": ("pg_monitor=r/postgres", "pg_monitor=w/postgres"),
     "bit": ("1", "0"),
@@ -94,7 +94,7 @@ VALUES = {
     "xid8": ("1", "2"),
     "xml": ("<a/>", "<b/>"),
 }
-# Types of the server's own catalogs: nobody can write a value of them.
+# Types of the server's own catalogs. They do not accept any input.
 WITHOUT_INPUT = {
     "gtsvector",
     "pg_brin_bloom_summary",
@@ -115,7 +115,7 @@ EXTENSIONS = {
     "cube": ("(1)", "(2)"),
 }
 EXTENSIONS["vector"] = ("[1,2]", "[1,3]")
-# Names that the function itself uses for something, and some that need quotes.
+# Names that the trigger function uses itself, and names that need quotes.
 NAMES = "n o nth key value changed changes added old_row new_row audited actor claims headers address organization"
 ODD_NAMES = [
     *NAMES.split(),
@@ -131,14 +131,14 @@ ODD_NAMES = [
 
 
 def added(database: Database) -> int:
-    """Return how many rows of patients' updates the trail has."""
+    """Count the log rows about updates of patients."""
     query = "SELECT count(*) FROM audit_logs WHERE table_name = 'patients' AND action = 'UPDATE'"
     ((count,),) = database.execute(query).fetchall()
     return int(count)
 
 
 def changed(database: Database) -> Any:
-    """Return what the newest of them in this transaction names as changed."""
+    """Return the changed columns in the newest of these rows in this transaction."""
     query = """
         SELECT details -> 'changed' FROM audit_logs WHERE table_name = 'patients' AND action = 'UPDATE'
         ORDER BY cmin::text::bigint DESC LIMIT 1
@@ -153,7 +153,7 @@ def trail_of(
     type_name: sql.Composable,
     values: list[sql.Composable],
 ) -> None:
-    """Add a column, give it each value, each one twice, and assert what the trail says of it."""
+    """Add a column, set each value twice, and assert that the log reports each change once."""
     name = sql.Identifier(column)
     database.execute(
         sql.SQL("ALTER TABLE patients ADD COLUMN {} {}").format(name, type_name)
@@ -171,7 +171,7 @@ def trail_of(
 
 
 def problem_of(database: Database, *arguments: Any) -> str:
-    """Return what went wrong in trail_of; nothing stays of it."""
+    """Run trail_of, roll it back, and return its error message."""
     try:
         with database.transaction(force_rollback=True):
             database.execute("UPDATE patients SET phone = '1'")
@@ -255,7 +255,7 @@ def test_a_column_of_any_name(database: Database, column: str) -> None:
             sql.Identifier(column)
         )
     )
-    organization(database, "Other")  # rows are added and removed, too
+    organization(database, "Other")  # inserts and deletes count, too
     database.execute("DELETE FROM patients")
 
 

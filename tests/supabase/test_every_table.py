@@ -1,4 +1,4 @@
-"""What every table must have, also the next one, found in the catalog: a failure says which lacks what."""
+"""Check every table in the catalog, including future tables. A failure names the table and what it lacks."""
 
 from __future__ import annotations
 

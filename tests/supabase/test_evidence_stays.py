@@ -1,4 +1,4 @@
-"""What is evidence stays: the end of a consent, the paths of files, an erasure, an approval. For every role."""
+"""No role can change evidence: the end of a consent, the paths of files, an erasure, an approval."""
 
 from __future__ import annotations
 

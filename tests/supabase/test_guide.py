@@ -1,4 +1,4 @@
-"""What the guide gives is typed: your next column, each call of supabase-js, a therapist who leaves, retention, restore."""
+"""Run the guide's code: the next column, each call of supabase-js, a therapist who leaves, retention, restore."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GUIDE = (SQL / "GUIDE.md").read_text()
 
 
 def section(title: str) -> str:
-    """Return a part of the guide, by its heading."""
+    """Return the section of the guide with this heading."""
     (text,) = re.findall(
         rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL
     )
@@ -36,7 +36,7 @@ def section(title: str) -> str:
 
 
 def blocks(title: str, language: str = "sql") -> list[str]:
-    """Return the code of a part of the guide, without the indent of a list."""
+    """Return the code blocks of a section, without the indent of a list."""
     found = re.findall(
         rf"^( *)```{language}\n(.*?)^\1```", section(title), re.MULTILINE | re.DOTALL
     )
@@ -133,7 +133,7 @@ def test_with_the_next_column_the_view_is_as_closed_as_before(
 
 
 def test_the_tickets_own_words_would_open_the_view(own_platform: Platform) -> None:
-    """What the guide warns of is so: else the warning can go."""
+    """The guide's warning is still true. Otherwise, it can be removed."""
     given = (SQL / "0006_upcoming_sessions.up.sql").read_text()
     words = (
         given[given.index("CREATE VIEW") :]
@@ -148,13 +148,13 @@ def test_the_tickets_own_words_would_open_the_view(own_platform: Platform) -> No
         own_platform.owner.execute(words)
 
 
-# With supabase-js: each call as the statement that PostgREST makes of it
+# With supabase-js: each call as the statement that PostgREST generates
 
 
 def body(
     table: str, columns: Sequence[str], api: psycopg.Connection[Any]
 ) -> sql.Composed:
-    """Return how PostgREST reads a request's JSON: as rows of the columns that it names."""
+    """Return the FROM item that PostgREST uses for a request's JSON: rows of the named columns."""
     query = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
     types = dict(api.execute(query, [table]).fetchall())
     typed = [
@@ -174,7 +174,7 @@ def insert(
     upsert: str = "",
     returning: str = "1",
 ) -> int:
-    """Run PostgREST's INSERT, of a plain insert or an upsert; return how many rows it wrote."""
+    """Run PostgREST's INSERT for an insert or an upsert, and return the number of rows."""
     columns = sorted(rows[0])
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
@@ -197,7 +197,7 @@ def insert(
 def update(
     api: psycopg.Connection[Any], table: str, row: dict[str, Any], identifier: UUID
 ) -> int:
-    """Run PostgREST's UPDATE of one row by its id; return how many rows it changed."""
+    """Run PostgREST's UPDATE of one row by its id, and return the number of rows."""
     columns = sorted(row)
     sets = [sql.SQL("{0} = body.{0}").format(sql.Identifier(name)) for name in columns]
     statement = sql.SQL("UPDATE {} SET {} FROM {} WHERE {}.id = %s RETURNING 1").format(
@@ -260,7 +260,7 @@ def call_approve(platform: Platform, api: psycopg.Connection[Any]) -> None:
 
 
 def call_nothing(_platform: Platform, _api: psycopg.Connection[Any]) -> None:
-    """Do nothing: the line only makes the rows that the next one sends."""
+    """Do nothing: this line only builds the rows for the next call."""
 
 
 def call_upsert_wearable_data(platform: Platform, api: psycopg.Connection[Any]) -> None:
@@ -351,7 +351,7 @@ def test_what_the_guide_says_is_refused_is(platform: Platform) -> None:
     single = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND cardinality(conkey) = 1 AND confrelid <> 'organizations'::regclass"
     assert (
         platform.owner.execute(single).fetchall() == []
-    )  # so no column's name finds what to embed
+    )  # so PostgREST cannot find the relationship by a column's name
 
 
 def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
@@ -369,7 +369,7 @@ def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
 
 
 def with_ids(text: str, platform: Platform) -> str:
-    """Put ids in the place of the guide's words for them."""
+    """Replace the guide's placeholders with ids."""
     ids = {
         "ORG_ID": platform.ours["organizations"],
         "PATIENT_ID": platform.ours["patients"],
@@ -390,7 +390,7 @@ def test_who_touched_a_record_the_servers_own_rows_and_retention(
     assert [action for _, action, *_ in rows] == ["read", "INSERT"]
     before = count(owner, "audit_logs")
     owner.execute(retention)
-    assert count(owner, "audit_logs") == before  # nothing is so old
+    assert count(owner, "audit_logs") == before  # no row is that old
     owner.execute(retention.replace("'8 years'", "'-1 second'"))
     assert count(owner, "audit_logs") == 0
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -463,7 +463,7 @@ def test_recordings_that_their_consent_no_longer_covers_are_found(
 def test_a_user_reaches_the_files_of_the_own_folder_alone(
     own_platform: Platform,
 ) -> None:
-    """The tables of Supabase's storage, in the shape that the policy sees."""
+    """Create Supabase's storage tables with the columns that the policy uses."""
     platform = own_platform
     own, other = (
         str(each["organizations"]) for each in (platform.ours, platform.theirs)

@@ -1,4 +1,4 @@
-"""Who may do what: every table and the view, every command, every kind of caller, in both worlds of default grants."""
+"""Test the rights of every kind of caller: each table and the view, each command, both kinds of default grants."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EDITABLE = {
     "audit_logs": "action",
     "upcoming_sessions": "status",
 }
-# What a signed-in user may name in an INSERT, and in an UPDATE: nothing that is evidence.
+# The columns that a signed-in user may set in an INSERT and in an UPDATE: no evidence.
 COLUMNS = {
     "patients": (
         "id org_id assigned_therapist_id full_name phone abha_id demographics",
@@ -105,7 +105,7 @@ def claims(platform: Platform, caller: str) -> object:
 def attempt(
     platform: Platform, database: psycopg.Connection[Any], relation: str, command: str
 ) -> int:
-    """Do something to our organization's row, and return how many rows it reached."""
+    """Run a command on our organization's row, and return the number of rows it affected."""
     ids, name = platform.ours, sql.Identifier(relation)
     row = ids["sessions"] if relation == "upcoming_sessions" else ids[relation]
     if command == "INSERT":
@@ -157,7 +157,7 @@ def test_the_answer_is_the_one_expected(
 ) -> None:
     role = caller if caller in ("anon", "service_role") else "authenticated"
     refusals = (psycopg.errors.InsufficientPrivilege,)
-    if relation == "upcoming_sessions":  # a join cannot be written at all
+    if relation == "upcoming_sessions":  # PostgreSQL cannot write to a join
         refusals += (
             psycopg.errors.ObjectNotInPrerequisiteState,
             psycopg.errors.WrongObjectType,
@@ -170,7 +170,7 @@ def test_the_answer_is_the_one_expected(
             assert attempt(platform, database, relation, command) == 1
         elif (
             command == "INSERT"
-        ):  # the parent is not to be seen, else the policy says no
+        ):  # the parent is invisible, or the policy refuses
             with pytest.raises(
                 (
                     psycopg.errors.InsufficientPrivilege,
@@ -470,7 +470,7 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
                 sql.Identifier(table), columns, holders
             )
             database.execute(query, [*values.values()])
-            database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the request's end
+            database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # like at the end of a request
 
 
 @pytest.mark.parametrize(

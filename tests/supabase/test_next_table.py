@@ -1,4 +1,4 @@
-"""The guide's worked pair of files for a table more, run as it is written."""
+"""Run the guide's example files for a new table as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECTION = re.findall(
     (SQL / "GUIDE.md").read_text(),
     re.MULTILINE | re.DOTALL,
 )[0]
-# Under another name, as who reads the guide may have made the table already.
+# Use another name, because a reader of the guide may already have created the table.
 UP, DOWN, TRY = (
     text.replace("treatment_goals", "goals_of_the_guide")
     for text in re.findall(r"```sql\n(.*?)```", SECTION, re.DOTALL)
@@ -82,7 +82,7 @@ def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> No
 def test_one_can_be_a_role_as_the_guide_says(
     own_platform: Platform, tmp_path: Path
 ) -> None:
-    """Pasted whole into psql, as a user would."""
+    """Paste the whole block into psql, like a user."""
     own_platform.owner.execute(UP)
     file = tmp_path / "pasted.sql"
     file.write_text(TRY)

@@ -1,4 +1,4 @@
-"""The page about the schema is what `make docs` writes, whatever the platform grants by itself."""
+"""`make docs` writes the same page about the schema, whatever the platform grants by default."""
 
 from __future__ import annotations
 

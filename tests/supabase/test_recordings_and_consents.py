@@ -1,4 +1,4 @@
-"""A recording rests on a consent of its patient, for recording, in force when it was recorded: for every role."""
+"""Every role needs a patient's consent to recording, in force at that time, to add a recording."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_consent_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
     )
     with psycopg.connect(own_platform.url) as a, psycopg.connect(own_platform.url) as b:
         a.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-        a.execute("SELECT count(*) FROM consent_records")  # it has its snapshot
+        a.execute("SELECT count(*) FROM consent_records")  # takes its snapshot
         b.execute("DELETE FROM consent_records WHERE id = %s", [ids["consent_records"]])
         add(
             b,

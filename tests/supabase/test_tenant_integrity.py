@@ -1,4 +1,4 @@
-"""What belongs together belongs to one organization, for every role, the owner too, and under concurrency."""
+"""Related rows belong to one organization, for every role including the owner, and under concurrency."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_deferred_key_that_is_checked_early_lets_no_id_move(
 
 
 def again(database: Database, ids: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Delete our therapist and let one of their organization have the same id."""
+    """Delete our therapist, and add a therapist with the same id to their organization."""
     database.execute("DELETE FROM therapists WHERE id = %s", [ids["therapists"]])
     add(
         database,
@@ -113,7 +113,7 @@ def test_two_concurrent_transactions_cannot_cross_tenants(
             database.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
             database.execute(
                 "SELECT count(*) FROM sessions"
-            )  # both have their snapshot
+            )  # both take their snapshots
 
         def run_second() -> None:
             try:

@@ -1,4 +1,4 @@
-"""The guide's access token hook, pasted and called as Supabase Auth calls it."""
+"""Paste the guide's access token hook, and call it like Supabase Auth."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_hook_puts_the_organization_into_the_token(
     database.execute(
         "CREATE SCHEMA auth; CREATE TABLE auth.users (id uuid PRIMARY KEY)"
     )
-    # This server has no roles of Supabase.
+    # This server does not have Supabase's roles.
     roles = r"^(?:GRANT|REVOKE|CREATE POLICY)[^;]*;"
     database.execute(re.sub(roles, "", HOOK, flags=re.MULTILINE))
     for user in (USER, OTHER):

@@ -1,4 +1,4 @@
-"""Warnings, never refusals: a file without a statement, a table that anybody can reach."""
+"""sqlmig only warns about a file without a statement and a table that anyone can reach."""
 
 from __future__ import annotations
 

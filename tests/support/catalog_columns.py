@@ -1,8 +1,8 @@
-"""Columns of PostgreSQL's catalogs that `check` does not read by their names, and why."""
+"""Columns of PostgreSQL's catalogs that `check` does not read by name, and why."""
 
 from __future__ import annotations
 
-# What a function tells in SQL, or what the row as a whole tells, by catalog.
+# Columns that `check` covers through a function or through the row as a whole, by catalog.
 TOLD_BY = {
     "pg_aggregate": (
         "to_jsonb",
@@ -94,7 +94,7 @@ TOLD_BY = {
     "pg_user_mapping": ("pg_user_mappings", "umuser umserver"),
 }
 
-# What is not compared, by catalog: the reason, and the columns ("*" for all).
+# Columns that `check` does not compare, by catalog: the reason, and the columns ("*" for all).
 NOT_COMPARED = {
     "pg_amop": {
         "regoperator and the family's name tell them": "amoplefttype amoprighttype amopmethod"
@@ -150,7 +150,7 @@ NOT_COMPARED = {
     },
 }
 
-# Catalogs that all databases share: what a file changes there is refused, or told on a throwaway server.
+# Catalogs that all databases share. `check` refuses changes there, or reports them on a throwaway server.
 SHARED_AND_NOT_READ = {
     "pg_shdepend": "it has rows about objects within a database",
     "pg_replication_origin": "how far a subscription is",

@@ -1,4 +1,4 @@
-"""A relay before the server that counts the messages of the protocol, and does something behind the k-th one."""
+"""A relay in front of the server that counts the messages of the protocol, and acts after the k-th message."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Direction = Literal["to the server", "to the client"]
 class CountingProxy:
     """A relay that counts messages in each direction, over all its connections.
 
-    Behind message ``at`` of a direction it calls ``act`` once. A message is what has a type
-    and a length; the client's first, which has no type, counts as well
+    After message ``at`` in one direction it calls ``act`` once. Each message has a type
+    and a length. The client's first message has no type, but counts, too
     (https://www.postgresql.org/docs/current/protocol-message-formats.html).
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self.host = host  # of the server; a directory for its socket
+        self.host = host  # the server's host, or the directory of its socket
         self.port = port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class CountingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
-        """Return the project with its database reached through the relay."""
+        """Return the project, connected through the relay."""
         parts = conninfo_to_dict(project.url) | {
             "host": "127.0.0.1",
             "port": self.listener.getsockname()[1],
@@ -49,7 +49,7 @@ class CountingProxy:
         return replace(project, url=make_conninfo("", **parts))
 
     def arm(self, direction: Direction, at: int, act: Callable[[], None]) -> None:
-        """Count anew, and act behind that message."""
+        """Reset the count, and call ``act`` after message ``at``."""
         with self._lock:
             self._sockets = []
             self.count = 0
@@ -58,7 +58,7 @@ class CountingProxy:
             self._act = act
 
     def cut(self) -> None:
-        """Cut all connections that are open."""
+        """Cut all open connections."""
         for end in self._sockets:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -71,7 +71,7 @@ class CountingProxy:
                 for end in (client, upstream):
                     if (
                         end.family == socket.AF_INET
-                    ):  # many small pieces, none of which may wait
+                    ):  # send small messages at once
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, upstream]
                 for source, target, direction in (
@@ -97,9 +97,9 @@ class CountingProxy:
         try:
             self._relay_messages(source, target, direction)
         except OSError:
-            pass  # cut off, at either end
+            pass  # one end is cut off
         finally:
-            # As a network does: an end that is gone is gone for the other one, too.
+            # Like a network: if one end is gone, the other end notices.
             for end in (source, target):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""A database with one object of each kind, and statements that each leave one more."""
+"""A database with one object of each kind, and statements that each create another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = """
 """
 
 
-# What the up file does, and the words of the finding when its down file does nothing.
+# The up file, and the message of the finding if its down file does nothing.
 LEFT = {
     "table": ("CREATE TABLE x ()", "left: table public.x"),
     "column": ("ALTER TABLE t ADD COLUMN x int", "left: column public.t.x"),

@@ -1,4 +1,4 @@
-"""The project's Markdown pages, taken apart: blocks, code in a line, links, headings."""
+"""Parse the project's Markdown pages into blocks, code spans, links and headings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlmig.cli.group import group
 from tests.support.project import SQL
 
 ROOT = SQL.parent
-# Programs that the pages may use besides ours; an option or a file of theirs is not looked at.
+# Other programs that the pages may use. Their options and files are not checked.
 OTHER_PROGRAMS = {
     *(".", "command", "cat", "cp", "echo", "eval", "export", "git", "mkdir", "rm"),
     *("pg_dump", "pip", "psql", "python3", "ruff"),
@@ -23,21 +23,21 @@ OTHER_PROGRAMS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of code that stands apart: its language, its text, and the heading above it."""
+    """A code block: its language, its text, and the heading above it."""
 
     language: str
     text: str
     heading: str
 
     def steps(self) -> list[tuple[str, str]]:
-        """Return a transcript's commands, each with what it says."""
+        """Return a transcript's commands, each with its output."""
         return re.findall(
             r"^\$ ([^\n]*)\n((?:(?!\$ )[^\n]*\n)*)", self.text, re.MULTILINE
         )
 
 
 class Page:
-    """A page: what it holds, in its order."""
+    """The contents of a page, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,11 +61,11 @@ class Page:
                     self.links.append(str(child.attrs["href"]))
 
     def of(self, language: str) -> list[Block]:
-        """Return the blocks of a language; "" is the one of code that is only indented."""
+        """Return the blocks of a language. Indented code has the language ""."""
         return [block for block in self.blocks if block.language == language]
 
     def commands(self) -> list[str]:
-        """Return each line that a reader may type: of transcripts, of blocks for a shell, and within a sentence."""
+        """Return each command that a reader may type: in transcripts, in shell blocks, and in sentences."""
         lines = []
         for block in self.of("console"):
             lines += [command for command, _ in block.steps()]
@@ -82,12 +82,12 @@ class Page:
 
 
 def _anchor(heading: str) -> str:
-    """Return what GitHub makes of a heading."""
+    """Return GitHub's anchor for a heading."""
     return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
 def _is_for_a_shell(line: str) -> bool:
-    """Tell a command from a line of a listing, such as the layout of a directory."""
+    """Return whether a line is a command, not part of a listing such as a directory layout."""
     return bool(line.strip()) and not re.match(r"(?:sqlmig|tests)/|\s", line)
 
 
@@ -97,7 +97,7 @@ def targets() -> set[str]:
 
 
 def problems_of(line: str) -> list[str]:
-    """Return what a command names that is not there: a program, a command, an option, a target, a file."""
+    """Return the names in a command that do not exist: programs, commands, options, targets, files."""
     problems: list[str] = []
     lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|<>")
     lexer.whitespace_split = True
@@ -145,7 +145,7 @@ def _problems_of_module(arguments: list[str]) -> list[str]:
 
 
 def _problems_of_sqlmig(arguments: list[str]) -> list[str]:
-    """Look at each word as click would: options of the group and of the command, and the command's name."""
+    """Check each argument the way click does: options of the group, the command's name, and its options."""
     options = {name: one for one in group.params for name in one.opts}
     options["-h"] = options["--help"] = click.Option(["--help"], is_flag=True)
     command: click.Command | None = None

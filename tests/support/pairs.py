@@ -1,4 +1,4 @@
-"""Pairs of an up file and the down file that undoes it, each with what is said when the down file does nothing."""
+"""Pairs of an up file and its down file, each with the message of the finding if the down file does nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BASE = """
 
 
 class Pair(NamedTuple):
-    """An up file, its exact down file, and the words of the finding when the down file does nothing."""
+    """An up file, its exact down file, and the message of the finding if the down file does nothing."""
 
     up: str
     down: str
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
 
 
 PAIRS = {
-    # Privileges and comments on what belongs to PostgreSQL or to an extension
+    # Privileges and comments on objects of PostgreSQL or of an extension
     "grant on a system function": Pair(
         "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC",
         "REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM PUBLIC",
@@ -94,7 +94,7 @@ PAIRS = {
         "COMMENT ON FUNCTION plpgsql_validator(oid) IS NULL",
         "changed: comments of PostgreSQL or an extension in pg_proc",
     ),
-    # What stands beside an extension's objects
+    # Objects in the same schema as an extension's
     "table in an extension's schema": Pair(
         "CREATE TABLE ext.mine (a int)", "DROP TABLE ext.mine", "left: table ext.mine"
     ),
@@ -272,7 +272,7 @@ PAIRS = {
     ),
 }
 
-# What no SQL can restore, or what matters to nobody: a note, and the words of it.
+# Differences that no SQL can restore, or that do not matter: the text of the note.
 NOTED = {
     "the order of parents": (
         "ALTER TABLE grandchild NO INHERIT first",

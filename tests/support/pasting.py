@@ -1,4 +1,4 @@
-"""Pasting a script into the SQL editor."""
+"""Paste a script into the SQL editor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def paste(project: Project, text: str) -> list[tuple[Any, ...]]:
-    """Send a script as the SQL editor does, as one message, and return the rows of its last statement, the only one."""
+    """Send a script in one message, like the SQL editor, and return the rows of its last statement."""
     with psycopg.connect(project.url, autocommit=True) as connection:
         cursor = connection.execute(text.encode())
         shown = [cursor.description]

@@ -1,4 +1,4 @@
-"""Functions and operators in public that match the calls of our own SQL better than PostgreSQL's own do."""
+"""Functions and operators in public that match the calls in sqlmig's SQL better than PostgreSQL's own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _OPERATORS = (
 
 
 def names_in_our_sql() -> set[str]:
-    """Return every name that stands before a parenthesis in the package: its functions are among them."""
+    """Return every name before a parenthesis in the package. This includes all functions that its SQL calls."""
     package = Path(sqlmig.__file__).parent
     names: set[str] = set()
     for path in [*package.rglob("*.sql"), *package.rglob("*.py")]:
@@ -59,7 +59,7 @@ def names_in_our_sql() -> set[str]:
 
 
 def planted() -> str:
-    """Return a DO block that plants them. Each one that is called raises an error: ``planted: …``."""
+    """Return a DO block that creates them. Each of them raises the error ``planted: …`` when it is called."""
     names = ", ".join(f"'{name}'" for name in sorted(names_in_our_sql()))
     operators = ", ".join(f"'{operator}'" for operator in _OPERATORS)
     return f"""

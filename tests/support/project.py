@@ -1,4 +1,4 @@
-"""A directory of SQL files and a database, and sqlmig between them as a user calls it."""
+"""A directory of SQL files and a database, and helpers that run sqlmig the way a user does."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parents[2] / "sql"
 
 
-# Names that two checkouts, two runs, or two workers of one, on one server do not share.
+# Unique on one server for each checkout, each run, and each worker of a run.
 RUN_OF_ALL = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid()))
 RUN = RUN_OF_ALL + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def url_of(connection: psycopg.Connection[Any]) -> str:
-    """Return the URL of what a connection is connected to."""
+    """Return the URL of a connection's database."""
     info = connection.info
     user, password = quote(info.user), quote(info.password or "", safe="")
     query = urlencode({"host": info.host, "port": info.port})
@@ -44,18 +44,18 @@ def url_of(connection: psycopg.Connection[Any]) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """What a command said."""
+    """The output of a command."""
 
     code: int
     out: str
     err: str
 
     def json(self) -> Any:
-        """Return what it printed as JSON."""
+        """Parse standard output as JSON."""
         return json.loads(self.out)
 
 
-LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', is_named=False).lock_key})"  # the runners' own
+LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', is_named=False).lock_key})"  # the same settings that the command uses
 
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -68,10 +68,10 @@ NUMBERS = itertools.count()
 
 
 def _forked(output: Path, arguments: list[str]) -> None:
-    """Be a sqlmig process: standard output and error in one file."""
+    """Run sqlmig in a forked process, with standard output and error in one file."""
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # it is ignored in the background of a script
+    )  # a script's background processes ignore it
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -85,28 +85,28 @@ def _forked(output: Path, arguments: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Forked:
-    """A sqlmig process."""
+    """A running sqlmig process."""
 
     process: multiprocessing.process.BaseProcess
     output: Path
 
     def text(self) -> str:
-        """Return what it said so far."""
+        """Return the output up to now."""
         return self.output.read_text() if self.output.exists() else ""
 
     def said(self, words: str) -> str:
-        """Wait until it said something, and return all that it said."""
+        """Wait until the output contains a text, and return the output."""
         until(lambda: words in self.text() or not self.process.is_alive(), words)
         assert words in self.text(), self.text()
         return self.text()
 
     def send(self, sent: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self.process.pid
         os.kill(self.process.pid, sent)
 
     def ended(self, code: int = 0) -> str:
-        """Wait for its end, with the exit code expected, and return what it said."""
+        """Wait until the process ends, check its exit code, and return the output."""
         self.process.join(120)
         assert self.process.exitcode == code, self.text()
         assert "Traceback" not in self.text()
@@ -114,7 +114,7 @@ class Forked:
 
 
 def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait until something is so, and fail when it is not after two minutes."""
+    """Wait until a condition is true. Fail after two minutes."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
@@ -123,25 +123,25 @@ def until(condition: Callable[[], object], what: str = "") -> None:
 
 @dataclass(frozen=True)
 class Project:
-    """A directory of SQL files and a database, and sqlmig between them."""
+    """A directory of SQL files and a database, with methods that run sqlmig."""
 
     directory: Path
     url: str
 
     def write(self, **files: str) -> None:
-        """Write files: ``up_1_name="…"`` becomes 1_name.up.sql."""
+        """Write files: ``up_1_name="…"`` writes 1_name.up.sql."""
         for key, text in files.items():
             direction, _, stem = key.partition("_")
             self.file(f"{stem}.{direction}.sql", text)
 
     def file(self, name: str, text: str | bytes) -> Path:
-        """Write one file under its own name."""
+        """Write one file with this name."""
         path = self.directory / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
 
     def run(self, *arguments: str, code: int | None = 0) -> Output:
-        """Run a command in this process; its exit code must be the one expected, or may be any where that is None."""
+        """Run a command in this process and check its exit code, unless ``code`` is None."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             got = command(["-d", self.url, "--dir", str(self.directory), *arguments])
@@ -151,7 +151,7 @@ class Project:
         return output
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
+        """Start a command in a new process."""
         environment = os.environ | {
             "DATABASE_URL": self.url,
             "SQLMIG_DIR": str(self.directory),
@@ -167,7 +167,7 @@ class Project:
         return subprocess.Popen(line, **pipes | options)
 
     def fork(self, *arguments: str) -> Forked:
-        """Start a command as a process of its own, faster than ``start``, whose output one reads when it ended."""
+        """Start a command in a forked process. This is faster than ``start``, and the output goes to a file."""
         output = self.directory.parent / f"{next(NUMBERS)}.txt"
         process = FORKS.Process(
             target=_forked,
@@ -177,19 +177,19 @@ class Project:
         return Forked(process, output)
 
     def query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query, committed."""
+        """Run a query, commit it, and return its rows."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def states(self) -> dict[int, str]:
-        """Return each version's state, as `status --json` says."""
+        """Return the state of each version from `status --json`."""
         return {
             row["version"]: row["state"] for row in self.run("status", "--json").json()
         }
 
     def tables(self) -> set[str]:
-        """Return the tables of the database but the ledger."""
+        """Return the tables of the database, without the ledger."""
         rows = self.query(
             "SELECT tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
         )

@@ -1,4 +1,4 @@
-"""A relay before the server, which counts what is sent and can cut the client off."""
+"""A relay in front of the server that keeps the client's messages and can cut the client off."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class Proxy:
-    """A relay before the server: it keeps what the client sent, and can cut the client off behind a message."""
+    """A relay in front of the server that keeps the client's messages and can cut the client off after a message."""
 
     def __init__(self, server: NoopExecutor, port: int = 0) -> None:
-        """Listen on a port, else a free one."""
+        """Listen on a port, or on a free port if it is 0."""
         self.server = server
         self.listener = socket.create_server(("127.0.0.1", port))
         self.cut_at: bytes | None = None
-        self.sent: list[bytearray] = []  # one a connection
+        self.sent: list[bytearray] = []  # one for each connection
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
-        """Return the project with its database reached through the relay."""
+        """Return the project, connected through the relay."""
         port = self.listener.getsockname()[1]
         parts = conninfo_to_dict(project.url)
         return replace(
@@ -70,5 +70,5 @@ class Proxy:
                     source.shutdown(socket.SHUT_RDWR)
                 target.sendall(data)
                 if last:
-                    return  # the server gets no word of it and goes on
+                    return  # the server does not notice and continues
             target.shutdown(socket.SHUT_WR)

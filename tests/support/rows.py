@@ -1,4 +1,4 @@
-"""Rows to test with: an organization with a row in every table, and helpers to add one row."""
+"""Test rows: an organization with a row in every table, and helpers to add one row."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def organization(database: Database, name: str = "Asha Clinic") -> dict[str, UUI
 
 
 def count(database: Database, table: str) -> int:
-    """Return how many rows a table has."""
+    """Count the rows of a table."""
     row = database.execute(
         sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Where the servers of a test run keep their data: in memory where there is room, as that halves the time of a run."""
+"""Data directories for the servers of a test run: in memory if it is large enough, which halves the time of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.project import RUN_OF_ALL
 if TYPE_CHECKING:
     import pytest
 
-_MEMORY = Path("/dev/shm")  # Linux's; a container may have little of it
+_MEMORY = Path("/dev/shm")  # Linux only; in a container it may be small
 _NEEDED = 2 << 30  # bytes
 _PREFIX = "sqlmig-tests-"
 
@@ -35,7 +35,7 @@ def _has_room() -> bool:
 
 
 def remove_data() -> None:
-    """Remove this run's data, and that of runs that were killed."""
+    """Remove the data of this run and of killed runs."""
     shutil.rmtree(_MEMORY / f"{_PREFIX}{RUN_OF_ALL}", ignore_errors=True)
     for left in _MEMORY.glob(f"{_PREFIX}*"):
         process = left.name.removeprefix(_PREFIX)

@@ -1,4 +1,4 @@
-"""A command at a terminal."""
+"""Run a command at a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def on_a_terminal(
     stdout: IO[str] | None = None,
     **environment: str,
 ) -> str:
-    """Run a command with a terminal for its input and output, answer its question, and return what it showed."""
+    """Run a command on a pseudo-terminal, answer its question, and return its output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     kept = {

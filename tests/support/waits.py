@@ -1,4 +1,4 @@
-"""Migrations that wait, and how a test sees that they do."""
+"""Migrations that wait, and helpers that detect the wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tables(project: Project, count: int, body: str = "") -> None:
         project.file(f"{n:04}_t.down.sql", f"{body}DROP TABLE t{n};")
 
 
-GO = f"go on {RUN}"  # a connection of this name ends the wait
+GO = f"go on {RUN}"  # a connection with this application name ends the wait
 
 
 WAITS = f"""DO $$
@@ -30,7 +30,7 @@ END $$;
 
 
 def at_the_wait(project: Project, database: str) -> None:
-    """Wait until a file waits in a database whose name is like this."""
+    """Wait until a file waits in a database with a name LIKE this pattern."""
     asleep = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
     until(lambda: project.query(asleep, database), "WAITS")
 

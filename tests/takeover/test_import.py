@@ -1,4 +1,4 @@
-"""Other tools' files become pairs: the halves are parted, marks are taken over, and nothing is overwritten."""
+"""`import` turns other tools' files into pairs: it splits the halves, keeps markers, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEGIN
     RETURN n * 2;
 END $$"""
 
-# A directory of each tool: its files, and those that are to be written.
+# A directory of each tool: its files, and the expected files.
 DIRECTORIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "dbmate": (
         {
@@ -243,7 +243,7 @@ def test_what_cannot_be_taken_over_is_said(project: Project) -> None:
     error = project.run("import", str(directory)).err
     assert "001_a.sql:1:8: {{.name}} is a template" in error
     assert "003_c.go: no SQL file" in error
-    assert "no down file, as there is nothing in their down half: 001, 002" in error
+    assert "no down file, because their down half is empty: 001, 002" in error
     assert "must be fixed before it can run: " in error
     assert "002_b.up.sql:1:1: BEGIN has no COMMIT" in error
 
@@ -343,7 +343,7 @@ def test_our_own_ledger_is_not_taken_for_dbmates(project: Project) -> None:
     project.query(
         "ALTER TABLE schema_migrations RENAME TO schema_migrations_before_sqlmig"
     )
-    for _ in range(2):  # before the stamp, and after it
+    for _ in range(2):  # before and after the stamp
         again = project.directory.parent / f"again{_}"
         out = project.run("--dir", str(again), "import", str(directory)).out
         assert out.endswith(
@@ -358,7 +358,7 @@ def test_a_gap_in_its_ledger_is_said(project: Project) -> None:
         "INSERT INTO goose_db_version (version_id, is_applied) VALUES (2, true)"
     )
     output = project.run("import", str(foreign(project, DIRECTORIES["goose"][0])))
-    assert "goose has not applied 00001, but newer ones" in output.out
+    assert "goose has applied newer versions, but not 00001" in output.out
 
 
 def test_where_it_has_applied_nothing_up_follows(project: Project) -> None:

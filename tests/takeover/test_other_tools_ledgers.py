@@ -1,4 +1,4 @@
-"""The ledgers of other tools are recognised and refused untouched, with the commands to take over."""
+"""sqlmig recognizes the ledgers of other tools, does not touch them, and prints the commands to take over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger and files that disagree on purpose are brought in line, and nothing else is touched."""
+"""`repair` updates a ledger that differs from the files on purpose, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def apart(project: Project) -> Project:
-    """Return a project with a version that is changed, one that is missing and one that is neither."""
+    """Return a project with a changed version, a missing version and an unchanged version."""
     project.write(
         up_1_a="CREATE TABLE a ();",
         up_2_b="CREATE TABLE b ();",

@@ -85,7 +85,7 @@ def check(
 
 
 def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
-    """Return the findings, with a bar while they are made where somebody watches."""
+    """Return the findings, with a progress bar on a terminal."""
     bar = nullcontext(trials)
     if output.is_on_terminal():
         bar = click.progressbar(
@@ -109,7 +109,7 @@ def _effect_kinds(words: str) -> list[str]:
 
 
 def report(findings: Sequence[Finding], *, as_json: bool) -> None:
-    """Print the findings, and show those that fail on GitHub, where we run there."""
+    """Print the findings. On GitHub, also annotate the files that fail."""
     if as_json:
         output.print_json(map(_as_object, findings))
     else:
@@ -122,7 +122,7 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 
 def _print_finding(finding: Finding) -> None:
-    """Print what was found of a version."""
+    """Print the finding of a version."""
     word: str = finding.result
     if finding.refused and word in ("ok", "irreversible"):
         word = "refused"
@@ -135,7 +135,7 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _faults(finding: Finding) -> Iterator[str]:
-    """Yield a line for each thing that makes a version broken, or that the gate does not let pass."""
+    """Yield a line for each difference and each effect that the gate refuses."""
     found = _as_object(finding)
     for name in ("left", "lost", "changed", "refused"):
         for words in found[name]:  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def _faults(finding: Finding) -> Iterator[str]:
 
 
 def _as_object(finding: Finding) -> dict[str, object]:
-    """Return what was found of a version, for JSON."""
+    """Return the finding of a version, for JSON."""
     differences = finding.differences
     left = [" ".join(key) for key in differences.left]
     lost = [" ".join(key) for key in differences.lost]
@@ -167,7 +167,7 @@ def _as_object(finding: Finding) -> dict[str, object]:
 
 
 def _annotate(finding: Finding) -> None:
-    """Show on GitHub what makes a version fail."""
+    """Annotate the reasons of a failure on GitHub."""
     words = list(_faults(finding))
     if finding.result != "broken":
         words += finding.notes
@@ -180,9 +180,9 @@ def _annotate(finding: Finding) -> None:
 
 
 def report_base_problem(problem: BaseProblem) -> None:
-    """Say what is wrong with a file beside the base."""
+    """Print a problem of a file compared with the base."""
     output.say_error(f"{problem.path}: {problem.message}")
     if github.is_wanted():
         github.annotate(
-            problem.path, None, "migration beside the base", problem.message
+            problem.path, None, "migration compared with the base", problem.message
         )

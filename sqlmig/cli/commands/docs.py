@@ -56,7 +56,7 @@ def docs(command_line: CommandLine, checked: Path | None) -> int:
 
 
 def _compare_page(path: Path, shown: str, page: str, database_name: str) -> int:
-    """Say where a file is not the page of the database; return the exit code."""
+    """Print the first line in which a file differs from the page; return the exit code."""
     lines = shown.splitlines()
     expected = page.splitlines()
     if lines == expected:
@@ -65,7 +65,7 @@ def _compare_page(path: Path, shown: str, page: str, database_name: str) -> int:
     while lines[number : number + 1] == expected[number : number + 1]:
         number += 1
     output.say_error(
-        f"{path}:{number + 1}: it is not the page of {database_name}; write it anew: sqlmig docs > {path}"
+        f"{path}:{number + 1}: it is not the page of {database_name}; write it again: sqlmig docs > {path}"
     )
     if github.is_wanted():
         github.annotate(

@@ -16,15 +16,15 @@ from sqlmig.cli.options import AS_JSON, CommandLine, option
     envvar="SQLMIG_IGNORE",
     metavar="PATTERN",
     multiple=True,
-    help="Do not report what has a name such as PATTERN, nor what belongs to it. * and ? stand for other characters.",
+    help="Do not report objects with a name such as PATTERN, nor their parts. * and ? match other characters.",
 )
 @AS_JSON
 def drift(command_line: CommandLine, *, ignore: tuple[str, ...]) -> int:
-    """Name what somebody changed by hand.
+    """List the changes that were made by hand.
 
     It makes a scratch database on the server (the role needs CREATEDB), runs the applied files there, compares, and
-    drops it. It says what is extra, missing or changed in the schemas in which these files make something, or in the
-    one that --schema names. It writes nothing in the database itself.
+    drops it. It lists extra, missing and changed objects in the schemas in which these files make something, or in the
+    schema of --schema. It writes nothing in the database itself.
     """
     from sqlmig.check import find_drift
 

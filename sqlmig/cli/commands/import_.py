@@ -38,7 +38,7 @@ def import_(command_line: CommandLine, source: Path) -> int:
 
     if source.resolve() == command_line.directory.resolve():
         raise UsageError(
-            f"{source}: the pairs would stand between the other tool's files; name another directory with --dir"
+            f"{source}: the pairs would be mixed with the other tool's files; name another directory with --dir"
         )
     foreign = read_foreign(source)
     pairs = pairs_of(foreign, command_line.directory)
@@ -53,7 +53,7 @@ def import_(command_line: CommandLine, source: Path) -> int:
     without = [pair.version for pair in pairs if len(pair.files) == 1]
     if without:
         output.say(
-            f"no down file, as there is nothing in their down half: {', '.join(without)}"
+            f"no down file, because their down half is empty: {', '.join(without)}"
         )
     for problem in problems:
         output.say(f"must be fixed before it can run: {problem}")
@@ -64,7 +64,7 @@ def import_(command_line: CommandLine, source: Path) -> int:
 def _step_after_import(
     command_line: CommandLine, foreign: ForeignFiles, pairs: Sequence[Pair]
 ) -> str:
-    """Return what is to be done next, as the other tool's ledger says where there is a database."""
+    """Return the next step. With a database, the other tool's ledger decides."""
     from sqlmig.takeover.importing import is_ledger_in_the_way, read_their_ledger
 
     if not has_database(command_line.url):
@@ -89,7 +89,7 @@ def _step_after_import(
     if theirs.not_applied:
         missing = ", ".join(pair.version for pair in theirs.not_applied)
         lines.append(
-            f"{foreign.tool} has not applied {missing}, but newer ones. Let it apply them before you stamp"
+            f"{foreign.tool} has applied newer versions, but not {missing}. Let it apply them before you stamp"
         )
     lines.append(
         f"{foreign.tool} has applied them to {name} up to {theirs.newest.version}. Next:"

@@ -47,11 +47,12 @@ def repair(command_line: CommandLine, versions: tuple[int, ...]) -> int:
 
 
 def _may_repair(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
-    """Ask whether the ledgers may be corrected. Where nobody is there to ask, they may not."""
+    """Ask whether to correct the ledgers. Without a terminal the answer is no."""
     database_name = sessions[0].connection.database_name
     if not command_line.asks:
         output.say_error(
-            f"nothing was changed in {database_name}, as nobody is here to ask: if this is right, add --yes"
+            f"nothing was changed in {database_name}, because there is no terminal to ask on: "
+            "if this is right, add --yes"
         )
         return False
     if _is_right_database(command_line, sessions) and click.confirm(
@@ -63,7 +64,7 @@ def _may_repair(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
 
 
 def _is_right_database(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
-    """Ask first where a version has another name in the ledger: it may be another application's."""
+    """Ask first if the ledger has a version under another name: it may be another application's."""
     for session in sessions:
         for one in session.versions():
             if one.state == "changed" and one.has_another_name:
