@@ -1,5 +1,5 @@
--- The nine core tables. org_id names the organization that a row belongs to. For now only the owner can use the tables:
--- row level security is on, and this file revokes Supabase's default grants. 0010 adds policies and grants.
+-- The nine core tables. org_id names the organization that a row belongs to. For now only the owner can use the
+-- tables: row level security is on, and this file revokes Supabase's default grants. 0010 adds policies and grants.
 
 -- The tenant of a request: app_metadata.org_id of the token, which only the server can set (users can edit
 -- user_metadata). Null if the claim is missing or not a uuid. The function comes first because org_id defaults to it.
@@ -85,8 +85,8 @@ CREATE TABLE clinical_notes (
 );
 ALTER TABLE clinical_notes ENABLE ROW LEVEL SECURITY;
 
--- storage_path is a path in a private bucket, never a URL; it is null until the upload is done. deleted_at is the time
--- when the file was erased; the row stays.
+-- storage_path is a path in a private bucket, never a URL; it is null until the upload is done. deleted_at is the
+-- time when the file was erased; the row stays.
 CREATE TABLE session_recordings (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -136,8 +136,8 @@ CREATE TABLE consent_records (
 );
 ALTER TABLE consent_records ENABLE ROW LEVEL SECURITY;
 
--- Audit rows outlive the organization and the user. So they have a copy of the organization's id and name, and actor_id
--- has no foreign key.
+-- Audit rows outlive the organization and the user. So they have a copy of the organization's id and name, and
+-- actor_id has no foreign key.
 CREATE TABLE audit_logs (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid DEFAULT current_org_id(),
@@ -155,7 +155,8 @@ CREATE TABLE audit_logs (
 );
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
 
--- Policies are not enough, because a role with the privilege TRUNCATE or TRIGGER can bypass them. So revoke everything.
+-- Policies are not enough, because a role with the privilege TRUNCATE or TRIGGER can bypass them. So revoke
+-- everything.
 REVOKE EXECUTE ON FUNCTION current_org_id() FROM PUBLIC;
 DO $$
 DECLARE

@@ -55,10 +55,10 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_duration
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
     CHECK (size_bytes >= 0);
 
--- A path begins with the organization's own folder. Otherwise a tenant could write the path of another tenant's file: a
--- server that reads the file would show it to the wrong tenant, and the unique index would reveal that the path exists.
--- The check also refuses paths that a URL could resolve to another folder: //, /./, /../, a path that ends in a folder,
--- a backslash, %, ?, # and control characters.
+-- A path begins with the organization's own folder. Otherwise a tenant could write the path of another tenant's file:
+-- a server that reads the file would show it to the wrong tenant, and the unique index would reveal that the path
+-- exists. The check also refuses paths that a URL could resolve to another folder: //, /./, /../, a path that ends in
+-- a folder, a backslash, %, ?, # and control characters.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
     CHECK (
         starts_with(storage_path, org_id || '/')

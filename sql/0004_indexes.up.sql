@@ -1,5 +1,5 @@
--- The specification's five indexes; then an index for each list, look-up and foreign key that these do not serve; then
--- the unique indexes.
+-- The specification's five indexes; then an index for each list, look-up and foreign key that these do not serve;
+-- then the unique indexes.
 -- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
 
 -- Patient lookup by therapist
@@ -27,9 +27,9 @@ CREATE INDEX idx_wearable_org_time ON wearable_data (org_id, recorded_at DESC);
 CREATE INDEX idx_audit_org_record ON audit_logs (org_id, record_id);
 
 -- For foreign keys: a delete uses these to find the rows. The indexes on sessions also have scheduled_at. Without it,
--- the planner would use them for upcoming_sessions, and read all past sessions. The key of wearable_data has no index:
--- idx_wearable_patient_time finds the rows, and a fourth index would only slow down inserts. (So Supabase's advisor
--- reports unindexed_foreign_keys for it.)
+-- the planner would use them for upcoming_sessions, and read all past sessions. The key of wearable_data has no
+-- index: idx_wearable_patient_time finds the rows, and a fourth index would only slow down inserts. (So Supabase's
+-- advisor reports unindexed_foreign_keys for it.)
 CREATE INDEX idx_patients_org_therapist ON patients (org_id, assigned_therapist_id);
 CREATE INDEX idx_sessions_org_therapist_date ON sessions (org_id, therapist_id, scheduled_at DESC);
 CREATE INDEX idx_sessions_org_patient_date ON sessions (org_id, patient_id, scheduled_at DESC);

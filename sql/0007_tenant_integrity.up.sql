@@ -30,8 +30,8 @@ END;
 $$;
 
 -- The consent must cover the recording when the recording is written. The function locks the session and the consent
--- until the transaction ends, so that no other session can delete them or revoke the consent before then. It runs with
--- the caller's rights.
+-- until the transaction ends, so that no other session can delete them or revoke the consent before then. It runs
+-- with the caller's rights.
 CREATE FUNCTION check_recording_consent() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -103,8 +103,8 @@ CREATE TRIGGER check_consent
     AFTER INSERT OR UPDATE OF session_id, consent_record_id, recorded_at ON session_recordings
     FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
 
--- The id, the organization and the parent of a row cannot change. Otherwise one UPDATE could swap the ids of two rows:
--- every foreign key would still be valid, but each row would now own the other's children.
+-- The id, the organization and the parent of a row cannot change. Otherwise one UPDATE could swap the ids of two
+-- rows: every foreign key would still be valid, but each row would now own the other's children.
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON organizations
     FOR EACH ROW WHEN (NEW.id <> OLD.id)
@@ -206,8 +206,8 @@ CREATE TRIGGER keep_deleted
     )
     EXECUTE FUNCTION refuse_change('a recording that was deleted stays so, and gets no new file');
 
--- An approval covers only the text that the therapist has read. content is compared as text, because jsonb treats 1 and
--- 1.0 as equal.
+-- An approval covers only the text that the therapist has read. content is compared as text, because jsonb treats 1
+-- and 1.0 as equal.
 CREATE TRIGGER withdraw_approval
     BEFORE UPDATE ON clinical_notes
     FOR EACH ROW WHEN (
@@ -219,7 +219,7 @@ CREATE TRIGGER withdraw_approval
     )
     EXECUTE FUNCTION withdraw_approval();
 
--- The functions find their tables in the schema where they were created, no matter which search path and temporary
+-- The functions find their tables in the schema they were created in, no matter which search path and temporary
 -- tables the caller has. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
     refuse_change(), withdraw_approval() FROM PUBLIC;

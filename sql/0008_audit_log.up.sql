@@ -36,9 +36,9 @@ $$;
 
 -- Writes the audit log: a row for each row that a statement added, changed or deleted. Its arguments are the table's
 -- name (on Citus, TG_TABLE_NAME is the name of a shard) and the column that names the organization. It reads rows as
--- jsonb, so a column may have any type. Functions that take any type are called as pg_catalog.…, and literals have their
--- type. Otherwise a role that may create to_jsonb(patients) in this schema could make the log run it with the owner's
--- rights.
+-- jsonb, so a column may have any type. Functions that take any type are called as pg_catalog.…, and literals have
+-- their type. Otherwise a role that may create to_jsonb(patients) in this schema could make the log run it with the
+-- owner's rights.
 CREATE FUNCTION write_audit_log() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -178,8 +178,9 @@ $$;
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
 
--- This trigger fills in every row, except the complete rows of write_audit_log: skipping them saves a look-up for each.
--- Such a row comes from a trigger (depth above 0) that has the owner's rights (only the owner may UPDATE audit_logs).
+-- This trigger fills in every row, except the complete rows of write_audit_log: skipping them saves a look-up for
+-- each. Such a row comes from a trigger (depth above 0) that has the owner's rights (only the owner may UPDATE
+-- audit_logs).
 CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
@@ -302,7 +303,7 @@ CREATE TRIGGER audit_truncate
     BEFORE TRUNCATE ON consent_records
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_records is audited: use DELETE, not TRUNCATE');
 
--- The functions find their tables in the schema where they were created, no matter which search path and temporary
+-- The functions find their tables in the schema they were created in, no matter which search path and temporary
 -- tables the caller has. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM PUBLIC;
 DO $$

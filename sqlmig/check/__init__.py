@@ -1,4 +1,4 @@
-"""What a scratch database proves: each down file undoes its up file; a database is what its files make."""
+"""Use a scratch database to check that each down file undoes its up file, and that a database has no drift."""
 
 from sqlmig.check.base import BaseProblem, compare_with_base
 from sqlmig.check.catalog import Difference, Differences

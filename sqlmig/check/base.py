@@ -1,4 +1,4 @@
-"""The files beside those of a git revision: what a pull request must not do to migrations that others have."""
+"""Compare the migrations with a git revision: a pull request must not change files that others have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UP_FILE = re.compile(r"(?a:(\d+))_.*\.up\.sql", re.DOTALL)
 
 
 class BaseProblem(NamedTuple):
-    """What is wrong with a file beside a revision, and where."""
+    """A problem that shows when a file is compared with a git revision."""
 
     version: int
     path: Path
@@ -29,11 +29,12 @@ class BaseProblem(NamedTuple):
 def compare_with_base(
     directory: Path, found: Sequence[Migration], revision: str
 ) -> list[BaseProblem]:
-    """Return what is wrong with the files beside a revision, which others may have applied by now.
+    """Compare the files with a git revision, which others may have applied, and return the problems.
 
-    A version that the revision has under another name, or that is older than its newest,
-    is measured against the revision itself; what was edited or removed against the point
-    where this branch left it. Raises SqlmigError where git cannot tell.
+    A new file is compared with the revision itself: its version must not be taken there,
+    or be older than the newest version there. Edited and removed files are found by
+    comparing with the commit at which this branch left the revision. Raises SqlmigError
+    if git fails.
     """
     base = _Repository(directory)
     tip = base.up_files(base.commit(revision))
@@ -46,7 +47,7 @@ def compare_with_base(
         version = migration.version
         message = ""
         if old.get(version) == name:
-            continue  # this branch did not bring it
+            continue  # not new in this branch
         if version in tip and tip[version] != name:
             message = f"version {version} is taken in {revision} by {tip[version]}"
         elif version not in tip and version < newest:
@@ -64,7 +65,7 @@ def _changed_files(
     found: Sequence[Migration],
     revision: str,
 ) -> list[BaseProblem]:
-    """Return the up files of a commit that were edited or removed here."""
+    """Return a problem for each up file of a commit that was edited or removed here."""
     here = {migration.version: migration for migration in found}
     problems = []
     for version, name in sorted(base.up_files(fork).items()):
@@ -81,14 +82,14 @@ def _changed_files(
 
 
 class _Repository:
-    """The git repository that holds a directory."""
+    """The git repository that contains a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._git("rev-parse", "--git-dir")
 
     def commit(self, revision: str) -> str:
-        """Return the commit that a revision means."""
+        """Return the commit that a revision refers to."""
         try:
             return self._git(
                 "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
@@ -126,7 +127,7 @@ class _Repository:
         return self._git_bytes(*arguments).decode(errors="replace").strip()
 
     def _git_bytes(self, *arguments: str) -> bytes:
-        """Return what git prints, asked in the directory. Raises SqlmigError."""
+        """Run git in the directory, and return its output. Raises SqlmigError."""
         try:
             ran = subprocess.run(
                 ["git", "-C", str(self._directory), *arguments],

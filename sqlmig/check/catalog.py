@@ -1,4 +1,4 @@
-"""Everything that a migration can make, read from the catalog, and how two readings differ."""
+"""Read everything that a migration can create from the catalog, and compare two readings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 _FILES = Path(__file__).parent / "catalog"
 _CATALOG_NAME = re.compile(r"\b(?:FROM|JOIN) (pg_\w+)")
-# The properties that are lists, of which the order is told here, and what they list.
+# Properties that are lists, and a name for their items. Only a change of their order is reported.
 _ORDERS = {"columns": "columns", "order of parents": "parents"}
-# What obj_description, col_description and shobj_description read.
+# The catalogs that obj_description, col_description and shobj_description read.
 _READ_BY_FUNCTIONS = ("pg_description", "pg_shdescription")
-# A file that needs a function of the server has the function's name in its own.
+# A file that needs a function of the server has the function's name in its file name.
 _NEEDED_FUNCTION = re.compile(r"\.if_(\w+)\.sql$")
 
 
 def _query(connection: Connection) -> str:
     """Return the query for a server: 0_with.sql, then the other files joined by UNION ALL.
 
-    The server is asked which functions it has: a version number does not tell what a release kept.
+    This asks the server which functions it has, because a version number does not show
+    which features were kept until the release.
     """
     needed = []
     for path in _FILES.glob("*.if_*.sql"):
@@ -47,7 +48,7 @@ def _query(connection: Connection) -> str:
 
 @cache
 def _query_with(functions: frozenset[str]) -> str:
-    """Return the query for a server that has these of the functions that some files need."""
+    """Return the query for a server, given the functions that it has and that some files need."""
     selects = []
     for path in sorted(_FILES.glob("[1-9]*.sql")):
         needed = _NEEDED_FUNCTION.search(path.name)
@@ -58,20 +59,20 @@ def _query_with(functions: frozenset[str]) -> str:
 
 
 def catalogs(connection: Connection) -> list[str]:
-    """Return the names of the catalogs that are read."""
+    """Return the names of the catalogs that the query reads."""
     names = _CATALOG_NAME.findall(_query(connection))
     return sorted({*_READ_BY_FUNCTIONS, *names})
 
 
 class Key(NamedTuple):
-    """What an object is called: ``table``, ``public.patients``."""
+    """The kind and name of an object: ``table``, ``public.patients``."""
 
     kind: str
     name: str
 
 
 class Entry(NamedTuple):
-    """An object's properties, and its schema where it is in one."""
+    """An object's properties, and its schema if it has one."""
 
     properties: Mapping[str, Any]
     schema: str | None
@@ -81,7 +82,7 @@ Catalog = dict[Key, Entry]
 
 
 class Difference(NamedTuple):
-    """A property that is not as it was."""
+    """A property that changed."""
 
     key: Key
     property: str
@@ -89,7 +90,7 @@ class Difference(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Describe the difference in one line."""
         if self.property.endswith("grants"):
             words = difference_in_words(self.was, self.now)
             if words:
@@ -104,7 +105,10 @@ class Difference(NamedTuple):
 
 @dataclass
 class Differences:
-    """How one reading of the catalog differs from another; notes are what no SQL can prevent, or no fault."""
+    """The differences between two readings of the catalog.
+
+    notes: differences that are harmless, or that no SQL can prevent.
+    """
 
     left: list[Key] = field(default_factory=list)  # only in the second
     lost: list[Key] = field(default_factory=list)  # only in the first
@@ -117,7 +121,7 @@ class Differences:
 
 
 def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Catalog:
-    """Return every object by kind and name: of some schemas alone where they are given ("" for none)."""
+    """Return every object by kind and name. schemas: read only these; "" means objects without a schema."""
     query = (
         f"SELECT kind, name, properties, schema FROM ({_query(connection)}) AS object"
     )
@@ -132,7 +136,7 @@ def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Cat
 
 
 def add_sequence_values(connection: Connection, catalog: Catalog) -> None:
-    """Give each sequence its value as a property: the catalogs do not tell it."""
+    """Add each sequence's value to its properties, because the catalogs do not contain it."""
     keys = [key for key in catalog if key.kind == "sequence"]
     selects = [
         f"SELECT {literal(key.name)}, last_value, is_called FROM {key.name}"
@@ -149,7 +153,7 @@ def add_sequence_values(connection: Connection, catalog: Catalog) -> None:
 
 
 def compare(before: Catalog, after: Catalog) -> Differences:
-    """Return how two readings differ."""
+    """Compare two readings of the catalog."""
     found = Differences()
     found.left = [key for key in after if key not in before]
     found.lost = [key for key in before if key not in after]
@@ -162,10 +166,10 @@ def compare(before: Catalog, after: Catalog) -> Differences:
 
 
 def _add_difference(difference: Difference, found: Differences) -> None:
-    """Put a property that is not as it was where it belongs: among the changes or the notes."""
+    """Add a property that changed to the changes or to the notes."""
     key, name, was, now = difference
     if name in _ORDERS:
-        # Which columns and parents there are is told for themselves; here only their order counts.
+        # Added and removed columns and parents are reported on their own. Only the order counts here.
         if sorted(was or ()) == sorted(now or ()):
             found.notes.append(
                 f"{key.kind} {key.name}: its {_ORDERS[name]} stand in another order, which no SQL can prevent"
@@ -174,7 +178,7 @@ def _add_difference(difference: Difference, found: Differences) -> None:
         found.notes.append(f"{difference}, which counts only when a parent drops it")
     elif isinstance(was, dict) and isinstance(now, dict):
         found.changed += _changed_properties(key, was, now)
-    elif name != "not-null constraint":  # whether there is one tells "not null"
+    elif name != "not-null constraint":  # the property "not null" shows whether there is one
         found.changed.append(difference)
 
 

@@ -1,7 +1,7 @@
-"""How many rows the catalogs have: as many as before, and none of them new, is no difference.
+"""Count the rows of the catalogs: if the counts are equal and no row is new, nothing has changed.
 
-So the whole catalog need not be read for each version. And only what was written since
-is counted again.
+This avoids reading the whole catalog for each version. Only catalogs that were written
+since the last count are counted again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from sqlmig.core.connection import Connection
 
 Count = tuple[object, ...]
-# A view has no rows of its own: the catalog below it says whether it was written.
+# A view has no rows of its own. The catalog that it reads shows whether it was written.
 _BELOW = {"pg_user_mappings": "pg_user_mapping"}
 
 
 class CatalogCounts:
-    """Counts the rows of catalogs over a connection that alone writes them."""
+    """Counts the rows of catalogs. Only this connection may write to them."""
 
     def __init__(
         self,
@@ -31,9 +31,10 @@ class CatalogCounts:
         *,
         counts_all_again: bool = False,
     ) -> None:
-        """Count these catalogs; prepare() comes first.
+        """Choose the catalogs to count. Call prepare() before read().
 
-        counts_all_again: each time, because a file may turn off track_counts here.
+        counts_all_again: count all of them each time, because a file may turn off
+        track_counts here.
         """
         self._connection = connection
         self._counts_all_again = counts_all_again
@@ -41,7 +42,7 @@ class CatalogCounts:
         self._known: dict[str, Count] = {}
 
     def prepare(self) -> None:
-        """Prepare the statements in a session that has none, and forget what was counted."""
+        """Prepare the statements in a session that does not have them, and forget all counts."""
         self.forget()
         watched = ", ".join(
             f"'pg_catalog.{_BELOW.get(name, name)}'" for name in self._names
@@ -56,7 +57,7 @@ class CatalogCounts:
         execute(self._connection, ";".join(statements))
 
     def read(self) -> dict[str, Count]:
-        """Return the counts, as the open transaction sees them."""
+        """Return the counts that the open transaction sees."""
         self.forget_written()
         unknown = [name for name in self._names if name not in self._known]
         self._known.update(self._count(unknown))
@@ -67,7 +68,7 @@ class CatalogCounts:
         self._known = {}
 
     def forget_written(self) -> None:
-        """Forget the counts of what the open transaction wrote. To be called before it is committed."""
+        """Forget the counts of catalogs that the open transaction wrote. Call this before the commit."""
         if self._counts_all_again:
             self.forget()
             return
@@ -90,5 +91,5 @@ class CatalogCounts:
 
 
 def _statement(name: str) -> str:
-    """Return the prepared statement that counts a catalog."""
+    """Return the name of the prepared statement that counts a catalog."""
     return f"sqlmig_count_{name}"

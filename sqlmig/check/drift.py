@@ -1,4 +1,4 @@
-"""Whether a database is what its applied files make: it is compared with a scratch database that they run on."""
+"""Find drift: compare a database with a scratch database on which the applied files have run."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Differences:
-    """Return how the database differs from what its applied files make, in the schemas where they make something.
+    """Compare the database with the result of its applied files, in the schemas that these files use.
 
     The database itself is read in one transaction that writes nothing. ignored: patterns
-    of names. Raises SqlmigError where there is nothing to compare.
+    of names to ignore. Raises SqlmigError if there is nothing to compare.
     """
     files = _applied_files(session)
     role, owner = _read_roles(session.connection, session.ledger)
@@ -40,7 +40,7 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
     made = expected.keys() - before.keys()
     schemas = {expected[key].schema for key in made} - {None}
 
-    # A new connection: the other one may have waited for too long.
+    # Use a new connection: the server may have closed the first while it was idle.
     with session.surroundings.connect("sqlmig") as connection:
         found = _read_with_schemas(connection, {"", *map(str, schemas)})
         if replace(session, connection=connection).reread():
@@ -61,7 +61,7 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
 
 
 def _read_roles(connection: Connection, ledger: Ledger) -> tuple[str, str]:
-    """Return who asks, and who owns the ledger and so what the files made. Both as SQL writes them."""
+    """Return the current role, and the owner of the ledger and so of the files' objects, quoted for SQL."""
     ((role, owner),) = fetch(
         connection,
         "SELECT quote_ident(current_user), relowner::regrole::text FROM pg_class "
@@ -73,7 +73,7 @@ def _read_roles(connection: Connection, ledger: Ledger) -> tuple[str, str]:
 def _read_expected(
     session: Session, url: str, files: Sequence[SqlFile]
 ) -> tuple[Catalog, Catalog]:
-    """Return the catalog of a scratch database before the files ran there, and after."""
+    """Return the catalog of a scratch database before and after the files ran there."""
     with (
         scratch_database(
             url, session.ledger, session.say, with_privileges=True
@@ -101,7 +101,10 @@ def _run_on_scratch(scratch: Scratch, file: SqlFile) -> None:
 def _drop_what_is_elsewhere(
     catalog: Catalog, made: Container[Key], schemas: Container[str | None]
 ) -> None:
-    """Leave what the files made, and what else is in their schemas (but not what is in no schema)."""
+    """Keep the objects that the files created, and all other objects in their schemas.
+
+    An object without a schema is kept only if the files created it.
+    """
     for key in list(catalog):
         is_in_their_schemas = key.kind != "schema" and catalog[key].schema in schemas
         if key not in made and not is_in_their_schemas:
@@ -117,7 +120,7 @@ def _applied_files(session: Session) -> list[SqlFile]:
 
 
 def _refuse_what_is_not_applied(recorded: Sequence[VersionInfo]) -> None:
-    """Raise SqlmigError for a version whose file is not the one that was applied."""
+    """Raise SqlmigError if a version's file is missing, or differs from the file that was applied."""
     wrong = [row for row in recorded if row.state != "applied"]
     if not wrong:
         return
@@ -131,7 +134,7 @@ def _refuse_what_is_not_applied(recorded: Sequence[VersionInfo]) -> None:
 def _read_with_schemas(
     connection: Connection, schemas: set[str] | None = None
 ) -> Catalog:
-    """Return the catalog with names written as with their schemas, whatever the search path."""
+    """Read the catalog, with schema-qualified names for any search path."""
     connection.execute(
         b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog"
     )

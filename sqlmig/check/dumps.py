@@ -1,4 +1,4 @@
-"""What a dump makes anew and a scratch database has already: there it is left out of the file."""
+"""Leave out the statements of a dump that create what a scratch database already has."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from sqlmig.core.sqlfile import SqlFile
 
 _HAS_TRANSACTION_TIMEOUT = 170000  # the first server version that has this setting
-# Where most files end: nothing of the following is in them.
+# A file that does not match this is returned at once. Most files do not.
 _MAY_BE_CONCERNED = re.compile(
     rb"schema_migrations|transaction_timeout|(?:create|drop)\s+schema", re.IGNORECASE
 )
-# What stands before the name of a table, in statements that make or change a table.
+# The text before the name of a table, in statements that create or change a table.
 _ABOUT_A_TABLE = (
     r"(?:create table(?: if not exists)?|alter table(?: if exists)?(?: only)?|insert into"
     r"|comment on (?:table|column)|create (?:unique )?index \S+ on(?: only)?"
@@ -30,9 +30,9 @@ _ABOUT_A_TABLE = (
 def without_what_is_there(
     file: SqlFile, ledger: Ledger, server_version: int
 ) -> SqlFile:
-    """Return a file without the statements that make the schema public or the ledger, and newer settings.
+    """Return a file without statements that create the schema public or the ledger, or use newer settings.
 
-    Blanks stand in their place, so that all places stay right.
+    Blanks replace them, so that line numbers in errors stay correct.
     """
     if not _MAY_BE_CONCERNED.search(file.text):
         return file

@@ -1,4 +1,4 @@
-"""What a file would do to the application: traced on the scratch database, where its tables may be empty."""
+"""Trace what a file would do to the application, on the scratch database. Its tables may be empty there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _LOCKS = ("", "writes", "reads and writes")
 
 @dataclass
 class Effects:
-    """What a file does to tables that were there before it.
+    """What a file does to tables that existed before it.
 
-    locks: what others wait to do with a table. rewrites and reads: the tables that are
-    written anew, and that are read whole. losses: what is dropped or emptied, in words.
+    locks: the operations on a table that others must wait for. rewrites and reads: the
+    tables that are rewritten, and that are read in full. losses: a description of each
+    object that is dropped or emptied.
     """
 
     locks: dict[str, str] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class Effects:
     losses: list[str] = field(default_factory=list)
 
     def while_others_wait(self, kind: str) -> list[str]:
-        """Return what is done of a kind while others wait for the table. Losses count always."""
+        """Return the effects of a kind that happen while others wait for the table. Losses always count."""
         if kind == "losses":
             return self.losses
         tables = self.rewrites if kind == "rewrites" else self.reads
@@ -54,10 +55,10 @@ class Effects:
 
 
 class _Touched(NamedTuple):
-    """A relation that the open transaction has touched, as scratch.sql says."""
+    """A relation that the open transaction has touched: a row of the query in scratch.sql."""
 
     oid: int
-    kind: str | None  # None where it is gone
+    kind: str | None  # None if it was dropped
     lock: int
     has_new_file: bool
     scans: int
@@ -67,7 +68,7 @@ class _Touched(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """A table by its number, with its root's number and its columns by theirs."""
+    """A table, its root and its columns, identified by their numbers in the catalog."""
 
     oid: int
     root: int
@@ -76,14 +77,14 @@ class _Table(NamedTuple):
 
 
 class EffectWatcher:
-    """Watches what transactions do to the tables that were there before.
+    """Watches what transactions do to the tables that existed before.
 
-    It knows the tables and their columns by their numbers in the catalog, as what is
-    dropped has no name any more.
+    It identifies tables and columns by their numbers in the catalog, because a dropped
+    object no longer has a name.
     """
 
     def __init__(self, connection: Connection, schema: str) -> None:
-        """Begin with the tables that there are. schema: its names are written without it."""
+        """Begin with the tables that exist now. schema: names in it are written without it."""
         self._connection = connection
         self._schema_name = literal(quoted(schema))
         self._newest = 0
@@ -92,10 +93,10 @@ class EffectWatcher:
         self.begin()
 
     def begin(self) -> None:
-        """Learn of the tables as they are now, between two transactions."""
+        """Read the tables as they are now, between two transactions."""
         self._learn(self._touched)
         self._touched = set()
-        # What is counted of scans is counted from here on.
+        # Flush the statistics, so that scans are counted from here on.
         ((newest, _),) = fetch(
             self._connection,
             f"SELECT ({STATEMENTS['newest'].strip().rstrip(';')}), pg_stat_force_next_flush()::text",
@@ -103,13 +104,13 @@ class EffectWatcher:
         self._newest = int(newest)
 
     def forget(self) -> None:
-        """Forget all tables: a file ran that was not observed."""
+        """Forget all tables, because a file ran that was not observed."""
         self._newest = 0
         self._tables = {}
         self._touched = set()
 
     def observe(self) -> Effects:
-        """Return what the open transaction has done."""
+        """Return the effects of the open transaction."""
         effects = Effects()
         locks: dict[str, int] = {}
         changed = []
@@ -140,7 +141,7 @@ class EffectWatcher:
         return effects
 
     def _note_drops(self, oids: Collection[int], effects: Effects) -> None:
-        """Note the tables that are gone; of a partition only that, where its root is still there."""
+        """Note the tables that were dropped. A partition is noted only if its root still exists."""
         for oid in oids:
             table = self._tables.get(oid)
             if table is None or (table.root != oid and table.root in oids):
@@ -149,7 +150,7 @@ class EffectWatcher:
             effects.locks[table.name] = _LOCKS[-1]
 
     def _note_columns(self, oids: Iterable[int], effects: Effects) -> None:
-        """Note the columns that are gone from tables that are still there."""
+        """Note the columns that were dropped from tables that still exist."""
         before = {oid: self._tables[oid] for oid in oids if oid in self._tables}
         if not before:
             return
@@ -167,7 +168,7 @@ class EffectWatcher:
             self._tables[table.oid] = table
 
     def _read_tables(self, oids: Iterable[int]) -> list[_Table]:
-        """Return these tables, and those that are newer than what is known."""
+        """Return these tables, and all tables that were created since begin()."""
         query = STATEMENTS["columns"].format(
             newest=self._newest,
             touched=",".join(str(oid) for oid in oids),
@@ -180,8 +181,8 @@ class EffectWatcher:
 
 
 def _note_reads_and_writes(effects: Effects, touched: _Touched, table: str) -> None:
-    """Note what is known by a table's file, and by what was read and deleted of it."""
-    # TRUNCATE reads the table, which is empty then, once for each index that it makes anew.
+    """Note the effects that show in a table's file, its scans, and its deleted rows."""
+    # TRUNCATE reads the empty table once for each index that it rebuilds.
     is_emptied = (
         touched.has_new_file
         and touched.kind != "m"

@@ -1,4 +1,4 @@
-"""What differs between a database and its files, and is no drift: each was a false alarm once."""
+"""Differences between a database and its files that are not drift. Each was once a false alarm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlmig.check.catalog import Catalog, Difference, Differences
     from sqlmig.core.sqlfile import SqlFile
 
-# What a file's default privileges are for, where it says so in words, and the kinds of objects that it means.
+# The objects that a file's default privileges are for, if it names them, and the kinds that this includes.
 _DEFAULT_PRIVILEGES = re.compile(
     rb"\bdefault\s+privileges\b(?:[^;]*?\bon\s+(tables|sequences|functions|types))?"
 )
@@ -34,7 +34,7 @@ _LAST_NAME = re.compile(r'(.*)\.(?:"(?:[^"]|"")*"|[^".]*)')
 
 
 def with_owner(catalog: Catalog, role: str, owner: str) -> Catalog:
-    """Return the catalog as if the owner had made what a role made. Both are written as SQL writes them."""
+    """Return the catalog as if the owner had created a role's objects. Both names are quoted for SQL."""
     if role == owner:
         return catalog
 
@@ -52,7 +52,7 @@ def with_owner(catalog: Catalog, role: str, owner: str) -> Catalog:
 
 
 def _with_owner(title: str, value: Any, role: str, owner: str) -> Any:
-    """Return a property as if the owner had made it."""
+    """Return a property as if the owner had created the object."""
     if title == "owner":
         return owner if value == role else value
     if title.endswith("grants") and value is not None:
@@ -70,10 +70,11 @@ def _regranted(text: str, role: str, owner: str) -> str:
 
 
 def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
-    """Return the catalog without what may differ though nobody changed it.
+    """Return the catalog without details that may differ even if no one changed them.
 
-    Lines of bodies and comments end in a line feed alone. The NOT NULL constraints of the
-    ledger have no name: the server chooses one that no other tool's table has yet.
+    Lines of bodies and comments end in a line feed only. The names of the ledger's NOT
+    NULL constraints are left out, because the server chooses a name that is not taken yet,
+    for example by another tool's table.
     """
     plain = {}
     for key, entry in catalog.items():
@@ -89,7 +90,7 @@ def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
 
 
 def take_out_partitions(expected: Catalog, found: Catalog) -> list[str]:
-    """Take the partitions out of what was found that the files did not make, of tables that they made.
+    """Remove the partitions that the files did not create from the objects found, if the files created their table.
 
     Returns a note for each such table.
     """
@@ -104,7 +105,7 @@ def take_out_partitions(expected: Catalog, found: Catalog) -> list[str]:
 
 
 def _partitions_made_at_run_time(expected: Catalog, found: Catalog) -> dict[str, str]:
-    """Return the partitions that only the second has, each with the table of the first that it belongs to."""
+    """Map each partition that was found but not expected to the expected table that it belongs to."""
     parent_of = {}
     for key, entry in found.items():
         bound = entry.properties.get("partition bound")
@@ -122,7 +123,7 @@ def _partitions_made_at_run_time(expected: Catalog, found: Catalog) -> dict[str,
 
 
 def _table_of(key: Key, entry: Entry) -> str:
-    """Return the table that an object is or belongs to; "" where it is none of a table's."""
+    """Return the table that an object is or belongs to. Without a table, the result is not a table's name."""
     if key.kind == "table":
         return key.name
     if key.kind == "index":
@@ -131,18 +132,18 @@ def _table_of(key: Key, entry: Entry) -> str:
 
 
 def _without_last_name(name: str) -> str:
-    """Return what stands before the last name: public.t of public.t.a."""
+    """Return a name without its last part: public.t for public.t.a."""
     match = _LAST_NAME.fullmatch(name)
     return match[1] if match else ""
 
 
 class Reasons:
-    """What may explain a difference, but a change by hand."""
+    """Explanations for a difference, other than a change by hand."""
 
     def __init__(
         self, files: Sequence[SqlFile], expected: Catalog, found: Catalog
     ) -> None:
-        """Read the reasons from the files, and from what of the database they did not make."""
+        """Collect the reasons from the files, and from objects in the database that they did not create."""
         self._kinds = _kinds_with_changed_defaults(files)
         self._extensions_with_schema = _extensions_with_schema(files)
         event_triggers = [
@@ -158,11 +159,11 @@ class Reasons:
         )
 
     def of_change(self, difference: Difference) -> str | None:
-        """Return why a property may differ, in words, or None."""
+        """Return the reason why a property may differ, or None."""
         kind, name = difference.key
         title = difference.property
         if title == "grants" and kind in self._kinds:
-            # They were not the same for each object, and the catalog cannot tell which one an object met.
+            # The defaults changed between objects, and the catalog does not show which applied to an object.
             return "a file changes default privileges, which may be why"
         if title == "not-null name":
             return "an upgrade to PostgreSQL 18 may be why"
@@ -181,14 +182,14 @@ class Reasons:
         return None
 
     def of_extra(self, key: Key) -> str | None:
-        """Return why an object may be there that the files do not make, in words, or None."""
+        """Return the reason why the database may have an object that the files do not create, or None."""
         if key.kind == "function" and key.name in self._called_by_platform:
             return "an event trigger of the database calls it"
         return None
 
 
 def excuse(differences: Differences, reasons: Reasons) -> None:
-    """Make notes of the differences that something other than a hand explains."""
+    """Turn the differences that have an explanation other than a change by hand into notes."""
     changed = []
     for difference in differences.changed:
         reason = reasons.of_change(difference)
@@ -229,7 +230,7 @@ def _kinds_with_changed_defaults(files: Iterable[SqlFile]) -> set[str]:
 
 
 def take_out_ignored(catalog: Catalog, patterns: Sequence[str]) -> None:
-    """Take out what fits a pattern (``*`` and ``?``) by its name, or its kind and name, and what belongs to it."""
+    """Remove objects that match a pattern (``*`` and ``?``) by name, or kind and name, and what belongs to them."""
     if not patterns:
         return
 

@@ -1,4 +1,4 @@
-"""Access privileges as the catalogs write them, and how they differ in words.
+"""Read access privileges in the format of the catalogs, and describe how they differ.
 
 See https://www.postgresql.org/docs/current/ddl-priv.html
 """
@@ -33,19 +33,22 @@ _PRIVILEGES = {
 
 
 class Access(NamedTuple):
-    """What a grantee ("" for PUBLIC) may do, in letters, a star behind those it may pass on; and who granted it."""
+    """The privileges of a grantee ("" for PUBLIC), and the role that granted them.
+
+    letters: a letter for each privilege, with a star if the grantee may grant it to others.
+    """
 
     grantee: str
     letters: str
     grantor: str
 
     def __str__(self) -> str:
-        """Return it as the catalogs write it."""
+        """Return it in the format of the catalogs."""
         return f"{self.grantee}={self.letters}/{self.grantor}"
 
 
 def read_access(text: str) -> Access | None:
-    """Return an access privilege, or None for a text that is none."""
+    """Parse an access privilege. Returns None if the text is something else."""
     match = _ACCESS.fullmatch(text)
     return Access(*match.groups()) if match else None
 
@@ -53,7 +56,7 @@ def read_access(text: str) -> Access | None:
 def difference_in_words(
     before: Sequence[str] | None, after: Sequence[str] | None
 ) -> str:
-    """Return who may do more and who may do less; "" where only who granted it differs."""
+    """Describe who may do more and who may do less; "" if only the grantors differ."""
     was = _allowed(before or ())
     now = _allowed(after or ())
     sentences = []
@@ -69,7 +72,7 @@ def difference_in_words(
 
 
 def _allowed(privileges: Iterable[str]) -> dict[str, dict[str, None]]:
-    """Return what each grantee may do, in words and in the catalogs' order."""
+    """Return the names of each grantee's privileges, in the catalogs' order."""
     allowed: dict[str, dict[str, None]] = {}
     for text in privileges:
         access = read_access(text)

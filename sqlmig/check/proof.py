@@ -1,4 +1,4 @@
-"""Whether each down file undoes its up file: both run on the scratch database, and catalog and rows are compared."""
+"""Check that each down file undoes its up file: run both on the scratch database, and compare catalog and rows."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from sqlmig.core.transaction import Piece
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
-# A file with these words moves a sequence. To take the next value, as an INSERT does,
-# is no change: no down file gives it back.
+# A file that contains one of these moves a sequence. Taking the next value, as an INSERT
+# does, is not counted as a change, because no down file can give it back.
 _MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
 
 
 @dataclass
 class Finding:
-    """What was found of a version.
+    """The result of checking a version.
 
-    path and line say where, as far as that is known. refused has what the gate does not
-    let pass, in words.
+    path and line give the place, if it is known. refused describes the effects that the
+    gate does not allow.
     """
 
     version: int
@@ -63,13 +63,13 @@ class Finding:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it makes the check fail."""
+        """Whether this finding makes the check fail."""
         return self.result not in ("ok", "irreversible") or bool(self.refused)
 
 
 @dataclass
 class _Trial:
-    """The scratch database, and what is known of it. compares_rows: whether any version has a file with rows."""
+    """The scratch database with its counts and its watcher. compares_rows: whether any version has a rows file."""
 
     scratch: Scratch
     counts: CatalogCounts
@@ -77,7 +77,7 @@ class _Trial:
     compares_rows: bool
 
     def rows(self) -> Rows:
-        """Return the rows of all tables, where they are compared."""
+        """Return the rows of all tables, or nothing if rows are not compared."""
         if not self.compares_rows:
             return Rows({}, {})
         return read_rows(self.scratch.connection, self.scratch.schema)
@@ -89,10 +89,10 @@ def prove(
     start: int = 0,
     fail_on: Sequence[str] = (),
 ) -> Iterator[Finding]:
-    """Try each version on the scratch database, and yield what was found. Those before the start are only run.
+    """Try each version on the scratch database, and yield a finding for it.
 
-    fail_on: the kinds of effects that a file must not have while others wait, unless it
-    accepts them.
+    Versions before the start are only run. fail_on: the kinds of effects that a file must
+    not have while others wait, unless it accepts them.
     """
     names = catalogs(scratch.connection)
     if scratch.owns_server:
@@ -147,7 +147,7 @@ def _try_version(
 
 
 def _down_to_try(migration: Migration, finding: Finding) -> SqlFile | None:
-    """Return the down file; None where it cannot be tried, and the finding says why."""
+    """Return the down file, or None if it cannot be tried. In that case the finding says why."""
     if migration.down_file is None:
         finding.result = "no-down"
         return None
@@ -186,7 +186,7 @@ def _try_both(trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding) -> No
 
 
 def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
-    """Refuse what the file does to the application, unless it accepts it."""
+    """Refuse the effects on the application that the file does not accept."""
     if fail_on and not up.in_transaction:
         finding.notes.append(
             "it runs outside a transaction, so what it does to the application was not traced"
@@ -215,9 +215,9 @@ def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
 def _try_in_one_transaction(
     trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding, rows_before: Rows
 ) -> bool:
-    """Try both files in one transaction, at whose end the up file has run once, and note what is found.
+    """Try both files in one transaction, and note the results. When it ends, the up file has run once.
 
-    Returns False where that cannot be; then nothing was done.
+    Returns False if this is not possible; in that case nothing was changed.
     """
     if not _fit_one_transaction(up, down):
         return False
@@ -240,7 +240,7 @@ def _try_in_one_transaction(
             scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces]
         )
         if scratch.guard.reaches_beyond(writes_before):
-            return False  # one by one it is told which file does
+            return False  # running the files one by one shows which file does
         effects = trial.watcher.observe()
         send_pieces(scratch.connection, [reset])
 
@@ -252,7 +252,7 @@ def _try_in_one_transaction(
 
         row_changes = compare_rows(rows_before, trial.rows())
         if counts.read() == before:
-            # Nothing differs. The down file has left what the up file needs to run again.
+            # Nothing differs, so the up file can run again on the state that the down file left.
             differences = Differences()
             again = [*ups, back_to_applied]
         else:
@@ -260,7 +260,7 @@ def _try_in_one_transaction(
             send_pieces(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
             differences = compare(_read(scratch), after)
             again = ups
-            if not differences:  # whether the up file runs again is still to be seen
+            if not differences:  # it is not yet known whether the up file can run again
                 again = [*ups, applied, *downs, *ups, back_to_applied]
         send_pieces(scratch.connection, again)
         counts.forget_written()
@@ -295,7 +295,7 @@ def _body_of(scratch: Scratch, file: SqlFile) -> list[Piece]:
 def _try_one_by_one(
     trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding, rows_before: Rows
 ) -> None:
-    """Run up, down and up, each committed. Raises SqlmigError where up or down fails the first time."""
+    """Run up, down and up again, and commit each. Raises SqlmigError if up or down fails the first time."""
     _clear(trial)
     moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
     before = _read(trial.scratch, with_values=moves_sequence)
@@ -308,13 +308,13 @@ def _try_one_by_one(
 
     try:
         _run(trial, up)
-    except SqlmigError as error:  # it stumbles over what its down file left
+    except SqlmigError as error:  # it fails on something that its down file left
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 
 
 def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
-    """See that the down file also runs where there are rows of its version. Raises SqlmigError."""
+    """Check that the down file also runs when its version's tables contain rows. Raises SqlmigError."""
     if not down.in_transaction or down.has_own_mode:
         return
     connection = trial.scratch.connection
@@ -330,7 +330,7 @@ def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
 
 
 def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
-    """Run an up file, and note what it does to the application."""
+    """Run an up file, and note its effects on the application."""
 
     def observe() -> None:
         finding.effects = trial.watcher.observe()
@@ -350,7 +350,7 @@ def _run(trial: _Trial, file: SqlFile) -> None:
 
 
 def _forget(trial: _Trial, file: SqlFile) -> None:
-    """Forget what was known before a file ran."""
+    """Forget the counts and tables from before a file ran."""
     if file.in_transaction and not file.repeats:
         trial.counts.forget()
     else:
@@ -359,9 +359,9 @@ def _forget(trial: _Trial, file: SqlFile) -> None:
 
 
 def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
-    """Return the catalog; where the server was made for this, with what its databases share.
+    """Return the catalog. If the server was created for the check, add the objects that its databases share.
 
-    with_values: how far each sequence is belongs to it.
+    with_values: include the current value of each sequence.
     """
     catalog = read_catalog(scratch.connection)
     if with_values:
@@ -374,7 +374,7 @@ def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
 
 
 def _clear(trial: _Trial) -> None:
-    """Let nothing of a file stay in the session, and prepare there what counts the catalogs."""
+    """Reset the session after a file, and prepare the statements that count the catalogs."""
     rollback(trial.scratch.connection)
     trial.scratch.connection.execute("DISCARD ALL")
     trial.counts.prepare()

@@ -1,4 +1,4 @@
-"""The rows of a scratch database's tables, and what a version that was applied and reverted did to them."""
+"""Read the rows of a scratch database's tables, and compare them after applying and reverting a version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlmig.check.scratch import STATEMENTS
-from sqlmig.core.connection import fetch
+from sqlmig.core.connection import fetch, rolled_back
 from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.sql import literal, quoted
 from sqlmig.core.text import counted
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from sqlmig.core.connection import Connection
 
 Row = dict[str, str | None]
-# So many rows without a primary key are paired with those that differ least.
+# At most this number of rows without a primary key are paired, each with the row that differs least.
 _FEW = 100
 
 
 class TableRows(NamedTuple):
-    """A table's rows, each with its columns' values as text, and the columns of its primary key."""
+    """A table's rows, with all values as text, and the columns of its primary key."""
 
     key: tuple[str, ...]
     rows: list[Row]
 
 
 class Rows(NamedTuple):
-    """The rows of each table by its name, and how far each sequence is."""
+    """The rows of each table by name, and the position of each sequence."""
 
     tables: dict[str, TableRows]
     sequences: dict[str, int]
 
 
 class RowChange(NamedTuple):
-    """What happened to rows: they are lost, left behind, or have other values in some columns."""
+    """A change of rows: they were lost, were left over, or have other values in some columns."""
 
     kind: Literal["left", "lost", "changed"]
     table: str
@@ -45,7 +45,7 @@ class RowChange(NamedTuple):
     rows: int
 
     def __str__(self) -> str:
-        """Return it in words, without its kind."""
+        """Describe the change, without its kind."""
         if self.kind != "changed":
             return f"{counted(self.rows, 'row')} of {self.table}"
         return (
@@ -54,9 +54,9 @@ class RowChange(NamedTuple):
 
 
 def read_rows(connection: Connection, schema: str) -> Rows:
-    """Return the rows of all tables that files made. As text the values of every type can be compared.
+    """Return the rows of all tables that files created, as text, so that values of every type can be compared.
 
-    schema: its names are written without it. Raises SqlmigError where rows cannot be read.
+    schema: names in it are written without it. Raises SqlmigError if rows cannot be read.
     """
     here = literal(schema)
     try:
@@ -85,13 +85,13 @@ def _fetch_all_rows(
     source: str,
     hides_rows: bool,  # noqa: FBT001
 ) -> list[Any]:
-    """Return the rows of a table, also of one whose owner sees some of them only (FORCE ROW LEVEL SECURITY).
+    """Return all rows of a table, even if its owner sees only some of them (FORCE ROW LEVEL SECURITY).
 
-    Its policies are switched off in a transaction that is rolled back. Raises ServerError.
+    FORCE is switched off in a transaction that is rolled back. Raises ServerError.
     """
     if not hides_rows:
         return fetch(connection, query)
-    with connection.transaction(force_rollback=True):
+    with rolled_back(connection):
         table = source.removeprefix("ONLY ")
         return fetch(
             connection, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; {query}"
@@ -99,10 +99,11 @@ def _fetch_all_rows(
 
 
 def compare_rows(before: Rows, after: Rows) -> list[RowChange]:
-    """Return what happened to the rows of the tables that were there before.
+    """Return how the rows changed in the tables that existed before.
 
-    A table that is gone is told by the catalog. A sequence may have gone on, as nothing
-    takes a value back, but not back: the next row would get a number that is taken.
+    A table that is gone is not reported here, because the catalog shows it. A sequence may
+    have advanced, because nothing can take a value back. It must not have moved back: the
+    next row would get a number that is already taken.
     """
     changes: list[RowChange] = []
     for table, was in before.tables.items():
@@ -117,7 +118,7 @@ def compare_rows(before: Rows, after: Rows) -> list[RowChange]:
 
 def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange]:
     rows_now = now.rows
-    if was.rows:  # a column that is new is told by the catalog
+    if was.rows:  # ignore new columns: the catalog shows them
         known = was.rows[0].keys()
         rows_now = [_only(known, row) for row in now.rows]
     lost = _minus(was.rows, rows_now)
@@ -131,7 +132,7 @@ def _compare_table(table: str, was: TableRows, now: TableRows) -> list[RowChange
 
     changes = []
     if not was.key and len(lost) == len(left) > _FEW:
-        # Too many to pair: the columns whose values are others.
+        # Too many rows to pair: report the columns with different values.
         changes.append(
             RowChange("changed", table, _columns_that_differ(lost, left), len(lost))
         )
@@ -151,7 +152,7 @@ def _only(columns: Iterable[str], row: Row) -> Row:
 
 
 def _minus(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
-    """Return the rows that are not among the others, each as often as it is there more often."""
+    """Return the rows that the others lack. Of n equal rows, return those that have no match."""
     rest = Counter(_text(row) for row in others)
     left_over = []
     for row in rows:
@@ -170,7 +171,7 @@ def _text(row: Row) -> str:
 def _pairs(
     lost: Sequence[Row], left: Sequence[Row], key: Sequence[str]
 ) -> list[tuple[Row, Row]]:
-    """Return the rows that are the same but for some values: by the primary key, else by what differs least."""
+    """Pair the rows that differ only in some values: by primary key, or else by the fewest differences."""
     if key:
         by_key = {_key_of(row, key): row for row in left}
         pairs = []

@@ -1,4 +1,4 @@
-"""The scratch database: a new one with the settings of the one that is checked, dropped whatever happens."""
+"""Create a scratch database with the settings of the database that is checked, and always drop it at the end."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 STATEMENTS = read_statements(Path(__file__).parent / "scratch.sql")
 _PREFIX = "sqlmig_scratch_"
 _MOST_RUNS = 1000  # of a file that repeats
-# The application_name of the connection that makes a scratch database begins so.
+# The application_name of the connection that creates a scratch database begins with this.
 _OWNER = "sqlmig: "
 _READ_ONLY = "25006"
 _INSUFFICIENT_PRIVILEGE = "42501"
-# Whatever is set for the connection that makes and drops it: it waits for the files to run.
+# Settings for the connection that creates and drops it. This connection is idle while the files run.
 _PATIENT = (
     "SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning; "
     "SET default_transaction_read_only = off"
@@ -52,12 +52,12 @@ _PATIENT = (
 
 @dataclass
 class Scratch:
-    """A scratch database: a connection to it, and what guards the rest of the server."""
+    """A scratch database: a connection to it, and a guard for the rest of the server."""
 
     connection: Connection
     guard: ServerGuard
     owns_server: bool
-    schema: str  # where names are written without their schema
+    schema: str  # names in this schema are written without it
 
 
 @contextmanager
@@ -69,11 +69,11 @@ def scratch_database(
     with_privileges: bool = False,
     owns_server: bool = False,
 ) -> Iterator[Scratch]:
-    """Yield a new database with the settings of the URL's, and drop it at the end.
+    """Yield a new database with the settings of the URL's database, and drop it at the end.
 
-    with_privileges: it also does what the URL's database does to every new object.
-    owns_server: the server was made for this, so files may change all of it. Raises
-    SqlmigError where it cannot be made.
+    with_privileges: it also has that database's default privileges and grants on schemas.
+    owns_server: the server was created for this, so files may change all of it. Raises
+    SqlmigError if the database cannot be created.
     """
     name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
     with connect(url, say, f"{_OWNER}{name}") as outside:
@@ -91,7 +91,7 @@ def scratch_database(
                 guard.require_counts()
                 yield Scratch(inside, guard, owns_server, ledger.schema)
         except BaseException:
-            # The first error is the one to tell.
+            # Report the first error, not an error in dropping the database.
             with suppress(SqlmigError):
                 _drop(url, outside, name)
             raise
@@ -99,7 +99,7 @@ def scratch_database(
 
 
 def _run_again(scratch: Scratch, file: SqlFile) -> bool:
-    """Run a file that repeats once more, and say whether a statement changed rows."""
+    """Run a repeating file once more, and return whether a statement changed rows."""
     connection = scratch.connection
     transaction = file_transaction(file, connection.callers_search_path)
     counter = RowCounter()
@@ -115,7 +115,7 @@ def _run_again(scratch: Scratch, file: SqlFile) -> bool:
 
 
 def _create(outside: Connection, name: str) -> None:
-    """Create the database; from template0 if template1 cannot be copied. Raises SqlmigError."""
+    """Create the database, from template0 if template1 cannot be copied. Raises SqlmigError."""
     try:
         try:
             execute_alone(outside, f"CREATE DATABASE {name}")
@@ -138,11 +138,11 @@ def _create(outside: Connection, name: str) -> None:
 
 
 def _remove_left_over(url: str, outside: Connection, say: Say) -> None:
-    """Drop the scratch databases that killed runs have left: nobody is connected to one, or for one."""
+    """Drop the scratch databases that killed runs left: no session is connected to them or is creating them."""
     for (name,) in fetch(
         outside, STATEMENTS["left_over"].format(prefix=_PREFIX, owner=_OWNER)
     ):
-        with suppress(SqlmigError):  # another run may be quicker
+        with suppress(SqlmigError):  # another run may drop it first
             _drop(url, outside, name)
             say(f"dropped {name}, which a killed run had left")
 
@@ -150,7 +150,7 @@ def _remove_left_over(url: str, outside: Connection, say: Say) -> None:
 def _give_settings(
     outside: Connection, name: str, ledger: Ledger, *, with_privileges: bool
 ) -> list[str]:
-    """Give the scratch database this one's settings, and return what is to be said within it."""
+    """Give the scratch database this database's settings, and return the statements to run inside it."""
     query = STATEMENTS["settings"]
     if with_privileges:
         query += STATEMENTS["privileges"]
@@ -179,7 +179,7 @@ def _give_settings(
 
 
 def _end_prepared(url: str, outside: Connection, name: str) -> None:
-    """Roll back the prepared transactions of the scratch database: with one it cannot be dropped."""
+    """Roll back the prepared transactions of the scratch database, because they prevent dropping it."""
     query = STATEMENTS["prepared"].format(name=literal(name))
     prepared = fetch(outside, query)
     if not prepared:
@@ -199,7 +199,7 @@ def _drop(url: str, outside: Connection, name: str) -> None:
         execute_alone(outside, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
     try:
         execute_alone(outside, drop)
-    except KeyboardInterrupt:  # it is dropped all the same
+    except KeyboardInterrupt:  # drop it in any case
         execute_alone(outside, drop)
         raise
 
@@ -207,11 +207,11 @@ def _drop(url: str, outside: Connection, name: str) -> None:
 def run_file(
     scratch: Scratch, file: SqlFile, observe: Callable[[], None] = lambda: None
 ) -> None:
-    """Run a file as ``up`` would, but for the ledger. Nothing of it stays in the session.
+    """Run a file like ``up`` does, but without the ledger. Nothing of it stays in the session.
 
     observe is called before a transaction is committed.
 
-    Raises BeyondDatabase, before it is committed, where it changes more than the scratch
+    Raises BeyondDatabase before the commit if the file changes more than the scratch
     database.
     """
     guard = scratch.guard

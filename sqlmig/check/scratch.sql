@@ -1,7 +1,7 @@
--- What a scratch database is given, and what is asked of it.
+-- Statements that set up a scratch database, and queries on it.
 
 -- %% settings
--- The statements that give it the settings of this database. The first column says whether one is for a session within
+-- The statements that give it the settings of this database. The first column shows whether a statement must run within
 -- the scratch database.
 SELECT
     false,
@@ -15,8 +15,9 @@ WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_databas
     AND given.setting NOT LIKE 'default_transaction_read_only=%'
 
 -- %% privileges
--- Those that do there what this database does to every new object. Not for check: what a file granted here would stand
--- there before the file runs. The files' owner is the ledger's; whoever runs this stands in for it.
+-- The statements that copy the default privileges, and the grants on schemas. `check` does not use them: a privilege
+-- that a file granted here would exist there before the file runs. The ledger's owner also owns the files' objects. On
+-- the scratch database, the current role takes its place.
 UNION ALL
 SELECT
     true,
@@ -85,7 +86,7 @@ CROSS JOIN aclexplode(nspacl)
 WHERE nspname IN ('public', {schema_name})
 
 -- %% left_over
--- Scratch databases of ours that nobody uses, and that nobody is about to use: whoever makes one is called after it.
+-- Our scratch databases that no session uses or is creating. The creating session has the name in its application_name.
 SELECT datname::text
 FROM pg_database
 WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}$'
@@ -99,13 +100,13 @@ WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}$'
 ORDER BY 1
 
 -- %% prepared
--- The prepared transactions that files have left in a scratch database.
+-- The prepared transactions that files left in a scratch database.
 SELECT gid
 FROM pg_prepared_xacts
 WHERE database = {name}
 
 -- %% own_public
--- Before PostgreSQL 16 a role that inherits nothing may not use what it has as the database's owner.
+-- Before PostgreSQL 16, a role with NOINHERIT cannot use the privileges that it has as the database's owner.
 DO $$
 DECLARE
     owner text := current_user;
@@ -131,11 +132,11 @@ SELECT
 FROM pg_catalog.{name}
 
 -- %% count_rows_of_view
--- A view's rows have no xmin: their text is compared.
+-- A view's rows have no xmin, so their text is compared.
 SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM pg_catalog.{name} AS v
 
 -- %% written
--- Which catalogs this transaction wrote, and maybe the one before it.
+-- The catalogs that this transaction wrote, and perhaps those that the previous transaction wrote.
 SELECT (SELECT relname::text FROM pg_catalog.pg_class WHERE oid = relation)
 FROM unnest(ARRAY[{names}]::regclass[]) AS relation
 WHERE pg_stat_get_xact_tuples_inserted(relation)
@@ -143,9 +144,9 @@ WHERE pg_stat_get_xact_tuples_inserted(relation)
     + pg_stat_get_xact_tuples_deleted(relation) > 0
 
 -- %% tables_with_rows
--- The tables that files made: the name, what to select from, the columns, those of the primary key, and whether row level
--- security applies to this role. A partition's rows count for its root; a table's rows are its own, without those of
--- tables that inherit from it.
+-- The tables that files created: the name, the FROM item, the columns, the columns of the primary key, and whether row
+-- level security applies to this role. A partition's rows count for its root. The rows of a table that inherits from
+-- another table count only for itself.
 SELECT
     CASE nspname WHEN {schema} THEN quote_ident(relname) ELSE format('%I.%I', nspname, relname) END,
     CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || format('%I.%I', nspname, relname),
@@ -176,7 +177,7 @@ WHERE relkind IN ('r', 'p')
 ORDER BY 1;
 
 -- %% sequences
--- How far each is; one that counts down has the opposite sign.
+-- The position of each sequence. If the sequence counts down, the sign is reversed.
 SELECT
     CASE schemaname WHEN {schema} THEN quote_ident(sequencename) ELSE format('%I.%I', schemaname, sequencename) END,
     coalesce(last_value * sign(increment_by), 0)::bigint
@@ -184,10 +185,10 @@ FROM pg_sequences
 WHERE schemaname !~ '^(pg_|information_schema$)';
 
 -- %% touched
--- What the open transaction has done to the tables that were there before, those up to a number: its kind (null where it
--- is gone), the lock that others wait for (2: also to read), whether its file is new, how often it was read from the
--- beginning, how many indexes it has, whether it has pages, and how many rows were deleted. The numbers of files and of relations are drawn
--- from the same counter.
+-- The effects of the open transaction on the tables that existed before, with numbers up to a limit: the kind (null if
+-- the table was dropped), the lock that others wait for (1: to write, 2: also to read), whether its file is new, how
+-- many full scans began, how many indexes it has, whether it has pages, and how many rows were deleted. Files and
+-- relations get their numbers from the same counter.
 SELECT
     held.relation::bigint,
     c.relkind::text,
@@ -195,7 +196,7 @@ SELECT
     coalesce(c.relfilenode::bigint > {newest}, false),
     coalesce(pg_stat_get_xact_numscans(c.oid), 0),
     (SELECT count(*) FROM pg_index WHERE indrelid = c.oid),
-    -- Only a table that others cannot write is looked into.
+    -- Read the size only if no other session can access the table.
     CASE WHEN held.lock = 2 AND c.relkind = 'r' THEN pg_relation_size(c.oid) > 0 ELSE false END,
     coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0)
 FROM (
@@ -225,7 +226,7 @@ SELECT greatest(
 );
 
 -- %% columns
--- The roots, names and columns of tables: those that are newer than a number, and some others.
+-- The roots, names and columns of the tables that are newer than a number, and of some other tables.
 SELECT
     c.oid::bigint,
     coalesce(pg_partition_root(c.oid), c.oid)::bigint,

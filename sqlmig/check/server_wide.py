@@ -1,4 +1,4 @@
-"""What a file changes beyond its database: a scratch database is no scratch server, so it is found and refused.
+"""Find and refuse changes beyond the scratch database, because the rest of the server is in use.
 
 Roles, memberships, settings, databases, tablespaces, subscriptions, parameters, and
 comments and labels on them belong to the whole server.
@@ -41,24 +41,24 @@ SHARED_CATALOGS = [
     "pg_subscription",
     "pg_tablespace",
 ]
-# Catalogs that also have rows about the scratch database alone.
+# Catalogs that also have rows about the scratch database only.
 _ALSO_OF_ONE_DATABASE = {
     "pg_database",
     "pg_db_role_setting",
     "pg_shdescription",
     "pg_shseclabel",
 }
-# The row that says whether the server counts at all.
+# The row that shows whether the server counts writes at all.
 _NOT_COUNTED = "not counted"
-# The row that says how many foreign tables the transaction may have written.
+# The rows with the number of foreign tables that the transaction has written, or may have written.
 _FOREIGN_TABLES = "foreign tables"
 _DROPPED_AFTER_WRITING = "dropped after writing"
 _LOCKED_FOREIGN_TABLES = "locked foreign tables"
 _OF_LOCKS = (_FOREIGN_TABLES, _DROPPED_AFTER_WRITING, _LOCKED_FOREIGN_TABLES)
-# A file that makes or truncates a table, and that may be about a foreign one.
+# A file that may be about a foreign table, and a file that truncates or drops a table.
 _ABOUT_FOREIGN = re.compile(rb"\bforeign\b", re.IGNORECASE)
 _TRUNCATES = re.compile(rb"\btruncate\b", re.IGNORECASE)
-# What to call a change whose object cannot be seen, as a password.
+# How to describe a change that is not visible in the objects, for example of a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}
 _VERBS = {
     "membership": ("grants", "revokes", "changes"),
@@ -66,8 +66,8 @@ _VERBS = {
     "comment": ("makes", "removes", "changes"),
 }
 _USUAL_VERBS = ("creates", "drops", "changes")
-# Statements that reach beyond the database by their words. Of those that can run in a
-# transaction more is known by trying.
+# Statements that change more than the database, by their text. Statements that can run in
+# a transaction are also tried.
 _REACHES_BEYOND = re.compile(
     rb"""
     (?:create|alter|drop)\ (?:role|user(?!\ mapping\b)|group|database|tablespace|subscription)\b
@@ -86,7 +86,7 @@ _MAY_CHANGE_SERVER = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(rb"[A-Za-z_][\w$]*")
-# Of these nothing is tried: they belong to the session, or would end the trial.
+# Statements that are not tried: they affect the session, or would end the trial.
 _NOT_TRIED = frozenset(
     (
         b"prepare",
@@ -103,7 +103,7 @@ _NOT_TRIED = frozenset(
 
 
 class BeyondDatabase(SqlmigError):
-    """A file changes something that other databases of the server share. It was rolled back."""
+    """A file changes something that other databases of the server share. The file was rolled back."""
 
 
 class SharedObject(NamedTuple):
@@ -114,15 +114,15 @@ class SharedObject(NamedTuple):
 
 
 class ServerGuard:
-    """Sees that no file on the scratch database changes the rest of the server."""
+    """Makes sure that no file on the scratch database changes the rest of the server."""
 
     def __init__(
         self, connection: Connection, outside: Connection, *, owns_server: bool
     ) -> None:
-        """Guard what runs over a connection to the scratch database.
+        """Guard the statements on a connection to the scratch database.
 
-        outside: a connection to another database of the server, which sees what is
-        committed. owns_server: the server is made for this, and everything is allowed.
+        outside: a connection to another database of the server, which sees only committed
+        changes. owns_server: the server was created for this, so all of it may change.
         """
         self._connection = connection
         self._outside = outside
@@ -135,7 +135,7 @@ class ServerGuard:
         self._changes = STATEMENTS["changes"].format(catalogs=",".join(oids))
 
     def require_counts(self) -> None:
-        """Raise SqlmigError where the server does not count what is written: then nothing would be seen."""
+        """Raise SqlmigError if the server does not count writes, because changes could not be detected."""
         if self.writes().get(_NOT_COUNTED):
             raise SqlmigError(
                 "track_counts is off here, so a change of the whole server would not be seen; "
@@ -143,7 +143,7 @@ class ServerGuard:
             )
 
     def before_file(self, file: SqlFile) -> None:
-        """Raise BeyondDatabase for a file that may hide what it changes."""
+        """Raise BeyondDatabase for a file that may hide its changes."""
         if _TRUNCATES.search(file.text):
             self._writes_elsewhere.add(_LOCKED_FOREIGN_TABLES)
         if _ABOUT_FOREIGN.search(file.text) or self._has_foreign_tables():
@@ -162,7 +162,10 @@ class ServerGuard:
             )
 
     def after_file(self, file: SqlFile) -> None:
-        """Learn what the file has made that later files may call. Raises BeyondDatabase for what it left open."""
+        """Read the functions that the file defined, because later files may call them.
+
+        Raises BeyondDatabase if the file left a prepared transaction open.
+        """
         self._writes_elsewhere = {_FOREIGN_TABLES}
         if may_define_reach(file):
             self._reach = read_reach(self._connection)
@@ -181,11 +184,11 @@ class ServerGuard:
         return dict(fetch(self._connection, self._changes))
 
     def reaches_beyond(self, writes_before: Mapping[str, int]) -> bool:
-        """Say whether the open transaction changed more than the scratch database, since it had written so much."""
+        """Return whether the open transaction changed more than the scratch database since an earlier writes()."""
         return bool(self._what_changed(writes_before))
 
     def refuse_if_beyond(self, file: SqlFile, writes_before: Mapping[str, int]) -> None:
-        """Roll back and raise BeyondDatabase where the open transaction changed more than the scratch database."""
+        """Roll back and raise BeyondDatabase if the open transaction changed more than the scratch database."""
         words = self._what_changed(writes_before)
         if not words:
             return
@@ -196,7 +199,7 @@ class ServerGuard:
         raise BeyondDatabase(f"{file.path}: it {words}{remedy}")
 
     def before_statement(self, statement: Piece) -> None:
-        """Look at a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
+        """Check a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
         file = statement.file
         if file is None or (self._owns_server and not self._has_foreign_tables()):
             return
@@ -222,28 +225,28 @@ class ServerGuard:
         return bool(has_some)
 
     def _within_own_transaction(self, file: SqlFile, words: list[bytes]) -> None:
-        """Look at the file's own transaction before it is committed."""
+        """Check the file's own transaction before it is committed."""
         if self._writes_at_begin is None:
             self._writes_at_begin = self.writes()
         elif words[0] in _ENDS_TRANSACTION:
             self.refuse_if_beyond(file, self._writes_at_begin)
 
     def _try(self, file: SqlFile, text: bytes) -> None:
-        """Run a statement in a transaction that is rolled back. One that cannot run in one is left to its words."""
+        """Run a statement in a transaction that is rolled back. If it cannot run in one, only its text is checked."""
         try:
             self._connection.execute("BEGIN")
             before = self.writes()
             send(self._connection, text)
             self.refuse_if_beyond(file, before)
         except ServerError as problem:
-            # It fails as well when it is run, or cannot run in a transaction.
+            # It will fail in the same way when it is sent, or it cannot run in a transaction.
             if problem.sqlstate == _ENDS_TRANSACTION_ITSELF and not self._owns_server:
                 self._refuse_hidden(file, text)
         finally:
             rollback(self._connection)
 
     def _refuse_hidden(self, file: SqlFile, text: bytes) -> None:
-        """Refuse a DO block or CALL that commits by itself and may change the whole server: nobody sees it in time."""
+        """Refuse a DO block or CALL that commits and may change the whole server, because no check comes in time."""
         names = ", ".join(literal(word.decode()) for word in set(_WORD.findall(text)))
         query = STATEMENTS["sources"].format(names=names or "''")
         sources = [
@@ -256,7 +259,7 @@ class ServerGuard:
             )
 
     def _what_changed(self, writes_before: Mapping[str, int]) -> str:
-        """Return what the open transaction changed beyond the scratch database, in words; empty for nothing."""
+        """Describe what the open transaction changed beyond the scratch database; "" for nothing."""
         writes = self.writes()
         if any(writes[name] for name in self._writes_elsewhere):
             return "writes to a foreign table, which belongs to another database"
@@ -280,7 +283,7 @@ class ServerGuard:
         return f"changes {_CATALOG_WORDS.get(min(hidden), 'something')}"
 
     def _uncommitted(self) -> str:
-        """Return what is not committed yet, in words: that is ours. Others may commit meanwhile."""
+        """Describe our uncommitted change of a shared object. Ignore objects that others change at the same time."""
         scratch = self._connection.info.dbname
         before = shared_objects(self._outside, scratch)
         now = shared_objects(self._connection, scratch)
@@ -293,7 +296,7 @@ class ServerGuard:
 
 
 def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, Any]:
-    """Return what the databases of the server share, with its state, but for the scratch database's own."""
+    """Return the objects that the server's databases share, with their state, without the scratch database's own."""
     found = {}
     for kind, name, state in fetch(
         connection, STATEMENTS["objects"].format(scratch=literal(scratch))
@@ -305,7 +308,7 @@ def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, A
 def _first_difference(
     before: Mapping[SharedObject, Any], after: Mapping[SharedObject, Any]
 ) -> str:
-    """Return the first difference in words: ``creates role reader``."""
+    """Describe the first difference, for example ``creates role reader``."""
     for shared in sorted(before.keys() | after.keys()):
         create, drop, change = _VERBS.get(shared.kind, _USUAL_VERBS)
         what = f"{shared.kind} {shared.name}"

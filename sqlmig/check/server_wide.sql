@@ -1,4 +1,4 @@
--- What a file changes beyond its database, in the catalogs that all databases of the server share.
+-- Queries that find what a file changes in the catalogs that all databases of the server share.
 
 -- %% shared_catalogs
 -- The catalogs that all databases share. pg_shdepend is left out: it has rows about objects within a database.
@@ -9,7 +9,7 @@ WHERE relisshared
     AND oid <> 'pg_shdepend'::regclass;
 
 -- %% changes
--- How many rows this transaction wrote in each of them. The counts only grow, also when a savepoint is rolled back.
+-- How many rows this transaction wrote in each of them. The counts only grow, even if a savepoint is rolled back.
 SELECT
     relation::text,
     (
@@ -21,8 +21,8 @@ FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
 SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL
--- An INSERT, UPDATE or DELETE takes the first lock, TRUNCATE and DDL take the second. A relation that is not in the
--- catalog was dropped by this transaction: it may have been a foreign table.
+-- INSERT, UPDATE and DELETE take the first lock, TRUNCATE and DDL take the second. A relation that is not in the catalog
+-- was dropped by this transaction, and may have been a foreign table.
 SELECT 'foreign tables', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND relkind = 'f')
 FROM pg_locks
 LEFT JOIN pg_class ON pg_class.oid = relation
@@ -56,8 +56,8 @@ WHERE oid >= 16384
     AND proname IN ({names});
 
 -- %% objects
--- What the server's databases share: the kind, the name, and the state as text. What belongs to the scratch database
--- alone is left out.
+-- The objects that the server's databases share: the kind, the name, and the state as text. Objects that belong only to
+-- the scratch database are left out.
 SELECT 'role', rolname::text, to_jsonb(r) - '{{oid,rolconfig}}'::text[]
 FROM pg_roles AS r
 UNION ALL

@@ -345,9 +345,17 @@ def _with_own_settings(connection: Connection, statements: str) -> bytes:
 
 @contextmanager
 def rolled_back(connection: Connection) -> Iterator[None]:
-    """Run a block in a transaction that is rolled back at its end; in a savepoint if one is open."""
-    with _translated(connection), connection.transaction(force_rollback=True):
-        yield
+    """Run a block in a transaction that is rolled back at its end; in a savepoint if a transaction is open.
+
+    If the block fails, everything is rolled back already.
+    """
+    begin, end = "BEGIN", "ROLLBACK"
+    if not connection.is_idle:
+        begin = "SAVEPOINT sqlmig_rolled_back"
+        end = "ROLLBACK TO sqlmig_rolled_back; RELEASE sqlmig_rolled_back"
+    send(connection, begin.encode())
+    yield
+    send(connection, end.encode())
 
 
 def rollback(connection: Connection) -> None:

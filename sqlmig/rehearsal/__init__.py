@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlmig.core.attempts import Attempts
 from sqlmig.core.blockers import Blockers
-from sqlmig.core.connection import discard, execute, fetch, rollback
-from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError, TryAgain
+from sqlmig.core.connection import discard, fetch, rollback
+from sqlmig.core.errors import (
+    ConnectionLost,
+    MigrationFailed,
+    PlanIsStale,
+    ServerError,
+    SqlmigError,
+    TryAgain,
+)
 from sqlmig.core.irrevocable import (
     Reach,
     find_irrevocable,
@@ -50,6 +57,8 @@ _HIDES_ROWS = """
     WHERE c.relkind IN ('r', 'p')
         AND (c.oid = {relation} OR c.oid IN (SELECT relid FROM pg_partition_tree({relation})))
 """
+_GONE = ("42P01", "42703")  # an undefined table, an undefined column
+_LOCK_TIMEOUT = "55P03"
 _UNSAFE_NEW_ENUM_VALUE = "55P04"
 _KEEPS_ROWS = frozenset((b"insert", b"update", b"set", b"reset"))
 _TOUCHES_NO_ROW = re.compile(
@@ -311,22 +320,23 @@ def _take_over(result: Rehearsed, found: Any, uncounted: list[_Uncounted]) -> No
 
 
 def _count(session: Session, uncounted: list[_Uncounted]) -> None:
-    """Count the rows of what would be lost, and add it to its step."""
-    if not uncounted:
-        return
-    with session.connection.transaction():
-        # Somebody may hold the table by now.
-        timeout = literal(session.options.lock_timeout)
-        execute(session.connection, f"SET LOCAL lock_timeout = {timeout}")
-        for rehearsed, loss, relation in uncounted:
-            if _hides_rows(session, relation):
-                # Rows that the role does not see are lost as well.
-                rehearsed.is_sure = False
-                rehearsed.hidden.append(loss.table)
-                continue
+    """Count the rows of what would be lost, and add it to its step. They are still there after the rollback."""
+    for rehearsed, loss, relation in uncounted:
+        if _hides_rows(session, relation):
+            # Rows that the role does not see are lost as well.
+            rehearsed.is_sure = False
+            rehearsed.hidden.append(loss.table)
+            continue
+        try:
             rows, values = _row_counts(session, relation, loss.columns)
-            if rows or loss.kind != "all rows":
-                rehearsed.losses.append(loss._replace(rows=rows, has_values=values > 0))
+        except ServerError as problem:
+            if problem.sqlstate in _GONE:
+                raise PlanIsStale from None  # another runner was faster
+            if problem.sqlstate == _LOCK_TIMEOUT:
+                raise TryAgain(str(problem), path=rehearsed.step.file.path) from None
+            raise
+        if rows or loss.kind != "all rows":
+            rehearsed.losses.append(loss._replace(rows=rows, has_values=values > 0))
 
 
 def _hides_rows(session: Session, relation: int) -> bool:
@@ -359,7 +369,10 @@ def _row_counts(
         SELECT CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || oid::regclass
         FROM pg_class WHERE oid = {relation}
     """
-    ((name,),) = fetch(session.connection, query)
+    found = fetch(session.connection, query)
+    if not found:
+        raise PlanIsStale  # another runner has dropped it
+    ((name,),) = found
     values = "*"
     if columns:
         values = f"CASE WHEN num_nonnulls({', '.join(columns)}) > 0 THEN 1 END"

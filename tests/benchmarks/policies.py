@@ -1,6 +1,6 @@
 """Measure what the policies, the indexes and the audit log cost: each query runs as a tenant and as the owner.
 
-Run by ``make bench``. Both sides are measured in turn, in one run, over the same connection; the ratio is of the medians.
+Run by ``make bench``. Both sides take turns in one run, over the same connection. The ratio compares their medians.
 """
 
 from __future__ import annotations

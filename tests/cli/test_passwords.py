@@ -72,7 +72,7 @@ def test_a_missing_password_is_a_clear_error(guarded: Project) -> None:
 
 
 def test_no_process_shows_it(guarded: Project) -> None:
-    """The runner gets the password in its environment, and passes it to psql there."""
+    """The runner gets the password in its environment, and passes it to psql the same way."""
     environment = os.environ | {"DATABASE_URL": guarded.url}
     line = [
         sys.executable,

@@ -94,9 +94,7 @@ def test_the_line_fits_the_terminal(project: Project) -> None:
     project.file(f"{label}.up.sql", "SELECT pg_sleep(1.5);")
     shown = on_a_terminal(project, "up")
     (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
-    assert (
-        line == label[:-2]
-    )  # one more wide character would reach column 80
+    assert line == label[:-2]  # one more wide character would reach column 80
     assert "applied" in shown
 
 

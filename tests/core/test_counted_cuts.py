@@ -216,7 +216,7 @@ class Schemas(Scenario):
 
 
 class Check(Scenario):
-    """Check the files. There is no ledger, but a scratch database may stay until the next run."""
+    """Check the files without a ledger. A scratch database may stay until the next run."""
 
     files: ClassVar[dict[str, str]] = {
         "1_t.up.sql": "CREATE TABLE t1 ();",

@@ -77,9 +77,7 @@ def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invali
         )  # CREATE INDEX waits for this snapshot
         runners = [either.fork("up") for _ in range(6)]
         until(lambda: project.query(BUILDING))
-        if (
-            either is project
-        ):  # the pooler has no connection left for runners that wait
+        if either is project:  # through the pooler, waiting runners get no connection
             until(
                 lambda: sum("waiting for" in runner.text() for runner in runners) == 5
             )
@@ -182,7 +180,7 @@ def test_the_new_plan_refuses_what_the_first_would_have_refused(
 
 
 @pytest.mark.parametrize("directive", ["", "-- sqlmig: no-transaction\n"])
-@pytest.mark.parametrize("newest", [0, 3])  # without and with a newer version in the ledger
+@pytest.mark.parametrize("newest", [0, 3])  # in order, and out of order
 def test_what_is_recorded_by_hand_between_two_files_is_left_out(
     project: Project, newest: int, directive: str
 ) -> None:

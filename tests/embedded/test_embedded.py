@@ -241,7 +241,7 @@ def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
     half = data(private) / ".sqlmig-initdb-1"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    if os.geteuid() == 0:  # a killed command leaves the file like this
+    if os.geteuid() == 0:  # a killed command leaves files of this owner
         nobody = pwd.getpwnam("nobody")
         for path in (data(private), half, half / "PG_VERSION"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)

@@ -1,4 +1,4 @@
-"""Section 3, and "All foreign key relationships established": deletes cascade as specified, with rows in every table."""
+"""Section 3, and "All foreign key relationships established": each delete removes the specified rows of every table."""
 
 from __future__ import annotations
 

@@ -470,7 +470,8 @@ def test_files_that_touch_what_all_share_end_well(project: Project) -> None:
 def test_what_is_no_name_is_a_usage_error(project: Project, name: str) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert (
-        "is not a name of 1 to 63 bytes" in project.run("up", "--schema", name, code=2).err
+        "is not a name of 1 to 63 bytes"
+        in project.run("up", "--schema", name, code=2).err
     )
 
 

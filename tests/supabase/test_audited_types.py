@@ -255,7 +255,7 @@ def test_a_column_of_any_name(database: Database, column: str) -> None:
             sql.Identifier(column)
         )
     )
-    organization(database, "Other")  # inserts and deletes count, too
+    organization(database, "Other")  # inserts and deletes work, too
     database.execute("DELETE FROM patients")
 
 

@@ -168,9 +168,7 @@ def test_the_answer_is_the_one_expected(
                 attempt(platform, database, relation, command)
         elif caller in ("own tenant", "service_role"):
             assert attempt(platform, database, relation, command) == 1
-        elif (
-            command == "INSERT"
-        ):  # the parent is invisible, or the policy refuses
+        elif command == "INSERT":  # the parent is invisible, or the policy refuses
             with pytest.raises(
                 (
                     psycopg.errors.InsufficientPrivilege,
@@ -470,7 +468,7 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
                 sql.Identifier(table), columns, holders
             )
             database.execute(query, [*values.values()])
-            database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # like at the end of a request
+            database.execute("SET CONSTRAINTS ALL IMMEDIATE")  # the end of a request
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,7 @@ class CountingProxy:
                 client, _ = self.listener.accept()
                 upstream = self._connect()
                 for end in (client, upstream):
-                    if (
-                        end.family == socket.AF_INET
-                    ):  # send small messages at once
+                    if end.family == socket.AF_INET:  # send small messages at once
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, upstream]
                 for source, target, direction in (

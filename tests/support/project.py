@@ -55,7 +55,7 @@ class Output:
         return json.loads(self.out)
 
 
-LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', is_named=False).lock_key})"  # the same settings that the command uses
+LOCK = f"SELECT pg_advisory_xact_lock({Ledger('public', is_named=False).lock_key})"  # the runners' own lock
 
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -109,7 +109,7 @@ class Forked:
         """Wait until the process ends, check its exit code, and return the output."""
         self.process.join(120)
         assert self.process.exitcode == code, self.text()
-        assert "Traceback" not in self.text()
+        assert "Traceback" not in self.text(), self.text()
         return self.text()
 
 

@@ -1,7 +1,7 @@
--- Everything that a migration can make or change in this database, but what belongs to PostgreSQL or to an extension. A
--- row is an object: its kind, its name, its properties, and its schema where it is in one. The numbered files beside
--- this one are joined by UNION ALL, and use what is named here.
-WITH owned AS (  -- what an extension brought along
+-- Everything that a migration can create or change in this database, except objects of PostgreSQL or of an extension. A
+-- row is an object: its kind, its name, its properties, and its schema if it has one. The other numbered files are
+-- joined by UNION ALL, and use the names defined here.
+WITH owned AS (  -- the objects of an extension
     SELECT classid, objid
     FROM pg_depend
     WHERE deptype = 'e'
@@ -17,7 +17,7 @@ schemas AS (
     WHERE nspname !~ '^pg_'
         AND nspname <> 'information_schema'
 ),
-all_relations AS (  -- an extension's too: somebody may put a trigger on one
+all_relations AS (  -- also an extension's, because a migration may add a trigger to them
     SELECT
         c.*,
         nspname,
@@ -40,7 +40,7 @@ functions AS (
     JOIN schemas AS s ON s.oid = pronamespace
     WHERE NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
 ),
-types AS (  -- not those of tables, and not the arrays that come with a type
+types AS (  -- without the row types of tables, and without the array types that come with a type
     SELECT t.*, nspname, format('%I.%I', nspname, typname) AS name
     FROM pg_type AS t
     JOIN schemas AS s ON s.oid = typnamespace
@@ -48,7 +48,7 @@ types AS (  -- not those of tables, and not the arrays that come with a type
         AND NOT EXISTS (SELECT FROM pg_type AS element WHERE element.typarray = t.oid)
         AND NOT EXISTS (SELECT FROM owned WHERE classid = 'pg_type'::regclass AND objid = t.oid)
 ),
--- Objects of the rarer kinds, as PostgreSQL itself describes them. Those below 16384 are its own.
+-- Objects of the rarer kinds, as PostgreSQL itself describes them. Numbers below 16384 are its own objects.
 others AS (
     SELECT
         class,

@@ -1,4 +1,4 @@
--- What hangs on a table: constraints, indexes, triggers, rules, policies and statistics.
+-- Objects that belong to a table: constraints, indexes, triggers, rules, policies and statistics.
 SELECT
     'constraint',
     format('%s.%I', coalesce(r.name, t.name), conname),

@@ -1,5 +1,5 @@
--- What was changed of objects that belong to PostgreSQL or to an extension: privileges that are not as they were at first
--- (pg_init_privs has those), owners, and comments.
+-- Changes to objects that belong to PostgreSQL or to an extension: privileges that differ from the initial privileges in
+-- pg_init_privs, owners, and comments.
 SELECT
     'privileges',
     'on ' || pg_describe_object(listed.class, listed.oid, listed.number),
@@ -76,11 +76,11 @@ SELECT
 FROM pg_description
 WHERE objsubid < 0
     OR (
-        classoid = 'pg_rewrite'::regclass  -- the rule that a view is
+        classoid = 'pg_rewrite'::regclass  -- the rule that defines a view
         AND EXISTS (SELECT FROM pg_rewrite WHERE pg_rewrite.oid = objoid AND rulename = '_RETURN')
     )
 UNION ALL
-SELECT  -- There are thousands of them: one row a catalog tells that there is a change.
+SELECT  -- There are thousands of them, so there is one row per catalog, which shows that something changed.
     'comments of PostgreSQL or an extension',
     'in ' || classoid::regclass,
     jsonb_build_object(
