@@ -1,6 +1,6 @@
 -- How the tables refer to one another, and what a delete also removes. Every key between two of an organization's
 -- rows begins with org_id, so both rows always belong to the same organization, for every role and isolation level.
--- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so no one uses them yet
 
 ALTER TABLE therapists ADD CONSTRAINT therapists_org_id_fkey
     FOREIGN KEY (org_id) REFERENCES organizations (id)

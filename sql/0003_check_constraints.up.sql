@@ -1,5 +1,5 @@
 -- Which values are allowed: the specification's three checks, then ours.
--- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so no one uses them yet
 
 -- Subscription tier validation
 ALTER TABLE organizations ADD CONSTRAINT check_subscription_tier 

@@ -1,6 +1,6 @@
 -- The specification's five indexes; then an index for each list, look-up and foreign key that these do not serve;
 -- then the unique indexes.
--- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so no one uses them yet
 
 -- Patient lookup by therapist
 CREATE INDEX idx_patients_therapist ON patients(assigned_therapist_id);

@@ -1,6 +1,6 @@
 -- The audit log: triggers write it, no role may change it, and it still names a row's organization after the
 -- organization is deleted.
--- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so nobody uses them yet
+-- sqlmig: accepts reads: 0001 makes these tables in the same deployment, so no one uses them yet
 
 -- The database sets the time of an audit row, and the organization's id and name, which follow from org_id.
 CREATE FUNCTION stamp_audit_log() RETURNS trigger

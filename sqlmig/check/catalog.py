@@ -178,7 +178,9 @@ def _add_difference(difference: Difference, found: Differences) -> None:
         found.notes.append(f"{difference}, which counts only when a parent drops it")
     elif isinstance(was, dict) and isinstance(now, dict):
         found.changed += _changed_properties(key, was, now)
-    elif name != "not-null constraint":  # the property "not null" shows whether there is one
+    elif (
+        name != "not-null constraint"
+    ):  # the property "not null" shows whether there is one
         found.changed.append(difference)
 
 

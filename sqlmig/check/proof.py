@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlmig.core.transaction import Piece
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
-# A file that contains one of these moves a sequence. Taking the next value, as an INSERT
+# A file that contains one of these moves a sequence. Taking the next value, like INSERT
 # does, is not counted as a change, because no down file can give it back.
 _MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
 

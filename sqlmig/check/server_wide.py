@@ -267,11 +267,7 @@ class ServerGuard:
             return ""
         if writes[_NOT_COUNTED]:
             return "turns off track_counts, so that nothing is seen of what it changes"
-        written = {
-            name
-            for name, count in writes.items()
-            if count != writes_before.get(name, 0) and name not in _OF_LOCKS
-        }
+        written = _written(writes, writes_before)
         if not written:
             return ""
         words = self._uncommitted()
@@ -319,3 +315,12 @@ def _first_difference(
         if before[shared] != after[shared]:
             return f"{change} {what}"
     return ""
+
+
+def _written(writes: Mapping[str, int], writes_before: Mapping[str, int]) -> set[str]:
+    """Return the shared catalogs that were written in between."""
+    written = set()
+    for name, count in writes.items():
+        if count != writes_before.get(name, 0) and name not in _OF_LOCKS:
+            written.add(name)
+    return written

@@ -21,8 +21,8 @@ FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
 SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL
--- INSERT, UPDATE and DELETE take the first lock, TRUNCATE and DDL take the second. A relation that is not in the catalog
--- was dropped by this transaction, and may have been a foreign table.
+-- INSERT, UPDATE and DELETE take the first lock, TRUNCATE and DDL take the second. A relation that is not in the
+-- catalog was dropped by this transaction, and may have been a foreign table.
 SELECT 'foreign tables', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND relkind = 'f')
 FROM pg_locks
 LEFT JOIN pg_class ON pg_class.oid = relation

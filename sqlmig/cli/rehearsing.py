@@ -195,11 +195,7 @@ def _rewriting(table: str, ones: Sequence[Rehearsed]) -> str:
 def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
     """Yield a line for each loss, in sum. For a lost table, its columns and rows are not listed."""
     rehearsed = list(rehearsed)
-    for table in sorted({table for one in rehearsed for table in one.hidden}):
-        yield (
-            f"may lose rows of {table}: row level security hides some from this role, or counting them would run code "
-            "of another role, so they were not counted"
-        )
+    yield from _not_counted(rehearsed)
     sums: dict[Loss, int] = defaultdict(int)
     for one in rehearsed:
         for loss in one.losses:
@@ -208,3 +204,15 @@ def _losses(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
     for loss, rows in sums.items():
         if loss.kind == "table" or loss.table not in lost_tables:
             yield f"would lose {loss.what} ({counted(rows, 'row')})"
+
+
+def _not_counted(rehearsed: Iterable[Rehearsed]) -> Iterator[str]:
+    """Yield a line for each table whose rows could not be counted."""
+    tables: set[str] = set()
+    for one in rehearsed:
+        tables.update(one.hidden)
+    for table in sorted(tables):
+        yield (
+            f"may lose rows of {table}: row level security hides some from this role, or counting them would run code "
+            "of another role, so they were not counted"
+        )

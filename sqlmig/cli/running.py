@@ -87,27 +87,32 @@ def _ask_about_non_empty(
 
     Returns the request as it is to be done. A rehearsal only warns. Without a terminal the run refuses them.
     """
-    new = [session for session in sessions if session.contents is None]
-    if not isinstance(request, Up) or request.allow_non_empty or not new:
+    if not isinstance(request, Up) or request.allow_non_empty:
         return request
     if not command_line.asks and not command_line.is_dry_run:
         return request
+    for session in sessions:
+        if session.contents is None:
+            _ask_about_schema(command_line, session)
+    return request._replace(allow_non_empty=True)
+
+
+def _ask_about_schema(command_line: CommandLine, session: Session) -> None:
+    """Ask, or warn before a rehearsal, if a schema has objects. Raises SqlmigError if the answer is no."""
     from sqlmig.core.other_tools import find_neighbours
     from sqlmig.core.steps import message_for_non_empty
 
-    for session in new:
-        objects = find_neighbours(session.connection, session.ledger).objects
-        if not objects:
-            continue
-        message = message_for_non_empty(session, objects)
-        if command_line.is_dry_run:
-            session.say(f"warning: {message}")
-            continue
-        session.say(message)
-        place = f"{session.ledger.schema} of {session.connection.database_name}"
-        if not click.confirm(f"Apply them to {place} anyway?", err=True):
-            raise SqlmigError("nothing was applied")
-    return request._replace(allow_non_empty=True)
+    objects = find_neighbours(session.connection, session.ledger).objects
+    if not objects:
+        return
+    message = message_for_non_empty(session, objects)
+    if command_line.is_dry_run:
+        session.say(f"warning: {message}")
+        return
+    session.say(message)
+    place = f"{session.ledger.schema} of {session.connection.database_name}"
+    if not click.confirm(f"Apply them to {place} anyway?", err=True):
+        raise SqlmigError("nothing was applied")
 
 
 def _rehearse_first(

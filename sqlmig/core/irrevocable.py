@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.core.lexer import BLANK_KINDS, read_statement, tokens
 from sqlmig.core.sql import literal, read_statements
@@ -108,22 +108,32 @@ def read_reach(connection: Connection, *, with_setval: bool = False) -> Reach:
     for title in ("functions", "tables", "sequences"):
         selects.append(_STATEMENTS[title].strip().format(pattern=literal(pattern)))
     functions, tables, sequences = fetch_each(connection, ";".join(selects))
-    names = {str(name) for (name,) in functions}
-    found = {str(name) for (name,) in tables}
+    names = _with_callers(connection, _column(functions))
+    triggers: list[Any] = []
+    if names:
+        listed = ", ".join(literal(name) for name in sorted(names))
+        triggers = fetch(connection, _STATEMENTS["triggers"].format(names=listed))
+    return Reach(
+        functions=frozenset(name.encode() for name in names),
+        tables=frozenset(name.encode() for name in _column([*tables, *triggers])),
+        sequences=frozenset(_column(sequences)),
+    )
+
+
+def _column(rows: list[Any]) -> set[str]:
+    return {str(value) for (value,) in rows}
+
+
+def _with_callers(connection: Connection, names: set[str]) -> set[str]:
+    """Return functions, the functions that call them, and so on."""
+    from sqlmig.core.connection import fetch
+
     new = names
     while new:
         query = _STATEMENTS["callers"].format(names=_calls_of(names))
-        new = {str(name) for (name,) in fetch(connection, query)} - names
-        names |= new
-    if names:
-        listed = ", ".join(literal(name) for name in sorted(names))
-        rows = fetch(connection, _STATEMENTS["triggers"].format(names=listed))
-        found |= {str(name) for (name,) in rows}
-    return Reach(
-        frozenset(name.encode() for name in names),
-        frozenset(name.encode() for name in found),
-        frozenset(str(name) for (name,) in sequences),
-    )
+        new = _column(fetch(connection, query)) - names
+        names = names | new
+    return names
 
 
 def _calls_of(names: set[str]) -> str:

@@ -135,18 +135,7 @@ def _versions_to_apply(
     request: Up, rows: Sequence[VersionInfo], done: int, database: str
 ) -> list[VersionInfo]:
     check_version(rows, request.to)
-    accepted = {"applied", "pending", "ahead"}
-    if request.allow_out_of_order:
-        accepted.add("out-of-order")
-    problems = [row for row in rows if row.state not in accepted]
-    if problems:
-        disagreeing = [
-            VersionState(row.version, row.name, row.state) for row in problems
-        ]
-        raise LedgerDisagrees(
-            _disagreement(problems, rows, done, database), disagreeing
-        )
-
+    _refuse_disagreement(request, rows, done, database)
     pending = []
     for row in rows:
         if row.ledger_row is None and (request.to is None or row.version <= request.to):
@@ -154,6 +143,20 @@ def _versions_to_apply(
     if request.steps is None:
         return pending
     return pending[: request.steps - done]
+
+
+def _refuse_disagreement(
+    request: Up, rows: Sequence[VersionInfo], done: int, database: str
+) -> None:
+    """Raise LedgerDisagrees if the files and the ledger do not fit together."""
+    accepted = {"applied", "pending", "ahead"}
+    if request.allow_out_of_order:
+        accepted.add("out-of-order")
+    problems = [row for row in rows if row.state not in accepted]
+    if problems:
+        states = [VersionState(row.version, row.name, row.state) for row in problems]
+        message = _disagreement(problems, rows, done, database)
+        raise LedgerDisagrees(message, states)
 
 
 def message_for_ahead(rows: Iterable[VersionInfo]) -> str:

@@ -1,4 +1,4 @@
-"""A schema of the connected database as a Markdown page with a Mermaid diagram, from the catalog and its comments."""
+"""Describe a schema as a Markdown page with a Mermaid diagram, from the database's catalog and its comments."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _SETTINGS, _PAGE = (
     (Path(__file__).parent / "page.sql").read_text(encoding="utf-8").split("-- %%\n")
 )
-# What means something to Markdown.
+# Characters with a meaning in Markdown.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~#$&]|(?<!\w)_|_(?!\w)|^[-+=]")
-# What Mermaid cannot hold in a quoted name, and what looks alike.
+# Characters that Mermaid does not allow in a quoted name, and similar characters to use instead.
 _MERMAID_LOOKALIKES = str.maketrans({'"': "\u201d", "%": "\uff05", "\\": "\uff3c"})
 _MERMAID_FORBIDDEN = re.compile(r"[^A-Za-z0-9_()\[\]\u00c0-\uffff]|[\s\ufeff]")
 _MERMAID_RESERVED = re.compile(
@@ -28,7 +28,7 @@ _MERMAID_RESERVED = re.compile(
 
 
 def page(connection: Connection, schema: str) -> str:
-    """Return the page about a schema, or about the first on the search path. It is the same whoever asks."""
+    """Return the page about a schema, or about the first on the search path. Session settings do not affect it."""
     path = f"SET LOCAL search_path = {quoted(schema)};" if schema else ""
     connection.execute((_SETTINGS + path).encode())
     ((found,),) = fetch_on_callers_path(
@@ -42,8 +42,8 @@ def page(connection: Connection, schema: str) -> str:
         )
         raise UsageError(f"{problem}; name one with --schema")
 
-    # The query's functions are pg_catalog's, whatever the schema holds. The names in its
-    # answer are written as within the schema.
+    # Find the query's functions in pg_catalog, even if the schema has functions with the
+    # same names. Write the names in the result relative to the schema.
     connection.execute(
         f"SET LOCAL search_path = pg_catalog; DECLARE page CURSOR FOR {_PAGE}".encode()
     )
@@ -51,7 +51,7 @@ def page(connection: Connection, schema: str) -> str:
     rows = fetch_on_callers_path(connection, "FETCH ALL FROM page")
     connection.execute("ROLLBACK")
 
-    # Each row has what stands before its group, how its line is written, and the line's words.
+    # Each row has the text before its group, the format of its line, and the values for the line.
     lines = []
     for (before, line), group in groupby(rows, key=lambda row: row[:2]):
         if before:
@@ -62,7 +62,7 @@ def page(connection: Connection, schema: str) -> str:
 
 
 class _Word(str):
-    """A word of the catalog. The format says what stands before it, and how it is made safe there."""
+    """A value from the catalog. The format gives the text before it, and the way to escape it."""
 
     def __format__(self, spec: str) -> str:
         before, _, how = spec.rpartition("|")
@@ -74,7 +74,7 @@ class _Word(str):
 def _make_safe(how: str, word: str) -> str:
     if how == "code":
         return _inline_code(word)
-    if how == "cell":  # code in a table's cell
+    if how == "cell":  # code in a table cell
         return _inline_code(word).replace("|", r"\|")
 
     if how == "text":
@@ -92,7 +92,7 @@ def _make_safe(how: str, word: str) -> str:
 
 
 def _fence(word: str, at_least: int) -> str:
-    """Return backticks that a word does not hold so many of in a row."""
+    """Return a run of backticks that is longer than any run in the value."""
     longest = max(map(len, re.findall("`+", word)), default=0)
     return "`" * max(at_least, longest + 1)
 
@@ -105,7 +105,7 @@ def _inline_code(word: str) -> str:
 
 
 def _markdown_text(word: str) -> str:
-    """Return a text that Markdown shows as it is, on one line."""
+    """Escape a text so that Markdown shows it unchanged, and put it on one line."""
     lines = []
     for line in word.strip().splitlines():
         lines.append(_MARKUP.sub(r"\\\g<0>", line.strip()))
@@ -118,14 +118,14 @@ def _anchor(heading: str) -> str:
 
 
 def _mermaid_name(word: str) -> str:
-    """Return a name in quotes, as Mermaid takes it."""
+    """Return a quoted name that Mermaid accepts."""
     printable = "".join(char if char.isprintable() else " " for char in word)
     name = " ".join(printable.translate(_MERMAID_LOOKALIKES).split())
     return f'"{name or "_"}"'
 
 
 def _mermaid_word(word: str) -> str:
-    """Return a type or a column's name, as Mermaid takes it, which knows no quotes there."""
+    """Return a type or a column's name that Mermaid accepts. It does not allow quotes there."""
     word = _MERMAID_FORBIDDEN.sub("_", word.replace('"', "")) or "_"
     if _MERMAID_RESERVED.match(word):
         return f"_{word}"

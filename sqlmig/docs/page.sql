@@ -1,14 +1,14 @@
--- What the server writes must not depend on who asks.
+-- The server's output must not depend on the session's settings.
 BEGIN READ ONLY;
 SET LOCAL quote_all_identifiers = off;
 SET LOCAL DateStyle = ISO;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL IntervalStyle = postgres;
 -- %%
--- A schema as the lines of a page: how a line is written, and its words. The first four columns are the page's order.
+-- The lines of the page about a schema: the format of a line, and its values. The first four columns give the order.
 
 WITH RECURSIVE
-owned AS (  -- what an extension or a type brought along
+owned AS (  -- the objects of an extension or a type
     SELECT classid::regclass::text AS catalog, objid FROM pg_depend
     WHERE deptype = 'e' OR (deptype = 'i' AND refclassid = 'pg_type'::regclass)
 ),
@@ -106,7 +106,7 @@ lines (section, object, part, place, kind, words) AS (
     SELECT 0, '', 0, '', 'schema', ARRAY[current_schema()::text,
         nullif(obj_description(quote_ident(current_schema())::regnamespace, 'pg_namespace'), 'standard public schema')]
 
-    -- What there is, with a link to each section.
+    -- A summary, with a link to each section.
     UNION ALL
     SELECT 0, '', 1, '', 'summary', ARRAY[string_agg(
         format('%s %s%s', number, noun, CASE number WHEN 1 THEN '' ELSE 's' END), ', ' ORDER BY place)]
@@ -256,7 +256,7 @@ lines (section, object, part, place, kind, words) AS (
         AND t.oid NOT IN (SELECT objid FROM owned WHERE catalog = 'pg_type')
 ),
 forms (kind, before, line) AS (VALUES
-    -- What stands before the first line of a kind, and the line. What stands before a word's | is left out with the word.
+    -- The text before the first line of a kind, and the line. If a value is empty, the text before its | is left out.
     ('schema', '', E'# Schema {0:text}{1:\n\n|text}'),
     ('summary', '', E'\n{0:raw}. `sqlmig docs` wrote this page from the database and its comments.'),
     ('contents', E'\n| section | what it is |\n| --- | --- |', '| [{0:text}](#{1:anchor}) | {2:text} |'),
@@ -277,7 +277,7 @@ forms (kind, before, line) AS (VALUES
     ('security', '', E'\nRow level security is {0:raw}.'),
     ('policy', E'\nPolicies:\n', '- {0:text}: {1:raw} by {2:text}{3:, |raw}{4:, using |code}{5:, with check |code}{6:. |text}'),
     ('trigger', E'\nTriggers:\n', '- {0:text}: {1:code}{2:. |text}'),
-    ('privilege', E'\nPrivileges, but for its owner:\n', '- {0:text}: {1:raw}'),
+    ('privilege', E'\nPrivileges of other roles than its owner:\n', '- {0:text}: {1:raw}'),
     ('delete', E'\nDeleting a row:\n', '- {0:text}'),
     ('view', '', E'\n## {0:text} ({2:raw}){1:\n\n|text}{3:\n\nWith |code}'),
     ('view column', E'\n| column | type | comment |\n| --- | --- | --- |', '| {0:text} | {1:cell} | {2:text} |'),

@@ -1,4 +1,4 @@
-"""A private PostgreSQL server on a data directory, for the length of a command."""
+"""A private PostgreSQL server on a data directory, for the duration of a command."""
 
 from sqlmig.embedded.binaries import programs
 from sqlmig.embedded.data_directory import server, throwaway_server

@@ -26,7 +26,7 @@ pg_dump and the other programs of the server are found without being installed."
 
 
 def main() -> None:
-    """Run the command of the arguments, and exit as it does. psql is found among the server's programs."""
+    """Run the command in the arguments, and exit with its status. psql is found among the server's programs."""
     if not sys.argv[1:]:
         print(_USAGE, file=sys.stderr)
         sys.exit(2)
@@ -34,7 +34,7 @@ def main() -> None:
         print(_USAGE)
         sys.exit(0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    signal.signal(signal.SIGINT, lambda *_: None)  # the command's own business
+    signal.signal(signal.SIGINT, lambda *_: None)  # left to the command
     try:
         with _database(os.environ.get("DATABASE_URL", "")) as url:
             environment = _environment(url)
@@ -55,7 +55,7 @@ def _database(url: str) -> AbstractContextManager[str]:
 
 
 def _environment(url: str) -> dict[str, str]:
-    """Return our environment with what a URL says: not as arguments, which everybody can read."""
+    """Return our environment with the settings of a URL. Arguments are not used, because all users can read them."""
     environment = dict(os.environ)
     variables = {}
     for option in pq.Conninfo.get_defaults():

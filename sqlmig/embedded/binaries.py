@@ -1,4 +1,4 @@
-"""Where a server's programs are: in SQLMIG_PG_BIN, in a wheel, or as installed."""
+"""Find the programs of a server: in SQLMIG_PG_BIN, in a wheel, or where PostgreSQL is installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSTALLED = (
 
 
 def programs(major: str = "") -> Path:
-    """Return the directory of a server's programs, of a major version where one is given. Raises SqlmigError."""
+    """Return the directory of a server's programs, for a major version if one is given. Raises SqlmigError."""
     for directory in _candidates():
         has_both = (directory / "postgres").is_file() and (
             directory / "initdb"
@@ -72,7 +72,7 @@ def _in_wheel(wheel: str) -> Iterator[Path]:
 
 
 def _newest_first(pattern: str) -> list[Path]:
-    """Return the directories that fit a pattern, by the numbers in their names."""
+    """Return the directories that match a pattern, sorted by the numbers in their names, largest first."""
 
     def version(directory: Path) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", directory.parent.name)]

@@ -1,12 +1,12 @@
-"""A server on a data directory: made when missing, started, shared by several commands, and stopped.
+"""Run a server on a data directory: create it if it is missing, start the server, share it, and stop it.
 
-Any number of commands may use one directory. Two locks (flock) order them. The lock of
-the directory is the owner's, who starts the server and stops it: it is held from before
-the start to after the stop. The lock of PG_VERSION is held shared by each other command
-while it uses the server, and by the owner alone while it stops the server, or one that
-was left there.
+Any number of commands may use one directory. Two locks (flock) order them. The command
+that holds the lock of the directory is the owner. It starts and stops the server, and
+holds the lock from before the start until after the stop. Each other command holds a
+shared lock of PG_VERSION while it uses the server. The owner holds this lock exclusively
+while it stops the server, or a server that a killed command left there.
 
-For root a directory of another user is hostile input. What is in it is opened as that
+If we are root, a directory of another user is hostile input. Its files are opened as that
 user, relative to the directory, and without following links.
 """
 
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
 _INITDB = (
     "-U postgres -E UTF8 --no-locale --no-sync --auth-local=trust --auth-host=reject"
 )
-# A socket's path is limited to 104 bytes. mkdtemp makes the directory ours alone.
+# A socket's path is limited to 104 bytes. mkdtemp gives access to the directory only to us.
 _SOCKETS_PARENT = "/tmp"
 _SOCKETS_PREFIX = "sqlmig-"
-# initdb works below the directory, so that an interrupted one leaves nothing that looks finished.
+# initdb works in a subdirectory, so that an interrupted run leaves nothing that looks finished.
 _UNFINISHED_PREFIX = ".sqlmig-initdb-"
-# What a new file system has in it.
+# The only entry of a new file system.
 _NOTHING = "lost+found"
 _OTHERS = "the other commands that use this server"
 _LOG = "server.log"
 _PID_FILE = "postmaster.pid"
-_LARGEST_FILE = 1 << 16  # characters, of a file of the directory that is read
+_LARGEST_FILE = 1 << 16  # characters to read from a file of the directory
 _PATIENCE = 60.0  # seconds for the server to start, or to stop
 
 
 class Postmaster(NamedTuple):
-    """What a server says of itself in postmaster.pid (src/include/utils/pidfile.h)."""
+    """The contents of a server's postmaster.pid (src/include/utils/pidfile.h)."""
 
     pid: int
     sockets: str
@@ -90,7 +90,10 @@ class Directory:
         os.close(self.descriptor)
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Return a descriptor of a file in the directory. Raises OSError, and SqlmigError for what is no plain file."""
+        """Open a file in the directory, and return its descriptor.
+
+        Raises OSError, and SqlmigError if it is not a plain file.
+        """
         # Without O_NONBLOCK a named pipe would keep us waiting.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with acting_as(self.owner, self.group):
@@ -106,7 +109,7 @@ class Directory:
         return descriptor
 
     def read(self, name: str) -> str:
-        """Return the text of a file in the directory. Raises as open does."""
+        """Return the text of a file in the directory. Raises like open."""
         with os.fdopen(self.open(name), errors="replace") as file:
             return file.read(_LARGEST_FILE)
 
@@ -122,10 +125,10 @@ def server(
     make: bool = True,
     say: Callable[[str], None] = _print,
 ) -> Iterator[str]:
-    """Yield the URL of a server on a data directory. The last command that uses it stops it.
+    """Yield the URL of a server on a data directory. The last command that uses the server stops it.
 
-    settings: of postgresql.conf. make: the directory is made when it is missing. say is
-    called with what it waits for. Raises SqlmigError.
+    settings: parameters of postgresql.conf. make: create the directory if it is missing.
+    say: called with a message before waiting for other commands. Raises SqlmigError.
     """
     _refuse_links_of_others(Path(path).absolute())
     path = Path(path).resolve()
@@ -143,7 +146,7 @@ def server(
                 continue
 
         with Directory(path) as directory:
-            # Either we own the server, or we use the one that another command owns.
+            # Either we own the server, or another command owns it and we use it.
             with _locked(directory, ".", fcntl.LOCK_EX) as is_owner:
                 if is_owner:
                     with _started(directory, settings or {}, say) as url:
@@ -161,7 +164,7 @@ def server(
 
 
 def _refuse_links_of_others(path: Path) -> None:
-    """Raise SqlmigError, as root, for a path that leads through a link of another user."""
+    """Raise SqlmigError if we are root and a path leads through a link of another user."""
     if os.geteuid() != 0:
         return
     for part in (path, *path.parents):
@@ -173,7 +176,7 @@ def _refuse_links_of_others(path: Path) -> None:
 
 @contextmanager
 def throwaway_server() -> Iterator[str]:
-    """Yield the URL of a server that is made for this, and removed after it. Raises SqlmigError."""
+    """Yield the URL of a temporary server, and remove it at the end. Raises SqlmigError."""
     with (
         tempfile.TemporaryDirectory(
             prefix="sqlmig-server-", ignore_cleanup_errors=True
@@ -191,12 +194,12 @@ def _locked(
     waiting_for: str = "",
     say: Callable[[str], None] = _print,
 ) -> Iterator[bool]:
-    """Hold a lock on a directory (".") or a file in it, and yield whether it is had.
+    """Hold a lock on a directory (".") or on a file in it, and yield whether we got it.
 
-    If it says what it waits for, it waits, and says so.
+    waiting_for: if given, print that we wait for this, and wait. Otherwise, do not wait.
     """
     if name == ".":
-        # A lock belongs to what was opened: so this is opened once more.
+        # A lock belongs to an open file description, so open the directory once more.
         flags = os.O_RDONLY | os.O_DIRECTORY
         descriptor = os.open(".", flags, dir_fd=directory.descriptor)
     else:
@@ -221,9 +224,9 @@ def _try_lock(descriptor: int, mode: int) -> bool:
 
 
 def _make(path: Path) -> None:
-    """Make a data directory, in one that is missing or empty, unless another command is at it."""
+    """Create a data directory, in a missing or empty directory, unless another command is doing it."""
     if not path.exists():
-        launcher(path, *server_user())  # what it refuses makes no directory
+        launcher(path, *server_user())  # raise its errors before creating a directory
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (
@@ -244,7 +247,7 @@ def _make(path: Path) -> None:
 
 
 def _refuse_what_is_there(path: Path) -> None:
-    """Raise SqlmigError for a directory that is not empty. What an interrupted initdb of ours left does not count."""
+    """Raise SqlmigError if a directory is not empty. Files that our own interrupted initdb left do not count."""
     for entry in path.iterdir():
         if not entry.name.startswith(_UNFINISHED_PREFIX) and entry.name != _NOTHING:
             raise SqlmigError(
@@ -253,7 +256,7 @@ def _refuse_what_is_there(path: Path) -> None:
 
 
 def _initialise(directory: Directory) -> None:
-    """Run initdb below the directory, and move what it made to its place, PG_VERSION last."""
+    """Run initdb in a subdirectory, and move its files to their place, PG_VERSION last."""
     initdb = programs() / "initdb"
     if directory.owner == os.geteuid():
         user, group = server_user()
@@ -279,7 +282,7 @@ def _initialise(directory: Directory) -> None:
 
 @contextmanager
 def _unfinished(directory: Directory) -> Iterator[str]:
-    """Yield the name of a new directory for initdb. It is removed at the end, with what killed commands have left."""
+    """Yield the name of a new directory for initdb. Remove it at the end, with the directories of killed commands."""
     name = f"{_UNFINISHED_PREFIX}{os.getpid()}"
     _remove_unfinished(directory)
     with acting_as(directory.owner, directory.group):
@@ -297,13 +300,13 @@ def _remove_unfinished(directory: Directory) -> None:
 
 
 def remove_tree(directory: Directory, name: str) -> None:
-    """Remove a directory in another one, as the other one's owner."""
+    """Remove a subdirectory with the rights of the owner of the directory that contains it."""
     with acting_as(directory.owner, directory.group), suppress(OSError):
         shutil.rmtree(name, dir_fd=directory.descriptor)
 
 
 def _move_up(directory: Directory, name: str) -> None:
-    """Move what is in a subdirectory into the directory itself."""
+    """Move the contents of a subdirectory into the directory itself."""
     with acting_as(directory.owner, directory.group):
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         source = os.open(name, flags, dir_fd=directory.descriptor)
@@ -337,7 +340,7 @@ def _refuse_owner(directory: Directory) -> None:
 def _started(
     directory: Directory, settings: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[str]:
-    """Start a server on the data directory, yield its URL, and stop it once no other command uses it."""
+    """Start a server on the data directory, yield its URL, and stop it when no other command uses it."""
     path = directory.path
     _refuse_owner(directory)
     command = launcher(path, directory.owner, directory.group)
@@ -403,7 +406,7 @@ def _url(sockets: str) -> str:
 
 
 def _postmaster(directory: Directory) -> Postmaster:
-    """Return what the server on a data directory says of itself; process 0 if there is none."""
+    """Return the contents of a data directory's postmaster.pid; process 0 if there is none."""
     try:
         lines = directory.read(_PID_FILE).splitlines()
         return Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")
@@ -412,7 +415,7 @@ def _postmaster(directory: Directory) -> Postmaster:
 
 
 def _clear(directory: Directory) -> None:
-    """Stop the server that a killed command left on the data directory, and make room for another."""
+    """Stop the server that a killed command left on the data directory, so that another can start."""
     left = _postmaster(directory)
     if not left.pid:
         return
@@ -426,7 +429,7 @@ def _clear(directory: Directory) -> None:
             raise _serves_already(left, directory)
         os.kill(left.pid, signal.SIGINT)
         time.sleep(0.05)
-    # The number may be another server's by now, which has its own sockets.
+    # The process number may now belong to another server, which has its own sockets.
     if is_ours and left.sockets not in _process(left.pid).arguments:
         _remove_sockets(directory, left.sockets)
     _disown(directory)
@@ -439,7 +442,7 @@ def _serves_already(left: Postmaster, directory: Directory) -> SqlmigError:
 
 
 def _are_our_sockets(sockets: str) -> bool:
-    """Say whether a directory for sockets is one that we made."""
+    """Return whether we created a directory for sockets."""
     path = Path(sockets)
     return path.parent == Path(_SOCKETS_PARENT) and path.name.startswith(
         _SOCKETS_PREFIX
@@ -447,16 +450,16 @@ def _are_our_sockets(sockets: str) -> bool:
 
 
 def _remove_sockets(directory: Directory, sockets: str) -> None:
-    """Remove a directory for sockets, as the server's user: a pid file may name any directory."""
+    """Remove a directory for sockets with the server user's rights, because a pid file may name any directory."""
     with acting_as(directory.owner, directory.group):
         shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _disown(directory: Directory) -> None:
-    """Write our number into a stale postmaster.pid.
+    """Write our process number into a stale postmaster.pid.
 
-    Another process may have the number that stands there. PostgreSQL takes the number of
-    its own parent for a stale one, and still checks the shared memory.
+    Another process may have the number in the file. PostgreSQL treats the number of its
+    own parent as stale, and still checks the shared memory.
     """
     try:
         descriptor = directory.open(_PID_FILE, os.O_RDWR)
@@ -470,14 +473,14 @@ def _disown(directory: Directory) -> None:
 
 
 class _Process(NamedTuple):
-    """A process: its user, and its command line. No user and no words if there is no such process."""
+    """A process: its user, and its command line. Without such a process, user is None and arguments is empty."""
 
     user: int | None
     arguments: list[str]
 
 
 def _serves(postmaster: Postmaster, directory: Directory) -> bool:
-    """Say whether a process is a server on this very data directory. Its number may be another process's by now."""
+    """Return whether a process is a server on this data directory. Its number may now belong to another process."""
     process = _process(postmaster.pid)
     if process.user != directory.owner:
         return False
@@ -498,7 +501,7 @@ def _process(pid: int) -> _Process:
 
 
 def _process_by_ps(pid: int) -> _Process:
-    """Return a process as ps shows it, which joins the words of a command line with blanks."""
+    """Read a process from ps, which joins the arguments of a command line with blanks."""
     command = ["ps", "-p", str(pid), "-o", "uid=,args="]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     user, _, line = shown.strip().partition(" ")

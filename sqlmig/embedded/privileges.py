@@ -1,8 +1,8 @@
-"""Starting a server program as the owner of its data directory, also where we are root.
+"""Start a server program as the owner of its data directory, even if we are root.
 
-PostgreSQL refuses to run as root. On Linux setpriv(1) starts it as another user, keeps
-the one capability that it needs to enter directories that only root may enter, and asks
-the kernel to stop it when we die.
+PostgreSQL refuses to run as root. On Linux, setpriv(1) starts it as another user, keeps
+the only capability that it needs (to enter directories that only root may enter), and
+asks the kernel to stop it when we die.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sqlmig.core.errors import SqlmigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What root needs to run a program as another user and to stop it, with the numbers of
-# linux/capability.h.
+# The capabilities that root needs to run a program as another user and to stop it, with
+# their numbers in linux/capability.h.
 _CAPABILITIES = {
     "CHOWN": 0,
     "DAC_OVERRIDE": 1,
@@ -35,7 +35,7 @@ _CAPABILITIES = {
 
 
 def server_user() -> tuple[int, int]:
-    """Return the user and group that a new data directory belongs to: ours, but for root ``nobody``."""
+    """Return the user and group that own a new data directory: our own, or an unprivileged user's if we are root."""
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
     nobody = pwd.getpwnam("nobody")
@@ -44,7 +44,7 @@ def server_user() -> tuple[int, int]:
 
 @contextmanager
 def acting_as(user: int, group: int) -> Iterator[None]:
-    """Open files as a user, if we are root: what that user put there cannot lead root elsewhere."""
+    """Open files as a user, if we are root, so that the user's links cannot lead root elsewhere."""
     if os.geteuid() != 0 or user == 0:
         yield
         return
@@ -62,7 +62,7 @@ def acting_as(user: int, group: int) -> Iterator[None]:
 
 
 def require_capabilities(path: Path) -> None:
-    """Raise SqlmigError where root lacks what it takes to run a program as another user and to stop it."""
+    """Raise SqlmigError if root lacks a capability to run a program as another user and to stop it."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return
     status = Path("/proc/self/status").read_text()
@@ -78,7 +78,7 @@ def require_capabilities(path: Path) -> None:
 
 
 def launcher(path: Path, user: int, group: int) -> list[str]:
-    """Return the command that starts a server program as a user, so that it ends when we do. Raises SqlmigError."""
+    """Return the command that starts a server program as a user, and stops it when we end. Raises SqlmigError."""
     if sys.platform != "linux":
         return []
     if not shutil.which("setpriv"):
@@ -96,10 +96,10 @@ def launcher(path: Path, user: int, group: int) -> list[str]:
             f"its user namespace has no user {user}; run sqlmig as an ordinary user"
         )
 
-    # The server must get into directories that only root may enter, so it keeps that one
-    # capability. initdb and postgres look at their own programs with access(2), for which
-    # the kernel clears the capabilities of every user but root, unless no_setuid_fixup is
-    # set: capabilities(7).
+    # The server must enter directories that only root may enter, so it keeps that
+    # capability. initdb and postgres check their own programs with access(2). During this
+    # call, the kernel clears the capabilities of every user except root, unless
+    # no_setuid_fixup is set: capabilities(7).
     if (user, group) == server_user():
         enter_only = "-all,+dac_override"
         command += [
@@ -108,8 +108,8 @@ def launcher(path: Path, user: int, group: int) -> list[str]:
             f"--ambient-caps={enter_only}",
         ]
     else:
-        # Another user decides in postgresql.conf which programs the server runs: so they
-        # get no more than that user has.
+        # The other user chooses in postgresql.conf which programs the server runs, so they
+        # get no more privileges than that user has.
         group = pwd.getpwuid(user).pw_gid
         command += ["--inh-caps=-all"]
     command += [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
@@ -117,7 +117,7 @@ def launcher(path: Path, user: int, group: int) -> list[str]:
 
 
 def _is_in_user_namespace(user: int) -> bool:
-    """Say whether our user namespace has a user; in that of a rootless container root may be the only one."""
+    """Return whether our user namespace has a user. In a rootless container, root may be the only user."""
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         first, _, count = map(int, line.split())
         if first <= user < first + count:
@@ -128,7 +128,7 @@ def _is_in_user_namespace(user: int) -> bool:
 def start_program(
     command: list[str], output: int | IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start a server program in a session of its own: Ctrl-C does not reach it before we are done."""
+    """Start a server program in a session of its own, so that Ctrl-C does not reach it before we are done."""
     environment = {"LC_ALL": "C"}
     for name, value in os.environ.items():
         if not name.startswith(("PG", "LC_")):

@@ -1,4 +1,4 @@
-"""The rehearsal: what a run would do, also to the application. It runs in one transaction, which is rolled back."""
+"""Rehearse a run in one transaction that is rolled back, and find its effects, also on the application."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _TOUCHES_NO_ROW = re.compile(
 
 
 class Loss(NamedTuple):
-    """Rows that would be lost: of a whole table, all or some rows of one, or the values of some columns.
+    """Rows that would be lost: a whole table, all or some rows of a table, or the values of some columns.
 
     has_values: whether any of these rows has a value in one of the columns.
     """
@@ -80,7 +80,7 @@ class Loss(NamedTuple):
 
     @property
     def what(self) -> str:
-        """What is lost, in words."""
+        """A description of the loss."""
         if self.kind == "table":
             return self.table
         if self.kind == "columns":
@@ -90,10 +90,11 @@ class Loss(NamedTuple):
 
 @dataclass
 class Rehearsed:
-    """What a step would do, or why it was not rehearsed.
+    """The effects of a step, or the reason why it was not rehearsed.
 
-    Tables are those that were there before: what others wait to do with them, how many
-    bytes are rewritten, which are read whole, and what is lost.
+    The effects are on tables that existed before: the operations that others must wait
+    for, the number of bytes that are rewritten, the tables that are read in full, and the
+    losses.
     """
 
     step: Step
@@ -103,13 +104,13 @@ class Rehearsed:
     rewrites: dict[str, int] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    # Tables whose rows this role cannot count, because of row level security.
+    # Tables with rows that this role cannot count, because of row level security.
     hidden: list[str] = field(default_factory=list)
     is_sure: bool = True  # whether all losses were seen
 
     @property
     def may_lose_rows(self) -> bool:
-        """Whether rows would be lost, or whether nobody can tell: not rehearsed, or another's migration."""
+        """Whether rows would be lost, or may be: a step was not rehearsed, or reverts another migration."""
         if self.step.direction == "down" and self.step.version.has_another_name:
             return True
         if self.obstacle:
@@ -122,7 +123,7 @@ class Rehearsed:
 class _Uncertain(NamedTuple):
     """A table that was rewritten, or emptied and filled again.
 
-    rows: how many it had before if it was rewritten. Where it had more, it was emptied.
+    rows: the number of rows it had before, if it was rewritten. If it had more, it was emptied.
     """
 
     rehearsed: Rehearsed
@@ -132,7 +133,7 @@ class _Uncertain(NamedTuple):
 
 
 class _Uncounted(NamedTuple):
-    """A loss whose rows are counted when everything is rolled back: they are still there then."""
+    """A loss of rows that are counted after the rollback, when they exist again."""
 
     rehearsed: Rehearsed
     loss: Loss
@@ -142,11 +143,11 @@ class _Uncounted(NamedTuple):
 def rehearse(
     session: Session, request: Request, *, only_schema: bool = False
 ) -> list[Rehearsed]:
-    """Do what a request asks for in one transaction, roll it back, and return what it did.
+    """Run the steps of a request in one transaction, roll it back, and return their effects.
 
-    The transaction begins as its first file does. As in a run, other runners are waited
-    for, and a lock timeout is tried again. only_schema: look at this schema and public only,
-    because this is one of many schemas. Raises as runner.run.
+    The transaction begins as its first file does. As in a run, this waits for other
+    runners, and tries again after a lock timeout. only_schema: look only at this schema and
+    public, because this is one of many schemas. Raises like runner.run.
     """
 
     def attempt() -> list[Rehearsed]:
@@ -172,55 +173,32 @@ def rehearse(
 def rehearse_steps(
     session: Session, steps: Iterable[Step], *, only_schema: bool = False
 ) -> list[Rehearsed]:
-    """Do these steps in one transaction, roll it back, and return what they did.
+    """Run these steps in one transaction, roll it back, and return their effects.
 
-    Raises PlanIsStale if another runner is in the way, and TryAgain.
+    Raises PlanIsStale if another runner interferes, and TryAgain after a lock timeout.
     """
     rehearsed: list[Rehearsed] = []
     uncounted: list[_Uncounted] = []
     uncertain: list[_Uncertain] = []
-    state: str | None = (
-        None  # of the relations, as JSON; None before the transaction has begun
-    )
-    steps = list(steps)
-    reach = Reach()
-    if steps:
-        reach = read_reach(session.connection, with_setval=True)
-    obstacles = []
-    for step in steps:
-        obstacles.append(_obstacle(step, reach))
-        reach = with_definitions(step.file, reach)
+    # The state of the relations, as JSON; None before the transaction has begun.
+    state: str | None = None
     try:
-        for step, obstacle_of_file in zip(steps, obstacles, strict=True):
-            obstacle = obstacle_of_file
+        for result in _with_obstacles(session, list(steps)):
+            step = result.step
+            rehearsed.append(result)
             if state is not None and step.file.has_own_mode:
-                obstacle = "it begins a transaction of its own kind"
-            if obstacle:
-                rehearsed.append(Rehearsed(step, obstacle=obstacle))
+                result.obstacle = "it begins a transaction of its own kind"
+            if result.obstacle:
                 continue
             transaction = _transaction(session, step)
             if state is None:
                 send_pieces(session.connection, transaction.begin)
                 state, _ = _observe(session, None, step, only_schema=only_schema)
-            result = Rehearsed(step, seconds=_run(session, step, transaction))
+            result.seconds = _run(session, step, transaction)
             state, found = _observe(session, state, step, only_schema=only_schema)
             _take_over(result, found, uncounted)
             result.is_sure = _is_counted(session, step)
-            for table in found["uncertain"]:
-                if _hides_rows(session, table["relation"]):
-                    result.is_sure = False
-                    result.hidden.append(table["table"])
-                    continue
-                rows, _ = _row_counts(session, table["relation"], ())
-                uncertain.append(
-                    _Uncertain(
-                        result,
-                        table["table"],
-                        table["relation"],
-                        rows - table["added"],
-                    )
-                )
-            rehearsed.append(result)
+            uncertain += _uncertain_tables(session, result, found["uncertain"])
     except MigrationFailed as failure:
         if failure.sqlstate == _UNSAFE_NEW_ENUM_VALUE:
             raise SqlmigError(
@@ -234,8 +212,37 @@ def rehearse_steps(
     return rehearsed
 
 
+def _with_obstacles(session: Session, steps: Sequence[Step]) -> list[Rehearsed]:
+    """Return the steps, with the reasons why some cannot be rehearsed."""
+    if not steps:
+        return []
+    reach = read_reach(session.connection, with_setval=True)
+    rehearsed = []
+    for step in steps:
+        rehearsed.append(Rehearsed(step, obstacle=_obstacle(step, reach)))
+        reach = with_definitions(step.file, reach)
+    return rehearsed
+
+
+def _uncertain_tables(
+    session: Session, result: Rehearsed, tables: Iterable[Any]
+) -> list[_Uncertain]:
+    """Return the tables that were rewritten, or emptied and filled again, with their number of rows."""
+    uncertain = []
+    for table in tables:
+        relation = table["relation"]
+        if _hides_rows(session, relation):
+            result.is_sure = False
+            result.hidden.append(table["table"])
+            continue
+        rows, _ = _row_counts(session, relation, ())
+        before = rows - table["added"]
+        uncertain.append(_Uncertain(result, table["table"], relation, before))
+    return uncertain
+
+
 def _obstacle(step: Step, reach: Reach) -> str | None:
-    """Return why a file cannot be rehearsed; None if it can."""
+    """Return the reason why a file cannot be rehearsed, or None if it can."""
     if not step.file.in_transaction:
         return "it runs outside a transaction"
     irrevocable = find_irrevocable(step.file, reach)
@@ -245,7 +252,7 @@ def _obstacle(step: Step, reach: Reach) -> str | None:
 
 
 def _keeps_all_rows(file: SqlFile) -> bool:
-    """Say whether a file's statements are only of those that touch no row, such as DROP INDEX."""
+    """Return whether all statements of a file are known to change no row, such as DROP INDEX."""
     for start in file.statement_starts:
         words, _ = read_statement(file.text, start)
         if not _TOUCHES_NO_ROW.match(b" ".join(words)):
@@ -254,12 +261,12 @@ def _keeps_all_rows(file: SqlFile) -> bool:
 
 
 def _may_go_on_otherwise(file: SqlFile) -> bool:
-    """Say whether a file repeats, and a later run may do what the first did not: delete rows, say."""
+    """Return whether a file repeats, and a later run may do more than the first, for example delete rows."""
     return file.repeats and bool(set(file.first_words()) - _KEEPS_ROWS)
 
 
 def _transaction(session: Session, step: Step) -> FileTransaction:
-    """Return the step as it would run. Several steps share one transaction, so its COMMIT is not sent."""
+    """Return the transaction of a step, as in a real run. Steps share a transaction, so its COMMIT is not sent."""
     return file_transaction(
         step.file,
         session.files_search_path,
@@ -281,7 +288,7 @@ def _run(session: Session, step: Step, transaction: FileTransaction) -> float:
 
 
 def _is_counted(session: Session, step: Step) -> bool:
-    """Say whether the server has counted the rows that a step deleted."""
+    """Return whether the server counted the rows that a step deleted."""
     if b"track_counts" in step.file.text.lower():
         return False
     ((counts,),) = fetch(session.connection, "SELECT current_setting('track_counts')")
@@ -291,7 +298,7 @@ def _is_counted(session: Session, step: Step) -> bool:
 def _observe(
     session: Session, before: str | None, step: Step, *, only_schema: bool
 ) -> tuple[str, Any]:
-    """Return the state of the relations, and what was done to them since an earlier state.
+    """Return the state of the relations, and the effects on them since an earlier state.
 
     A step that reverts is observed in all schemas, because it may lose rows in any of them.
     """
@@ -305,7 +312,7 @@ def _observe(
 
 
 def _take_over(result: Rehearsed, found: Any, uncounted: list[_Uncounted]) -> None:
-    """Write what was observed into a result."""
+    """Write the observed effects into a result."""
     result.locks = found["locks"]
     result.rewrites = found["rewrites"]
     result.reads = found["reads"]
@@ -320,10 +327,10 @@ def _take_over(result: Rehearsed, found: Any, uncounted: list[_Uncounted]) -> No
 
 
 def _count(session: Session, uncounted: list[_Uncounted]) -> None:
-    """Count the rows of what would be lost, and add it to its step. They are still there after the rollback."""
+    """Count the rows of each loss, and add the loss to its step. After the rollback, the rows exist again."""
     for rehearsed, loss, relation in uncounted:
         if _hides_rows(session, relation):
-            # Rows that the role does not see are lost as well.
+            # Rows that this role does not see would be lost too.
             rehearsed.is_sure = False
             rehearsed.hidden.append(loss.table)
             continue
@@ -342,8 +349,8 @@ def _count(session: Session, uncounted: list[_Uncounted]) -> None:
 def _hides_rows(session: Session, relation: int) -> bool:
     """Check whether the rows of a table cannot be counted.
 
-    Row level security may hide some from this role, and the planner would run expressions
-    that an owner whom this role does not trust has put into indexes or statistics.
+    Row level security may hide some of them from this role. If the role does not trust the
+    table's owner, the planner would run the owner's expressions in indexes and statistics.
     """
     query = session.ledger.fill(_HIDES_ROWS, relation=relation)
     ((hides,),) = fetch(session.connection, query)
@@ -363,7 +370,7 @@ def _row_counts(
 ) -> tuple[int, int]:
     """Return how many rows a relation has, and how many have a value in one of these columns.
 
-    Of a table that others inherit from, its own rows alone.
+    If other tables inherit from it, their rows do not count.
     """
     query = f"""
         SELECT CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END || oid::regclass

@@ -1,7 +1,7 @@
--- What this transaction has done to the relations that were there before, since it was last asked: their state for the
--- next time, and what was done, as JSON. locks: what others wait to do with a table. rewrites: how many bytes of it are
--- rewritten. reads: the tables that are read whole. losses: what is lost, and how many rows (null where they are to be
--- counted later). An index and an owned sequence count for their table, a partition for its root.
+-- The effects of this transaction on the relations that existed before, since the last call: their state for the next
+-- call, and the effects, as JSON. locks: the operations on a table that others must wait for. rewrites: how many bytes
+-- of a table are rewritten. reads: the tables that are read in full. losses: the lost objects and rows, with the number
+-- of rows (null if counted later). Indexes and owned sequences count for their table, a partition for its root.
 WITH held AS MATERIALIZED (
     SELECT
         relation,
@@ -25,13 +25,13 @@ now AS MATERIALIZED (
         END AS own,
         relation.relkind AS kind,
         CASE WHEN relation.relkind IN ('r', 'p', 'm') THEN (
-            -- By their numbers, as names change.
+            -- By number, because names change.
             SELECT coalesce(json_object_agg(attnum, quote_ident(attname) ORDER BY attnum), '{{}}')
             FROM pg_attribute
             WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
         ) END AS columns,
         pg_relation_filenode(relation.oid)::bigint AS node,
-        -- A size is asked for only where we hold the lock: else it would wait for others' locks.
+        -- Read the size only if we hold the lock. Otherwise this would wait for the locks of others.
         CASE
             WHEN held.lock IS DISTINCT FROM 2 THEN 0
             WHEN relation.relkind = 'i' THEN pg_relation_size(relation.oid)
@@ -100,7 +100,7 @@ pairs AS (
                 now.empty
                 OR (before.kind = 'r' AND now.read = before.read AND now.inserted > before.inserted)
             ) AS emptied,
-        -- It was read, and rows were inserted: a rewrite, or a TRUNCATE behind what was read. Only the rows tell.
+        -- It was read, and rows were inserted: a rewrite, or a TRUNCATE after a read. Only the row count can decide.
         now.node <> before.node
             AND NOT now.empty
             AND before.kind = 'r'
@@ -136,7 +136,7 @@ dropped AS (
     WHERE has IS NOT NULL AND has ->> key IS NULL
 ),
 losses (kind, "table", columns, relation, rows) AS (
-    -- A table that is gone, but no partition of a table that is gone as well.
+    -- A table that was dropped, but not a partition of a table that was dropped too.
     SELECT 'table', own, ARRAY[]::text[], oid, NULL::bigint
     FROM pairs
     WHERE columns IS NOT NULL
@@ -153,7 +153,7 @@ losses (kind, "table", columns, relation, rows) AS (
         AND own NOT IN (SELECT own FROM emptied)
         AND deletes > 0
     UNION ALL
-    -- Columns; of a partition only those that its root did not lose.
+    -- Columns. For a partition, only the columns that its root did not lose.
     SELECT 'columns', own, array_agg(name ORDER BY number), oid, NULL
     FROM dropped
     WHERE own = "table"

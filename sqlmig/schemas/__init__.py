@@ -1,4 +1,4 @@
-"""Many ledgers: the schemas that names and patterns mean, and a session for each."""
+"""Work with many ledgers: find the schemas that names and patterns match, and open a session for each."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from sqlmig.core.session import Options, Say, Watch
     from sqlmig.core.sqlfile import SqlFile
 
-# Ledgers in a question: one question for all is slower, and takes more locks than a server has room for.
+# Ledgers per query. One query for all of them is slower, and takes more locks than a server has room for.
 _BATCH = 250
 
 
 @dataclass
 class Schemas:
-    """The schemas that are meant: a session for each whose ledger can be read, and why others cannot.
+    """The chosen schemas: a session for each ledger that can be read, and the error for each other ledger.
 
-    new: those that do not exist yet.
+    new: the schemas that do not exist yet.
     """
 
     sessions: list[Session]
@@ -41,12 +41,12 @@ class Schemas:
 
     @property
     def count(self) -> int:
-        """How many schemas are meant."""
+        """The number of chosen schemas."""
         return len(self.sessions) + len(self.unreadable)
 
 
 def is_pattern(name: str) -> bool:
-    """Say whether a name stands for all that fit it."""
+    """Return whether a name is a pattern that may match several schemas."""
     return "*" in name or "?" in name
 
 
@@ -60,10 +60,10 @@ def open_schemas(
     options: Options,
     watch: Watch,
 ) -> Iterator[Schemas]:
-    """Connect, read the ledgers, and yield a session for each, all on one connection. Nothing is written."""
+    """Connect, read the ledgers, and yield a session for each, all on one connection. Writes nothing."""
     with connect(url, say) as connection:
         ledgers, new = find_ledgers(connection, names, say)
-        files: dict[Path, SqlFile] = {}  # a file is scanned once for all of them
+        files: dict[Path, SqlFile] = {}  # each file is scanned once for all schemas
         schemas = Schemas([], {}, new)
         for ledger, found in read_ledgers(connection, ledgers):
             if isinstance(found, SqlmigError):
@@ -96,9 +96,9 @@ def _with_prefix(schema: str, say: Say) -> Say:
 def find_ledgers(
     connection: Connection, names: Sequence[str], say: Say
 ) -> tuple[list[Ledger], set[str]]:
-    """Return the ledgers of the schemas that are named, and of those that fit a pattern and have one.
+    """Return the ledgers of the named schemas, and of the schemas that match a pattern and have a ledger.
 
-    Return also the names of which there is no schema yet.
+    Return also the names of schemas that do not exist yet.
     """
     fitting = fetch(
         connection,
@@ -129,14 +129,14 @@ def find_ledgers(
 
 
 def _pattern(names: Sequence[str]) -> str:
-    """Return a regular expression for the names, some of which are patterns."""
+    """Return a regular expression that matches the names and patterns."""
     return f"^({'|'.join(map(regex_of, names))})$"
 
 
 def read_ledgers(
     connection: Connection, ledgers: Sequence[Ledger]
 ) -> Iterator[tuple[Ledger, Contents | SqlmigError | None]]:
-    """Yield each ledger with its rows, with None where there is none, or with why it cannot be read."""
+    """Yield each ledger with its rows, with None if it does not exist, or with the error from reading it."""
     for start in range(0, len(ledgers), _BATCH):
         yield from _read_batch(connection, ledgers[start : start + _BATCH])
 
@@ -154,6 +154,6 @@ def _read_batch(
         yield from zip(ledgers, found, strict=True)
     elif len(ledgers) == 1:
         yield ledgers[0], problem
-    else:  # one of them is missing or cannot be read: which?
+    else:  # at least one of them cannot be read: find out which
         for ledger in ledgers:
             yield from _read_batch(connection, [ledger])

@@ -1,4 +1,4 @@
-"""Working on many schemas, a few at a time. One schema's failure stops no other."""
+"""Work on many schemas, a few at a time. If one schema fails, the others continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class Outcome(Generic[Result]):
-    """What work in one schema gave, and what stopped it, if anything did."""
+    """The results of the work in one schema, and the error that stopped it, if any."""
 
     session: Session
     results: list[Result] = field(default_factory=list)
@@ -35,10 +35,10 @@ class Outcome(Generic[Result]):
 def work_on_each(
     sessions: Sequence[Session], work: Callable[[Session], Iterable[Result]], jobs: int
 ) -> Generator[Outcome[Result]]:
-    """Do work in so many schemas at a time, and yield an outcome for each, as they end.
+    """Work on at most ``jobs`` schemas at a time, and yield the outcome of each when it ends.
 
-    Ctrl-C cancels what is at work on the server, and raises KeyboardInterrupt with
-    words for what is done.
+    Ctrl-C cancels the running work on the server, and raises KeyboardInterrupt with a
+    message about the finished schemas.
     """
     with ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         connections = _Connections(sessions[0], stack)
@@ -57,7 +57,7 @@ def work_on_each(
 
 
 class _Connections:
-    """The connections that the jobs hand on to one another."""
+    """The connections that the jobs share: a job takes one, and gives it back when it ends."""
 
     def __init__(self, session: Session, stack: ExitStack) -> None:
         self.interrupted = threading.Event()
@@ -67,14 +67,14 @@ class _Connections:
         self._idle: SimpleQueue[Connection] = SimpleQueue()
 
     def open(self, count: int) -> None:
-        """Open connections. The first must succeed; if the server has no room for the others, fewer are used."""
+        """Open connections. The first must succeed. If the server has no room for the others, fewer are used."""
         self._idle.put(self._connect())
         for _ in range(1, count):
             with suppress(SqlmigError):
                 self._idle.put(self._connect())
 
     def take(self) -> Connection:
-        """Wait for a connection, and return it. One that the server has closed is opened anew."""
+        """Wait for a connection, and return it. If the server has closed it, open another."""
         connection = self._idle.get()
         if self.interrupted.is_set():
             self._idle.put(connection)
@@ -88,18 +88,18 @@ class _Connections:
         return connection
 
     def give_back(self, connection: Connection, *, has_failed: bool) -> None:
-        """Let the next job have a connection. A job that failed leaves nothing in the session."""
+        """Make a connection available to the next job. If the job failed, clean up the session first."""
         if has_failed:
             discard(connection)
         self._idle.put(connection)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, in a job. Raises SqlmigError when the run was interrupted."""
+        """Sleep in a job. Raises SqlmigError if the run is interrupted."""
         if self.interrupted.wait(seconds):
             raise SqlmigError("interrupted")
 
     def tracked(self, connect: Connect) -> Connect:
-        """Return what opens a connection as another function does, so that Ctrl-C cancels its work, too."""
+        """Wrap a function that opens a connection, so that Ctrl-C also cancels the work on that connection."""
 
         @contextmanager
         def connect_as(name: str) -> Iterator[Connection]:
@@ -110,7 +110,7 @@ class _Connections:
         return connect_as
 
     def unless_interrupted(self, watch: Watch) -> Watch:
-        """Return a function that watches a file as another one does, and lets none begin after Ctrl-C."""
+        """Wrap a function that watches a file, so that no file begins after Ctrl-C."""
 
         @contextmanager
         def watch_step(session: Session, label: str, rows: Rows) -> Iterator[None]:
@@ -121,7 +121,7 @@ class _Connections:
         return watch_step
 
     def surroundings(self, of_session: Surroundings) -> Surroundings:
-        """Return the surroundings of a session, as they are in a job."""
+        """Return the surroundings of a session, adapted to a job."""
         return replace(
             of_session,
             connect=self.tracked(of_session.connect),
@@ -142,7 +142,7 @@ def _work_on(
     work: Callable[[Session], Iterable[Result]],
     connections: _Connections,
 ) -> Outcome[Result]:
-    """Do work in one schema, over a connection that is taken for it."""
+    """Do the work in one schema, on one of the shared connections."""
     outcome: Outcome[Result] = Outcome(session)
     session.surroundings = connections.surroundings(session.surroundings)
     try:
@@ -168,7 +168,7 @@ def _cancel(
     pool: ThreadPoolExecutor,
     futures: Sequence[Future[Outcome[Result]]],
 ) -> str:
-    """Cancel what is at work, wait for it, and return words for what is done."""
+    """Cancel the running work, wait for it, and return a message about the finished schemas."""
     connections.interrupted.set()
     pool.shutdown(wait=False, cancel_futures=True)
     for connection in connections.opened:

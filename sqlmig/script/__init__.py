@@ -1,8 +1,9 @@
-"""One SQL script that does what ``up`` or ``down`` would. It is made without a connection, and can be pasted twice."""
+"""Make one SQL script that does the same as ``up`` or ``down``. It needs no connection, and can be pasted twice."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from sqlmig.core.sqlfile import SqlFile
 
 _TEMPLATES = read_statements(Path(__file__).parent / "script.sql")
-_LARGEST = 980_000  # bytes that the Supabase SQL editor takes
+_LARGEST = 980_000  # bytes that the Supabase SQL editor accepts
 _ADDS_ENUM_VALUE = re.compile(
     r"ALTER\s+TYPE\s+[^']+\s+ADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?('(?:[^']|'')+')",
     re.IGNORECASE,
@@ -50,7 +51,7 @@ _GRANTS_ON_TABLES = re.compile(
     r"GRANT\s[^%]*?\bON\s+(?:TABLE\s+)?(ALL\s+TABLES\b|[^%()]+?)\s+TO\b",
     re.IGNORECASE,
 )
-# A GRANT whose tables a format() fills in.
+# A GRANT that gets its tables from a format().
 _GRANTS_ON_UNKNOWN = re.compile(r"GRANT\b.*%", re.IGNORECASE | re.DOTALL)
 # A statement of PL/pgSQL begins after one of these.
 _BEFORE_A_STATEMENT = re.compile(r"\b(?:BEGIN|LOOP|THEN|ELSE|DECLARE)\b", re.IGNORECASE)
@@ -70,7 +71,7 @@ def make_script(
     *,
     down: bool,
 ) -> str:
-    """Return the script for the chosen of the migrations, and say what the editor would stumble over.
+    """Return the script for the chosen migrations, and warn about problems that it may cause in the editor.
 
     Raises SqlmigError for a file that cannot be part of a script.
     """
@@ -116,7 +117,7 @@ def _file_of(migration: Migration, *, down: bool) -> SqlFile:
 
 
 def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
-    """Raise SqlmigError for what cannot stand in a script."""
+    """Raise SqlmigError for a file that cannot be part of a script."""
     if file.irreversible is not None:
         raise SqlmigError(f"{file.path}: irreversible: {file.irreversible}")
     if not file.in_transaction:
@@ -146,7 +147,7 @@ def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
 
 
 def selects_into(text: bytes, start: int) -> bool:
-    """Say whether the statement that begins at a byte is a SELECT … INTO, also in parentheses or behind WITH."""
+    """Return whether the statement at an offset is a SELECT … INTO, even in parentheses or after WITH."""
     words = []
     for kind, begin, end in tokens(text, start):
         if text[begin:end] == b";":
@@ -172,7 +173,7 @@ def _head(
     *,
     down: bool,
 ) -> str:
-    """Return what stands before the steps: the lock, the ledger, and whether it agrees with the files."""
+    """Return the start of the script: the lock, the ledger, and the check that it agrees with the files."""
     first = chosen[0].version
     last = chosen[-1].version
     begin = "BEGIN"
@@ -201,7 +202,7 @@ def _head(
 
 
 def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) -> str:
-    """Return a file and its row in the ledger, which run unless the ledger says that it is done."""
+    """Return a file and the statement for its ledger row. They run unless the ledger shows that this is done."""
     text = bytes(body_piece(file).text).decode().strip("\n")
     title = "path_with_schema" if ledger.is_named else "callers_path"
     path = ledger.fill(_TEMPLATES[title])
@@ -231,7 +232,7 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
 
 
 def _without_results(sql: str) -> str:
-    """Return statements of our own without results, which psql would print."""
+    """Rewrite our own SELECT statements to return no results, because psql would print them."""
     quote = dollar_quote("sqlmig", sql)
 
     def perform(select: re.Match[str]) -> str:
@@ -249,9 +250,9 @@ def _warn_of_size(whole: str, say: Say) -> None:
 
 
 def _all_statements(text: bytes, depth: int = 0) -> Iterator[str]:
-    """Yield each statement of a text without its comments, and those in its strings and bodies.
+    """Yield each statement of a text without its comments, and the statements in its strings and bodies.
 
-    Strings within a statement are empty, except in the innermost one.
+    Strings within a statement are replaced by empty strings.
     """
     parts: list[bytes] = []
     inner: list[bytes] = []
@@ -276,45 +277,56 @@ def _all_statements(text: bytes, depth: int = 0) -> Iterator[str]:
 
 
 def _content(kind: str, token: bytes) -> bytes:
-    """Return what is in a string."""
+    """Return the content of a string."""
     if kind == "dollar":
         return token[token.index(b"$", 1) + 1 : token.rindex(b"$", 0, -1)]
     return token[token.index(b"'") + 1 : -1].replace(b"''", b"'")
 
 
 def _parts_of(statement: bytes) -> Iterator[str]:
-    """Yield a statement; one of PL/pgSQL without the words before it."""
+    """Yield the statements in a text, without the PL/pgSQL keywords that may come before them."""
     for part in _BEFORE_A_STATEMENT.split(statement.decode(errors="replace")):
         yield part.strip()
 
 
+@dataclass
+class _Access:
+    """The tables that a script creates, secures by row level security, and grants to a role."""
+
+    created: set[str] = field(default_factory=set)
+    secured: set[str] = field(default_factory=set)
+    granted: set[str] = field(default_factory=set)
+    grants_all: bool = False  # tables that the script does not name
+
+    def add(self, statement: str) -> None:
+        """Add the effect of a statement."""
+        if create := _CREATES_TABLE.match(statement):
+            self.created.add(create[1])
+        elif secure := _SECURES_TABLE.match(statement):
+            self.secured.add(secure[1])
+        elif _GRANTS_ON_UNKNOWN.match(statement):
+            self.grants_all = True
+        elif grant := _GRANTS_ON_TABLES.match(statement):
+            self.grants_all |= grant[1].lower().startswith("all")
+            self.granted.update(name.strip() for name in grant[1].split(","))
+
+
 def _warn_of_access(texts: Iterable[bytes], say: Say) -> None:
-    """Warn of tables that on Supabase too many can reach, or nobody."""
-    created: set[str] = set()
-    secured: set[str] = set()
-    granted: set[str] = set()
-    grants_all = False
+    """Warn about tables that too many roles, or no role, can reach on Supabase."""
+    access = _Access()
     for text in texts:
         for statement in _all_statements(text):
-            if create := _CREATES_TABLE.match(statement):
-                created.add(create[1])
-            elif secure := _SECURES_TABLE.match(statement):
-                secured.add(secure[1])
-            elif _GRANTS_ON_UNKNOWN.match(statement):
-                grants_all = True
-            elif grant := _GRANTS_ON_TABLES.match(statement):
-                grants_all = grants_all or grant[1].lower().startswith("all")
-                granted.update(name.strip() for name in grant[1].split(","))
+            access.add(statement)
 
-    open_tables = created - secured
+    open_tables = access.created - access.secured
     if open_tables:
         say(
             f"warning: {', '.join(sorted(open_tables))} without row level security: on Supabase the API's roles reach "
             "all rows of a table that is granted to them, and older projects grant every new table. "
             "Add to its file: ALTER TABLE … ENABLE ROW LEVEL SECURITY, with the name written as here"
         )
-    closed_tables = created - granted
-    if closed_tables and not grants_all:
+    closed_tables = access.created - access.granted
+    if closed_tables and not access.grants_all:
         say(
             f"warning: {', '.join(sorted(closed_tables))} granted to nobody: since 30 October 2026 Supabase grants "
             "a new table to no role, not even to service_role, so the first request is refused (42501). "
@@ -325,7 +337,7 @@ def _warn_of_access(texts: Iterable[bytes], say: Say) -> None:
 def _warn_of_enum_values(
     chosen: Sequence[Migration], files: Sequence[SqlFile], say: Say
 ) -> None:
-    """Warn of a file that uses an enum value which an earlier file of the script adds: PostgreSQL refuses that."""
+    """Warn about a file that uses an enum value from an earlier file of the script: PostgreSQL refuses that."""
     added: dict[str, Migration] = {}
     for migration, file in zip(chosen, files, strict=True):
         text = file.text.decode()
@@ -344,7 +356,7 @@ def _warn_of_enum_values(
 
 
 def _enum_statements(text: bytes) -> Iterator[str]:
-    """Yield the statements that begin with ALTER TYPE, with their strings."""
+    """Yield the ALTER TYPE statements, with their strings."""
     for start, words in statements(text, first_token(text)):
         is_plain = not words and _ALTERS_TYPE.match(text, start)
         if is_plain or words[:2] == [b"alter", b"type"]:

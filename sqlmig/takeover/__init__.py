@@ -1,4 +1,4 @@
-"""Bringing the ledger in line by hand: stamp and repair. They run no file."""
+"""Correct the ledger by hand: stamp and repair. They do not run any files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Correction(NamedTuple):
-    """A change of the ledger: a message about it, and the statement that makes it."""
+    """A change of the ledger: a message about it, and the statement that makes the change."""
 
     message: str
     statement: str
 
 
 def to_stamp(session: Session, version: int) -> list[Correction]:
-    """Return what records everything up to a version as applied. Raises as plan.versions_to_stamp."""
+    """Return the corrections that record everything up to a version as applied. Raises like plan.versions_to_stamp."""
     corrections = []
     for migration in versions_to_stamp(session.versions(), version):
         statement = session.ledger.insert(migration, migration.checksum)
@@ -31,9 +31,9 @@ def to_stamp(session: Session, version: int) -> list[Correction]:
 
 
 def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
-    """Return what records changed files again and takes missing ones out: of these versions, or of all.
+    """Return the corrections that record changed files again and remove missing files, for some versions or all.
 
-    What a newer release has applied is taken out only where its version is named.
+    A version that a newer release applied is removed only if it is named.
     """
     corrections = []
     for one in session.versions():
@@ -53,7 +53,7 @@ def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
 
 
 def check_versions(sessions: Sequence[Session], versions: Sequence[int]) -> None:
-    """Raise UsageError for a version that no schema and no file has."""
+    """Raise UsageError for a version that is in no ledger and in no file."""
     known: list[VersionInfo] = []
     for session in sessions:
         known += session.versions()
@@ -64,7 +64,7 @@ def check_versions(sessions: Sequence[Session], versions: Sequence[int]) -> None
 def correct(
     session: Session, corrections_of: Callable[[Session], list[Correction]]
 ) -> list[str]:
-    """Make the corrections that the ledger needs when no other runner is at work; return their messages."""
+    """Make the corrections that the ledger needs when no other runner is active, and return their messages."""
 
     def attempt() -> list[str]:
         corrections = corrections_of(session)

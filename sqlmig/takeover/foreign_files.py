@@ -1,4 +1,4 @@
-"""Other tools' migration files, read as pairs: an up text and a down text. Pure but for reading the files."""
+"""Read other tools' migration files as pairs of an up text and a down text. Pure, except for reading the files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Half:
 
     @property
     def text(self) -> bytes:
-        """The text of the file that is written for it."""
+        """The text of the file to write for this half."""
         text = b"".join(self.lines).strip(b"\r\n")
         if text:
             text += b"\r\n" if b"\r\n" in text else b"\n"
         return text if self.in_transaction else _NO_TRANSACTION + text
 
     def is_empty(self) -> bool:
-        """Whether it has no statement."""
+        """Whether it contains no statement."""
         text = b"".join(self.lines)
         try:
             return first_token(text) == len(text)
@@ -60,7 +60,7 @@ class ForeignMigration:
 
 
 class ForeignFiles(NamedTuple):
-    """What a directory holds: whose files they are, the migrations in their order, and what cannot be taken over."""
+    """The files in a directory: the tool that they belong to, the migrations in order, and files that were left out."""
 
     tool: str
     migrations: list[ForeignMigration]
@@ -70,8 +70,8 @@ class ForeignFiles(NamedTuple):
 class _Format(NamedTuple):
     """How a tool marks the halves in a file. A mark is a whole line, which is not SQL.
 
-    read_mark is called with the words of a mark, and the file so far. It returns the half
-    that the next lines belong to.
+    read_mark is called with the normalized text of a mark, and the state of the file. It
+    changes the state, for example the half that the next lines belong to.
     """
 
     tool: str
@@ -81,17 +81,17 @@ class _Format(NamedTuple):
 
 @dataclass
 class _State:
-    """A file while it is read line by line."""
+    """The state of a file that is read line by line."""
 
     migration: ForeignMigration
     current: Half
-    block_start: int | None = None  # the line of the half where StatementBegin stands
+    block_start: int | None = None  # the line of the half after StatementBegin
 
 
 def read_foreign(directory: Path) -> ForeignFiles:
     """Read the files of another tool.
 
-    Raises SqlmigError where the tool cannot be told, or a file is not as the tool wants it.
+    Raises SqlmigError if no tool can be recognized, or a file is not valid for the tool.
     """
     texts = {}
     left_out = []
@@ -120,7 +120,7 @@ def read_foreign(directory: Path) -> ForeignFiles:
 
 
 def _read_texts(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
-    """Read files whose tool is told by their names, or by the marks in them."""
+    """Recognize the tool by the names of the files, or by the marks in them, and read the files."""
     if any(_FLYWAY.fullmatch(path.name) for path in texts):
         return _read_flyway(texts, left_out)
     for layout in _FORMATS:
@@ -130,7 +130,7 @@ def _read_texts(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
 
 
 def _visible_files(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted, but for dot files."""
+    """Return the sorted paths in a directory, without dot files."""
     paths = []
     try:
         for path in directory.iterdir():
@@ -144,7 +144,7 @@ def _visible_files(directory: Path) -> list[Path]:
 def _read_marked(
     layout: _Format, texts: dict[Path, bytes], left_out: list[str]
 ) -> ForeignFiles:
-    """Read files that hold both halves."""
+    """Read files that contain both halves."""
     found = []
     for path, text in texts.items():
         migration = _numbered(path)
@@ -176,7 +176,7 @@ def _read_dbmate_mark(words: bytes, state: _State) -> None:
 
 
 def _read_goose_mark(words: bytes, state: _State) -> None:
-    if words == b"+goose no transaction":  # it holds for the whole file
+    if words == b"+goose no transaction":  # it applies to the whole file
         state.migration.up.in_transaction = False
         if state.migration.down:
             state.migration.down.in_transaction = False
@@ -201,7 +201,7 @@ def _read_statement_mark(command: bytes, state: _State) -> None:
         state.block_start = len(state.current.lines)
     elif command == b"statementend" and state.block_start is not None:
         block = b"".join(state.current.lines[state.block_start :])
-        if not _ends_with_semicolon(block):  # there it need not
+        if not _ends_with_semicolon(block):  # the tool does not require it there
             state.current.lines.append(b";\n")
         state.block_start = None
 
@@ -261,13 +261,13 @@ def _ends_with_semicolon(text: bytes) -> bool:
         for kind, start, end in tokens(text):
             if kind not in ("space", "line", "block"):
                 last = text[start:end]
-    except ScanError:  # it is told when the written file is scanned
+    except ScanError:  # reported when the written file is scanned
         return True
     return last == b";"
 
 
 def _read_flyway(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
-    """Read V1__name.sql, and U1__name.sql where it undoes it."""
+    """Read V1__name.sql, and U1__name.sql, which undoes it, if there is one."""
     by_version: dict[tuple[int, ...], ForeignMigration] = {}
     undone: dict[tuple[int, ...], Half] = {}
     for path, text in texts.items():
@@ -340,7 +340,7 @@ def _numbered(path: Path) -> ForeignMigration | None:
 
 
 def _in_order(found: Sequence[ForeignMigration]) -> list[ForeignMigration]:
-    """Return migrations by version. Raises SqlmigError where two have the same."""
+    """Sort migrations by version. Raises SqlmigError if two have the same version."""
     ordered: dict[int, ForeignMigration] = {}
     for migration in sorted(found, key=lambda migration: int(migration.version)):
         version = int(migration.version)
@@ -353,7 +353,7 @@ def _in_order(found: Sequence[ForeignMigration]) -> list[ForeignMigration]:
 
 
 def _templates(path: Path, text: bytes, tool: str) -> Iterator[str]:
-    """Yield a line for the first template or placeholder: it is written as it stands, and nothing fills it in."""
+    """Yield a line for the first template or placeholder. It is copied unchanged, and nothing fills it in."""
     if tool not in ("tern", "Flyway", "goose"):
         return
     if tool == "goose" and b"ENVSUB" not in text:

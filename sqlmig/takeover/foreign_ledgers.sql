@@ -1,7 +1,7 @@
--- What other tools' ledgers say is applied: one column, as the tool writes it. Each under the tool's name.
+-- The versions that other tools' ledgers record as applied: one column, in the tool's format. Titles are tool names.
 
 -- %% dbmate
--- Its table has the name of ours, but one column. Where it was renamed, to make room for ours, that one counts.
+-- Its table has the name of ours, but only one column. If it was renamed to make room for ours, the new name counts.
 SELECT version::text
 FROM {table}
 WHERE (
@@ -10,7 +10,7 @@ WHERE (
 ) = 1;
 
 -- %% goose
--- It keeps a row for each up and each down: the last one of a version counts.
+-- It keeps a row for each up and each down. The last row of a version counts.
 SELECT version_id::text
 FROM (SELECT DISTINCT ON (version_id) version_id, is_applied FROM {table} ORDER BY version_id, id DESC) AS last
 WHERE is_applied;
@@ -19,7 +19,7 @@ WHERE is_applied;
 SELECT id FROM {table};
 
 -- %% tern
--- It keeps one number: all up to that are applied.
+-- It keeps one number: all versions up to this number are applied.
 SELECT generate_series(1, version)::text FROM {table};
 
 -- %% flyway

@@ -1,4 +1,4 @@
-"""Writing another tool's files as pairs of ours, and the stamp that follows, from that tool's ledger."""
+"""Write another tool's files as pairs of our files, and read that tool's ledger to find the version to stamp."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from sqlmig.takeover.foreign_files import ForeignFiles, ForeignMigration
 
 _LEDGERS = read_statements(Path(__file__).parent / "foreign_ledgers.sql")
-_RENAMED = f"{TABLE}_before_sqlmig"  # what another tool's ledger is called then
+_RENAMED = (
+    f"{TABLE}_before_sqlmig"  # the new name of another tool's ledger with that name
+)
 _TABLES = {
     "dbmate": [_RENAMED, TABLE],
     "goose": ["goose_db_version"],
@@ -29,11 +31,13 @@ _TABLES = {
     "the Supabase CLI": ["supabase_migrations.schema_migrations"],
 }
 _UNDEFINED_COLUMN = "42703"
-_DIGITS = 4  # of a version, where the tool's own are no numbers
+_DIGITS = (
+    4  # of a version, unless the tool's own versions are longer or begin with zeros
+)
 
 
 class Pair(NamedTuple):
-    """A migration as it is written here: the version's digits, the files and their texts."""
+    """A migration as we write it: the version's digits, the files with their texts, and the tool's migration."""
 
     version: str
     files: dict[Path, bytes]
@@ -41,14 +45,14 @@ class Pair(NamedTuple):
 
 
 class TheirLedger(NamedTuple):
-    """What another tool's ledger says of these migrations: the newest that is applied, and older ones that are not."""
+    """The state of these migrations in another tool's ledger: the newest applied, and older migrations that are not."""
 
     newest: Pair | None
     not_applied: list[Pair]
 
 
 def pairs_of(foreign: ForeignFiles, directory: Path) -> list[Pair]:
-    """Return what is to be written into a directory. Raises SqlmigError where it would meet what is there."""
+    """Return the files to write into a directory. Raises SqlmigError if it already has one of the versions."""
     pairs = []
     versions = _versions(foreign.migrations)
     for version, migration in zip(versions, foreign.migrations, strict=True):
@@ -63,7 +67,7 @@ def pairs_of(foreign: ForeignFiles, directory: Path) -> list[Pair]:
 
 
 def _versions(found: Sequence[ForeignMigration]) -> list[str]:
-    """Return the versions here: the tool's own, or where they have dots (Flyway) their numbers in order."""
+    """Return the versions to use: the tool's own, or consecutive numbers if any of them has dots (Flyway)."""
     if all(migration.version.isdecimal() for migration in found):
         width = max((len(migration.version) for migration in found), default=0)
         width = max(width, _DIGITS)
@@ -74,13 +78,13 @@ def _versions(found: Sequence[ForeignMigration]) -> list[str]:
 
 
 def _refuse_to_meet(pairs: Sequence[Pair], directory: Path) -> None:
-    """Raise SqlmigError for a version that the directory has already, under whatever name."""
+    """Raise SqlmigError for a version that the directory already has, under any name."""
     try:
         present = migrations.find(directory)
     except SqlmigError:
         if directory.is_dir() and any(directory.glob("*.sql")):
             raise
-        return  # there is nothing
+        return  # the directory has no migrations
     taken = {migration.version: migration.up_file for migration in present}
     for pair in pairs:
         if int(pair.version) in taken:
@@ -91,7 +95,7 @@ def _refuse_to_meet(pairs: Sequence[Pair], directory: Path) -> None:
 
 
 def write(pairs: Sequence[Pair], directory: Path) -> list[str]:
-    """Write the files, all or none, and return what must be mended in them before they can run."""
+    """Write all files or none, and return the problems to fix in them before they can run."""
     written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,7 @@ def write(pairs: Sequence[Pair], directory: Path) -> list[str]:
 def read_their_ledger(
     connection: Connection, tool: str, pairs: Sequence[Pair]
 ) -> TheirLedger | None:
-    """Return what the tool's ledger in this database says; None where there is none. It writes nothing."""
+    """Read the tool's ledger in this database, without writing anything. Returns None if it does not exist."""
     applied = _applied(connection, tool)
     if applied is None:
         return None
@@ -136,7 +140,7 @@ def read_their_ledger(
 
 
 def _applied(connection: Connection, tool: str) -> set[str] | None:
-    """Return what the tool calls the versions that it has applied; None if it has no ledger."""
+    """Return the tool's names for the versions that it has applied; None if it has no ledger."""
 
     def query_of(table: str) -> str:
         return _LEDGERS[_title(tool)].format(table=table, literal=literal(table))
@@ -154,7 +158,7 @@ def _applied(connection: Connection, tool: str) -> set[str] | None:
 
 
 def is_ledger_in_the_way(connection: Connection) -> bool:
-    """Say whether a table of another tool has the name of our ledger."""
+    """Return whether a table of another tool has the name of our ledger."""
     return connection.resolve_tables([TABLE, _RENAMED]).keys() == {TABLE}
 
 
@@ -163,7 +167,7 @@ def _title(tool: str) -> str:
 
 
 def _their_names(tool: str, migration: ForeignMigration) -> set[str]:
-    """Return what the tool may call a migration in its ledger."""
+    """Return the names that the tool may use for a migration in its ledger."""
     if tool == "sql-migrate":
         return {migration.path.name}
     names = {migration.version}

@@ -12,6 +12,7 @@ from sqlmig.cli.group import group
 from sqlmig.core.errors import ScanError
 from sqlmig.core.sqlfile import DIRECTIVES, scan
 from tests.support.pages import (
+    COMMANDS,
     MANUAL,
     PAGES,
     README,
@@ -66,7 +67,7 @@ def test_every_option_target_and_variable_within_a_sentence_is_there(
     page: Page,
 ) -> None:
     options = {"--help", "-h"}
-    for command in [group, *group.commands.values()]:
+    for command in [group, *COMMANDS.values()]:
         for parameter in command.params:
             options.update(parameter.opts)
     for span in page.spans:
@@ -140,9 +141,9 @@ def test_the_front_page_is_short() -> None:
     assert len(README.text.splitlines()) <= 160
 
 
-@pytest.mark.parametrize("name", sorted(group.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_each_command_and_each_option_of_it_is_explained(name: str) -> None:
-    command = group.commands[name]
+    command = COMMANDS[name]
     assert f"sqlmig {name}" in MANUAL.text
     words = command.get_help(click.Context(command, info_name=f"sqlmig {name}"))
     assert f"  Examples:\n    sqlmig {name}" in words

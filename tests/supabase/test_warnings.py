@@ -42,7 +42,7 @@ def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("CREATE TABLE a ();", "anyone can reach a, as"),
+        ("CREATE TABLE a ();", "anyone can reach a, because"),
         ("CREATE TABLE a (); ALTER TABLE a ENABLE ROW LEVEL SECURITY;", None),
         ("CREATE TABLE a (); REVOKE ALL ON a FROM anon;", None),
         (
@@ -51,7 +51,7 @@ def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
         ),
         (
             "CREATE TABLE p (n int) PARTITION BY LIST (n); REVOKE ALL ON p FROM anon; CREATE TABLE a PARTITION OF p DEFAULT;",
-            "anyone can reach a, as",
+            "anyone can reach a, because",
         ),
     ],
 )

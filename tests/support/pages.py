@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from markdown_it import MarkdownIt
 
-from sqlmig.cli.group import group
+from sqlmig.cli.group import command_names, group
 from tests.support.project import SQL
 
 ROOT = SQL.parent
@@ -79,6 +79,19 @@ class Page:
             if re.match(r"(?:sqlmig|make|python3?|\.venv/bin/\S+) ", span):
                 lines.append(span)
         return lines
+
+
+def _commands() -> dict[str, click.Command]:
+    """Load every command."""
+    found = {}
+    for name in command_names():
+        command = group.get_command(click.Context(group), name)
+        assert command
+        found[name] = command
+    return found
+
+
+COMMANDS = _commands()
 
 
 def _anchor(heading: str) -> str:
@@ -162,7 +175,7 @@ def _problems_of_sqlmig(arguments: list[str]) -> list[str]:
             elif isinstance(option, click.Option) and not option.is_flag and not value:
                 waiting = 1
         elif command is None:
-            command = group.commands.get(word)
+            command = COMMANDS.get(word)
             if command is None and word != "COMMAND":
                 problems.append(f"command {word}")
             if command:

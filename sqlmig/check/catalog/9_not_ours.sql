@@ -1,5 +1,5 @@
--- Changes to objects that belong to PostgreSQL or to an extension: privileges that differ from the initial privileges in
--- pg_init_privs, owners, and comments.
+-- Changes to objects that belong to PostgreSQL or to an extension: privileges that differ from those in pg_init_privs,
+-- owners, and comments.
 SELECT
     'privileges',
     'on ' || pg_describe_object(listed.class, listed.oid, listed.number),
