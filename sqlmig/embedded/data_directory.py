@@ -56,6 +56,7 @@ _LOG = "server.log"
 _PID_FILE = "postmaster.pid"
 _LARGEST_FILE = 1 << 16  # characters to read from a file of the directory
 _PATIENCE = 60.0  # seconds for the server to start, or to stop
+_SILENCE = 1.0  # seconds to wait for another command without a message
 
 
 class Postmaster(NamedTuple):
@@ -133,8 +134,12 @@ def server(
     _refuse_links_of_others(Path(path).absolute())
     path = Path(path).resolve()
     require_capabilities(path)
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
+    begin = time.monotonic()
+    has_said_so = False
+    while time.monotonic() < begin + _PATIENCE:
+        if not has_said_so and time.monotonic() > begin + _SILENCE:
+            say(f"{path}: waiting for another command to make or start the server")
+            has_said_so = True
         if not (path / "PG_VERSION").exists():
             if not make:
                 raise SqlmigError(

@@ -220,8 +220,9 @@ def test_what_a_private_server_waits_for_is_logged_too(
     three: Project, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = three.directory.parent / "data"
-    descriptor = os.open(data.parent, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    data.mkdir(mode=0o700)
+    descriptor = os.open(data, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # another command is making the directory
     with caplog.at_level(logging.INFO, logger="sqlmig"):
         thread = threading.Thread(
             target=sqlmig.up, args=(f"embedded:{data}", three.directory)
