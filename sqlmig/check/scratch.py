@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlmig.core.connection import (
     execute,
     execute_alone,
     fetch,
+    fetch_on_callers_path,
     parameters,
     rollback,
     send,
@@ -43,6 +45,9 @@ _MOST_RUNS = 1000  # of a file that repeats
 _OWNER = "sqlmig: "
 _READ_ONLY = "25006"
 _INSUFFICIENT_PRIVILEGE = "42501"
+# DROP DATABASE ... WITH (FORCE) may not end the session of a superuser, and a session that is just beginning.
+_OTHERS_ARE_CONNECTED = (_INSUFFICIENT_PRIVILEGE, "55006")
+_PATIENCE = 5.0  # seconds for the other sessions to end
 # Settings for the connection that creates and drops it. This connection is idle while the files run.
 _PATIENT = (
     "SET idle_session_timeout = 0; SET statement_timeout = 0; SET client_min_messages = warning; "
@@ -90,12 +95,8 @@ def scratch_database(
                 guard = ServerGuard(inside, outside, owns_server=owns_server)
                 guard.require_counts()
                 yield Scratch(inside, guard, owns_server, ledger.schema)
-        except BaseException:
-            # Report the first error, not an error in dropping the database.
-            with suppress(SqlmigError):
-                _drop(url, outside, name)
-            raise
-        _drop(url, outside, name)
+        finally:
+            _drop_or_warn(url, outside, name, say)
 
 
 def _run_again(scratch: Scratch, file: SqlFile) -> bool:
@@ -115,14 +116,19 @@ def _run_again(scratch: Scratch, file: SqlFile) -> bool:
 
 
 def _create(outside: Connection, name: str) -> None:
-    """Create the database, from template0 if template1 cannot be copied. Raises SqlmigError."""
+    """Create the database, from template0 if template1 cannot be copied. Raises SqlmigError.
+
+    template1 may have another encoding or locale, and others may be connected to it.
+    """
+    ((options,),) = fetch(outside, STATEMENTS["options"])
     try:
         try:
-            execute_alone(outside, f"CREATE DATABASE {name}")
+            execute_alone(outside, f"CREATE DATABASE {name} {options}")
         except ServerError as problem:
             if problem.sqlstate in (_INSUFFICIENT_PRIVILEGE, _READ_ONLY):
                 raise
-            execute_alone(outside, f"CREATE DATABASE {name} TEMPLATE template0")
+            create = f"CREATE DATABASE {name} TEMPLATE template0 {options}"
+            execute_alone(outside, create)
     except ServerError as problem:
         if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
             raise SqlmigError(
@@ -154,11 +160,15 @@ def _give_settings(
     query = STATEMENTS["settings"]
     if with_privileges:
         query += STATEMENTS["privileges"]
+    ((on_path,),) = fetch_on_callers_path(
+        outside, "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
+    )
+    schemas = map(literal, {"public", ledger.schema, *on_path})
     rows: list[Any] = fetch(
         outside,
         query.format(
             name=name,
-            schema_name=literal(ledger.schema),
+            schemas=f"ARRAY[{', '.join(schemas)}]",
             table=literal(ledger.table),
         ),
     )
@@ -188,6 +198,30 @@ def _end_prepared(url: str, outside: Connection, name: str) -> None:
     with connect(inside_url, lambda _: None) as inside:
         for (gid,) in prepared:
             execute_alone(inside, f"ROLLBACK PREPARED {literal(gid)}")
+
+
+def _drop_or_warn(url: str, outside: Connection, name: str, say: Say) -> None:
+    """Drop the database. If a session of a stronger role is connected to it, try again, and then print a warning."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            _drop(url, outside, name)
+        except SqlmigError as problem:
+            is_in_use = (
+                isinstance(problem, ServerError)
+                and problem.sqlstate in _OTHERS_ARE_CONNECTED
+            )
+            if is_in_use and time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            why = str(problem)
+            if is_in_use:
+                why = "another session is connected to it"
+            say(
+                f"warning: the scratch database {name} was not dropped: {why}. "
+                "The next `sqlmig check` drops it"
+            )
+        return
 
 
 def _drop(url: str, outside: Connection, name: str) -> None:

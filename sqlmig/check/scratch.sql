@@ -1,5 +1,23 @@
 -- Statements that set up a scratch database, and queries on it.
 
+-- %% options
+-- The options of CREATE DATABASE that give it the encoding and the locale of this database. Without COLLATION_VERSION,
+-- CREATE DATABASE fails if the operating system's collations have changed since template0 was made.
+SELECT concat_ws(
+    ' ',
+    'ENCODING ' || quote_literal(pg_encoding_to_char(encoding)),
+    'LC_COLLATE ' || quote_literal(datcollate),
+    'LC_CTYPE ' || quote_literal(datctype),
+    'LOCALE_PROVIDER ' || CASE details ->> 'datlocprovider' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' WHEN 'c' THEN 'libc' END,
+    CASE details ->> 'datlocprovider' WHEN 'i' THEN 'ICU_LOCALE ' WHEN 'b' THEN 'BUILTIN_LOCALE ' END
+        || quote_literal(coalesce(details ->> 'datlocale', details ->> 'daticulocale')),
+    'ICU_RULES ' || quote_literal(details ->> 'daticurules'),
+    'COLLATION_VERSION ' || quote_literal(details ->> 'datcollversion')
+)
+FROM pg_database
+CROSS JOIN to_jsonb(pg_database) AS details
+WHERE datname = current_database()
+
 -- %% settings
 -- The statements that give it the settings of this database. The first column shows whether a statement must run within
 -- the scratch database.
@@ -13,6 +31,21 @@ WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_databas
     AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
     AND coalesce(context, 'user') = 'user'
     AND given.setting NOT LIKE 'default_transaction_read_only=%'
+UNION ALL
+-- The owner of this database may do there what it may do here.
+SELECT false, format('GRANT ALL ON DATABASE {name} TO %s', datdba::regrole)
+FROM pg_database
+WHERE datname = current_database()
+UNION ALL
+-- The schemas that unqualified names lead to. Another owner keeps its rights.
+SELECT true, format('CREATE SCHEMA IF NOT EXISTS %1$I; GRANT ALL ON SCHEMA %1$I TO %2$s', nspname, owner)
+FROM pg_namespace
+CROSS JOIN LATERAL (
+    SELECT CASE nspowner::regrole::text WHEN 'pg_database_owner' THEN datdba ELSE nspowner END::regrole AS owner
+    FROM pg_database
+    WHERE datname = current_database()
+) AS owners
+WHERE nspname = ANY ({schemas})
 
 -- %% privileges
 -- The statements that copy the default privileges, and the grants on schemas. `check` does not use them: a privilege
@@ -67,7 +100,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL format(
     'ALTER DEFAULT PRIVILEGES FOR ROLE %s%s', role, ' IN SCHEMA ' || quote_ident(nspname)
 ) AS altered
-WHERE coalesce(nspname, 'public') IN ('public', {schema_name})
+WHERE coalesce(nspname, 'public') = ANY ({schemas})
     AND (
         defaclrole = owner
         OR (defaclrole <> runner AND pg_has_role(defaclrole, 'USAGE'))
@@ -83,7 +116,7 @@ SELECT
     )
 FROM pg_namespace
 CROSS JOIN aclexplode(nspacl)
-WHERE nspname IN ('public', {schema_name})
+WHERE nspname = ANY ({schemas})
 
 -- %% left_over
 -- Our scratch databases that no session uses or is creating. The creating session has the name in its application_name.

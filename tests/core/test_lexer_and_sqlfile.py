@@ -96,7 +96,7 @@ def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
         ("-- a\n-- sqlmig: repeat\nSELECT 1", "never changes one", 5),
         (
             "-- sqlmig: accepts reads: x\n-- sqlmig: accepts losses: y\nDROP TABLE t",
-            "“accepts” stands there twice",
+            "“accepts” is there twice",
             28,
         ),
         (

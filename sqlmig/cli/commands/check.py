@@ -80,7 +80,8 @@ def check(
     ):
         trials = prove(scratch, found, start or 0, kinds)
         findings = _with_bar(trials, len(found))
-    report(findings, as_json=command_line.as_json)
+        # Dropping the scratch database may take some seconds, or fail.
+        report(findings, as_json=command_line.as_json)
     return int(bool(problems) or any(finding.has_failed for finding in findings))
 
 
