@@ -147,8 +147,7 @@ def _rehearse_first(
 
     chosen = [one for one in todo if one.ledger.schema in rehearsal.by_schema]
     request_of = _confirmed(request, rehearsal.shown)
-    reverted = _run_all(command_line, opened, chosen, request_of, [])
-    return max(report_failed(rehearsal.failed, opened.count), reverted)
+    return _run_all(command_line, opened, chosen, request_of, rehearsal.failed)
 
 
 def _nothing_reverted(command_line: CommandLine) -> int:
@@ -277,13 +276,14 @@ class _ManySchemas(_Committed):
             output.say(f"created {counted(len(created), 'schema')}{names}")
         if self._command_line.as_json:
             return
-        rest = opened.count - len(self._worked | set(failed))
+        finished = self._worked - set(failed)
+        rest = opened.count - len(finished) - len(failed)
         if rest == opened.count:
             click.echo(f"nothing to do{self._command_line.in_schemas(opened.count)}")
             return
         verb = next(iter(self._verbs), "applied")
         numbers = {
-            verb: len(self._worked),
+            verb: len(finished),
             "failed": len(failed),
             "with nothing to do": rest,
         }
@@ -305,7 +305,7 @@ def _warn_of_empty_files(committed: Iterable[tuple[str, Done]]) -> None:
 def _warn_of_open_tables(session: Session) -> None:
     """Warn of tables that anyone can reach over Supabase's Data API.
 
-    A new connection is used if the server has closed the first one, which may have been idle.
+    A new connection is used if the first one is closed: a run in many schemas closes it, and a server may.
     """
     from sqlmig.core.connection import fetch
     from sqlmig.core.sql import read_statements

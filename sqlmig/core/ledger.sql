@@ -57,9 +57,9 @@ THEN '1' ELSE 'the ledger has changed' END::int;
 
 -- %% own_guard
 -- The file did not change the ledger: none of its rows is gone, and none was written by this transaction. The age of a
--- row of this transaction is 0, or less if a subtransaction wrote it.
+-- row of this transaction is 0, or less if a subtransaction wrote it. A rehearsal has written rows in this transaction.
 SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count}
-    AND NOT EXISTS (SELECT FROM {table} WHERE age(xmin) <= 0)
+    AND NOT EXISTS (SELECT FROM {table} WHERE age(xmin) <= 0 AND version <> ALL ('{{{rehearsed}}}'::bigint[]))
 THEN '1' ELSE 'the file has changed the ledger' END::int;
 
 -- %% own_guard_by_count

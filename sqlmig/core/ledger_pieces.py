@@ -10,7 +10,7 @@ from sqlmig.core.sql import literal
 from sqlmig.core.transaction import own_piece, own_settings_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
@@ -66,16 +66,28 @@ def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
 
 
 def check_of_ledger(
-    session: Session, file: SqlFile, *, counts_only: bool = False
+    session: Session,
+    file: SqlFile,
+    *,
+    counts_only: bool = False,
+    rehearsed: Iterable[Step] = (),
 ) -> Piece:
     """Return the check that the file has not changed the ledger: a loop may empty all tables.
 
     counts_only: only count the rows, because the file has run in other transactions.
+    rehearsed: the earlier steps in the same transaction.
     """
+    count = len(session.ledger_rows)
+    written = []
+    for step in rehearsed:
+        if step.direction == "up":
+            written.append(str(step.version.version))
+        else:
+            count -= 1
     title = "own_guard"
     if session.connection.one_statement_a_batch or counts_only:
         title = "own_guard_by_count"
-    check = session.ledger.sql(title, count=len(session.ledger_rows))
+    check = session.ledger.sql(title, count=count, rehearsed=",".join(written))
     return own_piece("own guard", check, file)
 
 

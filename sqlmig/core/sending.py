@@ -201,7 +201,7 @@ def send_pieces(
             results = send(connection, joined(batch))
         except ServerError as error:
             in_first_file = makes_ledger and _has_objects(connection)
-            raise _meaning(
+            raise _exception_for(
                 connection, error, batch, in_first_file=in_first_file
             ) from None
         if on_results:
@@ -240,7 +240,7 @@ class _Failure(NamedTuple):
     place: Place | None
 
 
-def _meaning(
+def _exception_for(
     connection: Connection,
     error: ServerError,
     batch: Sequence[Piece],

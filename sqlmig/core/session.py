@@ -153,7 +153,10 @@ class Session:
         return before != [row.version for row in self.ledger_rows]
 
     def when_alone(self, attempt: Callable[[], Result]) -> Result:
-        """Return the result of an attempt, as soon as no other runner is in its way."""
+        """Return the result of an attempt, as soon as no other runner is in its way.
+
+        runner.run has a loop of its own, because it tries each step separately.
+        """
         while True:
             try:
                 return attempt()

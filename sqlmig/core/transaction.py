@@ -45,7 +45,8 @@ Role = Literal[
 class Piece(NamedTuple):
     """Statements that are sent together, the role they play, and the file that an error is about.
 
-    If the role is "file", begin is their first byte in the file.
+    If the role is "file", begin is their first byte in the file. Pieces of our own have no
+    place, so their begin means nothing.
     """
 
     role: Role
@@ -76,7 +77,11 @@ def file_transaction(
     after: Iterable[Piece] = (),
     before_commit: Iterable[Piece] = (),
 ) -> FileTransaction:
-    """Put a file into its transaction. Everything that runs a file calls this.
+    """Put a file into its transaction. Everything that runs a file in a transaction calls this.
+
+    A script builds its own text from body_piece and reset_sql. A file that runs outside a
+    transaction is sent by outside_transaction.py.
+
 
     search_path: the search path of the file.
     before: our own pieces after BEGIN.
@@ -133,7 +138,7 @@ def body_piece(file: SqlFile) -> Piece:
 def own_settings_piece(
     lock_timeout: str, file: SqlFile | None = None, *, stays_open: bool = False
 ) -> Piece:
-    """Return the settings of our own statements, and the lock timeout.
+    """Return the settings of our own statements, and the lock timeout, which holds for the file too.
 
     stays_open: the transaction is open between its batches.
     """

@@ -140,15 +140,9 @@ def server(
         if not has_said_so and time.monotonic() > begin + _SILENCE:
             say(f"{path}: waiting for another command to make or start the server")
             has_said_so = True
-        if not (path / "PG_VERSION").exists():
-            if not make:
-                raise SqlmigError(
-                    f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one"
-                )
-            _make(path)
-            if not (path / "PG_VERSION").exists():
-                time.sleep(0.05)
-                continue
+        if not _is_made(path, make=make):
+            time.sleep(0.05)
+            continue
 
         with Directory(path) as directory:
             # Either we own the server, or another command owns it and we use it.
@@ -226,6 +220,19 @@ def _try_lock(descriptor: int, mode: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_made(path: Path, *, make: bool) -> bool:
+    """Return whether a data directory is complete. Create it if it is missing and no other command is doing it."""
+    version = path / "PG_VERSION"
+    if version.exists():
+        return True
+    if not make:
+        raise SqlmigError(
+            f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one"
+        )
+    _make(path)
+    return version.exists()
 
 
 def _make(path: Path) -> None:

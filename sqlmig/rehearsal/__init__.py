@@ -27,7 +27,7 @@ from sqlmig.core.irrevocable import (
     read_reach,
     with_definitions,
 )
-from sqlmig.core.ledger_pieces import before_file, record_pieces
+from sqlmig.core.ledger_pieces import before_file, check_of_ledger, record_pieces
 from sqlmig.core.lexer import read_statement
 from sqlmig.core.runner import pause_before_next_try
 from sqlmig.core.sending import send_pieces
@@ -180,6 +180,7 @@ def rehearse_steps(
     rehearsed: list[Rehearsed] = []
     uncounted: list[_Uncounted] = []
     uncertain: list[_Uncertain] = []
+    earlier: list[Step] = []
     # The state of the relations, as JSON; None before the transaction has begun.
     state: str | None = None
     try:
@@ -190,11 +191,12 @@ def rehearse_steps(
                 result.obstacle = "it begins a transaction of its own kind"
             if result.obstacle:
                 continue
-            transaction = _transaction(session, step)
+            transaction = _transaction(session, step, earlier)
             if state is None:
                 send_pieces(session.connection, transaction.begin)
                 state, _ = _observe(session, None, step, only_schema=only_schema)
             result.seconds = _run(session, step, transaction)
+            earlier.append(step)
             state, found = _observe(session, state, step, only_schema=only_schema)
             _take_over(result, found, uncounted)
             result.is_sure = _is_counted(session, step)
@@ -265,13 +267,18 @@ def _may_go_on_otherwise(file: SqlFile) -> bool:
     return file.repeats and bool(set(file.first_words()) - _KEEPS_ROWS)
 
 
-def _transaction(session: Session, step: Step) -> FileTransaction:
-    """Return the transaction of a step, as in a real run. Steps share a transaction, so its COMMIT is not sent."""
+def _transaction(
+    session: Session, step: Step, earlier: Iterable[Step]
+) -> FileTransaction:
+    """Return the transaction of a step. Steps share a transaction, so its COMMIT is not sent."""
     return file_transaction(
         step.file,
         session.files_search_path,
         before=before_file(session, step, stays_open=True),
-        before_commit=record_pieces(session, step),
+        before_commit=[
+            check_of_ledger(session, step.file, rehearsed=earlier),
+            *record_pieces(session, step),
+        ],
     )
 
 

@@ -202,8 +202,10 @@ def test_a_file_that_changes_a_row_of_the_ledger_is_refused(
     project.run("up")
     before = project.query("TABLE schema_migrations")
     project.file("3_z.up.sql", f"CREATE TABLE made ();\n{change}")
-    error = project.run("up", code=1).err
-    assert "it changes schema_migrations, which is the ledger of sqlmig" in error
+    project.write(up_4_last="SELECT 1;")
+    for command in (["up", "--dry-run"], ["up"]):
+        error = project.run(*command, code=1).err
+        assert "3_z.up.sql: it changes schema_migrations, which is the ledger" in error
     assert project.query("TABLE schema_migrations") == before
     assert project.tables() == set()
 

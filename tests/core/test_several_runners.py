@@ -315,19 +315,13 @@ def test_two_schemas_do_not_wait_for_each_other(project: Project) -> None:
 OWN_ROW = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x', 'y')"
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (["up"], "it changes schema_migrations, which is the ledger of sqlmig"),
-        (["up", "--dry-run"], "when it was to be recorded: ERROR: duplicate key"),
-    ],
-)
+@pytest.mark.parametrize("command", [["up"], ["up", "--dry-run"]])
 def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(
-    project: Project, command: list[str], words: str
+    project: Project, command: list[str]
 ) -> None:
     project.file("1_x.up.sql", OWN_ROW)
     error = project.run(*command, code=1).err
-    assert f"1_x.up.sql: {words}" in error
+    assert "1_x.up.sql: it changes schema_migrations, which is the ledger" in error
     assert project.states() == {1: "pending"}
 
 

@@ -156,6 +156,26 @@ def test_one_broken_schema_fails_alone_and_is_all_that_is_left(
     assert set(columns(project).values()) == {2}
 
 
+def test_a_schema_in_which_some_files_were_applied_counts_as_failed(
+    project: Project,
+) -> None:
+    schemas(project, 2)
+    project.write(up_3_c="SELECT 1;", up_4_d="CREATE TABLE d ();")
+    project.query("CREATE TABLE t_002.d ()")
+    output = project.run("up", "--schema", "t_*", code=1)
+    assert output.out.splitlines()[-1] == "2 schemas: 1 applied, 1 failed"
+    assert recorded(project, "t_002") == [1, 2, 3]
+
+
+def test_a_schema_whose_rehearsal_failed_is_reported_once(project: Project) -> None:
+    schemas(project, 2)
+    project.run("up", "--schema", "t_*")
+    project.query("DROP TABLE t_002.a CASCADE")
+    output = project.run("down", "--yes", "--schema", "t_*", code=1)
+    assert output.out.splitlines()[-1] == "2 schemas: 1 reverted, 1 failed"
+    assert output.err.count("error: 1 of 2 schemas failed: t_002") == 1
+
+
 def test_a_file_that_was_edited_is_said_of_its_schemas_alone(project: Project) -> None:
     schemas(project, 3)
     project.query("UPDATE t_002.schema_migrations SET checksum = 'x'")
