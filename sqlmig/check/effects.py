@@ -40,7 +40,8 @@ class Effects:
         return [table for table in tables if table in self.locks]
 
     def words(self) -> Iterator[str]:
-        """Yield a line for each table, and for each loss."""
+        """Yield a line for each group of tables with the same effect, and for each loss."""
+        groups: dict[str, list[str]] = {}
         for table in sorted({*self.locks, *self.rewrites, *self.reads}):
             does = []
             if table in self.locks:
@@ -49,7 +50,9 @@ class Effects:
                 does.append("rewrites it")
             elif table in self.reads:
                 does.append("reads it whole")
-            yield f"{table}: {', '.join(does)}"
+            groups.setdefault(", ".join(does), []).append(table)
+        for does_what, tables in sorted(groups.items()):
+            yield f"{does_what}: {', '.join(tables)}"
         for loss in self.losses:
             yield f"would lose {loss}"
 

@@ -297,8 +297,22 @@ def test_without_the_gate_it_is_told_and_passes(project: Project) -> None:
     assert found["rewrites"] == ["t"]
     assert found["losses"] == ["id of t"]
     text = project.run("check").out
-    assert "t: blocks reads and writes, rewrites it" in text
+    assert "blocks reads and writes, rewrites it: t\n" in text
     assert "would lose id of t" in text
+
+
+def test_tables_with_the_same_effect_share_a_line(project: Project) -> None:
+    project.write(
+        up_1_a="CREATE TABLE a (n int); CREATE TABLE b (n int); CREATE TABLE c (n int); CREATE TABLE d (n int);",
+        up_2_b="CREATE INDEX ON b (n); CREATE INDEX ON d (n); CREATE INDEX ON a (n); ALTER TABLE c ADD m int;",
+        down_1_a="DROP TABLE a, b, c, d;",
+        down_2_b="DROP INDEX b_n_idx, d_n_idx, a_n_idx; ALTER TABLE c DROP m;",
+    )
+    lines = project.run("check").out.splitlines()
+    assert [line.strip() for line in lines[2:]] == [
+        "blocks reads and writes: c",
+        "blocks writes, reads it whole: a, b, d",
+    ]
 
 
 @pytest.mark.parametrize("words", ["rewrite", "locks", "reads;losses"])
