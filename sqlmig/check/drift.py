@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
-from sqlmig.check.dumps import without_what_is_there
+from sqlmig.check.dumps import leave_out, without_what_is_there
 from sqlmig.check.scratch import run_file, scratch_database
+from sqlmig.check.server_wide import server_wide_words
 from sqlmig.core.connection import execute, fetch, rollback
 from sqlmig.core.errors import SqlmigError
 from sqlmig.core.session import no_rows
@@ -35,7 +36,8 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
     """
     files = _applied_files(session)
     role, owner = _read_roles(session.connection, session.ledger)
-    catalogs = _read_expected(session, url, files)
+    notes: list[str] = []
+    catalogs = _read_expected(session, url, files, notes)
     before, expected = (no_drift.with_owner(each, role, owner) for each in catalogs)
     made = expected.keys() - before.keys()
     schemas = {expected[key].schema for key in made} - {None}
@@ -50,7 +52,7 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
     for catalog in (expected, found):
         _drop_what_is_elsewhere(catalog, made, schemas)
         no_drift.take_out_ignored(catalog, ignored)
-    notes = no_drift.take_out_partitions(expected, found)
+    notes += no_drift.take_out_partitions(expected, found)
     differences = compare(
         no_drift.without_what_differs_by_itself(expected),
         no_drift.without_what_differs_by_itself(found),
@@ -71,9 +73,9 @@ def _read_roles(connection: Connection, ledger: Ledger) -> tuple[str, str]:
 
 
 def _read_expected(
-    session: Session, url: str, files: Sequence[SqlFile]
+    session: Session, url: str, files: Sequence[SqlFile], notes: list[str]
 ) -> tuple[Catalog, Catalog]:
-    """Return the catalog of a scratch database before and after the files ran there."""
+    """Return the catalog of a scratch database before and after the files ran there. Appends to notes."""
     with (
         scratch_database(
             url, session.ledger, session.say, with_privileges=True
@@ -85,10 +87,23 @@ def _read_expected(
         before = _read_with_schemas(scratch.connection)
         version = scratch.connection.info.server_version
         for file in files:
-            _run_on_scratch(
-                scratch, without_what_is_there(file, session.ledger, version)
-            )
+            wanted = without_what_is_there(file, session.ledger, version)
+            _run_on_scratch(scratch, _without_server_wide(wanted, notes))
         return before, _read_with_schemas(scratch.connection)
+
+
+def _without_server_wide(file: SqlFile, notes: list[str]) -> SqlFile:
+    """Return a file without the statements that change the whole server, and note them: their work is done there."""
+
+    def is_unwanted(text: bytes) -> bool:
+        words = server_wide_words(text)
+        if words:
+            notes.append(
+                f"{file.path.name}: {words} was not run on the scratch database, because it belongs to the whole server"
+            )
+        return bool(words)
+
+    return leave_out(file, is_unwanted)
 
 
 def _run_on_scratch(scratch: Scratch, file: SqlFile) -> None:

@@ -1,4 +1,4 @@
-"""Leave out the statements of a dump that create what a scratch database already has."""
+"""Leave out the statements that a scratch database cannot run, because it has already what they make."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sqlmig.core.lexer import plain_text
 from sqlmig.core.sqlfile import scan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlmig.core.ledger import Ledger
     from sqlmig.core.sqlfile import SqlFile
 
@@ -37,12 +39,18 @@ def without_what_is_there(
     if not _MAY_BE_CONCERNED.search(file.text):
         return file
     unwanted = _unwanted(ledger, server_version)
+    return leave_out(file, lambda text: bool(unwanted.match(plain_text(text))))
+
+
+def leave_out(file: SqlFile, is_unwanted: Callable[[bytes], bool]) -> SqlFile:
+    """Return a file without the statements whose text is unwanted. Blanks replace them."""
     text = bytearray(file.text)
     for start, end in pairwise([*file.statement_starts, len(file.text)]):
-        if unwanted.match(plain_text(file.text[start:end])):
-            for place in range(start, end):
-                if text[place] not in b"\r\n":
-                    text[place] = ord(" ")
+        if not is_unwanted(file.text[start:end]):
+            continue
+        for place in range(start, end):
+            if text[place] not in b"\r\n":
+                text[place] = ord(" ")
     return scan(bytes(text), file.path)
 
 

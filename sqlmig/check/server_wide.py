@@ -291,6 +291,15 @@ class ServerGuard:
         return _first_difference(before, now)
 
 
+def server_wide_words(text: bytes) -> str:
+    """Return the first words of a statement that by its text belongs to the whole server; "" for another."""
+    words, _ = read_statement(text, first_token(text))
+    match = _REACHES_BEYOND.match(b" ".join(words))
+    if not match:
+        return ""
+    return b" ".join(words[:2]).decode().upper()
+
+
 def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, Any]:
     """Return the objects that the server's databases share, with their state, without the scratch database's own."""
     found = {}

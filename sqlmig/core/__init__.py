@@ -10,14 +10,16 @@ How a file is applied, in the order to read:
 
 Where to look for:
 
-    another runner        ledger.sql: the lock fails at once instead of waiting.
+    another runner        ledger.sql: “lock” fails at once, instead of waiting.
                           sending.py: _own_refusal turns that into PlanIsStale.
                           runner.py: plan_again. session.py: catch_up waits for the lock.
     an error's place      sending.py: explain, from the server's position in a batch to the
                           byte in the file. text.py: find_place, from there to the line.
-    a directive           sqlfile.py: DIRECTIVES, _refuse_wrong_directive and _scan.
+                          hints.py: what to do about it.
+    a directive           sqlfile.py: _refuse_wrong_directive decides, _scan gives SqlFile its
+                          field, and DIRECTIVES lists it in a message.
     a setting of a file   transaction.py: _file_settings. outside_transaction.py: _prepare.
-                          The script has its own: script/__init__.py, _step.
+                          The script has its own: script/script.sql, “step”.
     files without a transaction, files that repeat
                           outside_transaction.py, repeated.py
     a failure to try again
@@ -29,5 +31,6 @@ Where to look for:
     the driver            connection.py: the only module that imports psycopg
 
 With many schemas, schemas/jobs.py runs each in a thread, and keeps its failure in an Outcome.
-cli/reporting.py prints the failures: on_each collects them, report_failed returns the exit code.
+cli/reporting.py prints the failures: on_each collects them, and report_failed returns the exit
+code. A command returns it through cli/running.py, and cli/__init__.py gives it to the process.
 """

@@ -6,7 +6,6 @@ hint about what to do.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.core.connection import fetch, rollback, send
@@ -16,6 +15,7 @@ from sqlmig.core.errors import (
     ServerError,
     TryAgain,
 )
+from sqlmig.core.hints import hints_for
 from sqlmig.core.ledger import TABLE
 from sqlmig.core.lexer import statements
 from sqlmig.core.reading import ledger_owner
@@ -55,128 +55,6 @@ _WHEN: dict[Role, str] = {
     "record": "when it was to be recorded: ",
     "commit": "at COMMIT: ",
 }
-_RUN_ALONE = "put “-- sqlmig: no-transaction” on a line before the first statement"
-
-
-class _Hint(NamedTuple):
-    """What to do about an error, by its SQLSTATE and message, and by how the file runs.
-
-    A hint with a text of the message is left out if the server does not report in English.
-    """
-
-    sqlstates: str  # a regular expression
-    message: str  # a regular expression
-    advice: str
-    in_transaction: bool | None = None  # None: either way
-    in_first_file: bool = False  # only if the same run makes the ledger
-
-
-# The first hint that matches is shown.
-_HINTS = (
-    _Hint(
-        sqlstates="25001",
-        message="",
-        advice=f"give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or {_RUN_ALONE}",
-        in_transaction=True,
-    ),
-    _Hint(
-        sqlstates="2D000",
-        message="",
-        advice=f"a DO block or procedure may not end the file's transaction: remove that, or {_RUN_ALONE}",
-        in_transaction=True,
-    ),
-    _Hint(
-        sqlstates="25001",
-        message="",
-        advice="remove BEGIN and COMMIT: this file runs statement by statement",
-        in_transaction=False,
-    ),
-    _Hint(
-        sqlstates="42704",
-        message='role "(anon|authenticated|service_role)"',
-        advice="it is Supabase's: create the role, or look into pg_roles before you use it",
-    ),
-    _Hint(
-        sqlstates="0A000|58P01",
-        message="extension ",
-        advice="use a server that has the extension, with --database-url",
-    ),
-    _Hint(
-        sqlstates="42704",
-        message='unrecognized configuration parameter "transaction_timeout"',
-        advice="a pg_dump of PostgreSQL 17 or newer wrote this line, and this server is older: remove the line",
-    ),
-    _Hint(
-        sqlstates="42P06",
-        message='schema "public"',
-        advice="every database has this schema, and a dump creates it again. Remove the line",
-    ),
-    _Hint(
-        sqlstates="42P07|42P16",
-        message='"schema_migrations"',
-        advice=(
-            "this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own: "
-            "remove the statements about this table"
-        ),
-    ),
-    _Hint(
-        sqlstates="42P0[67]|42710|42701|42723",
-        message="",
-        advice="it may be left over from an interrupted run. Check that it is complete, or drop it",
-        in_transaction=False,
-    ),
-    _Hint(
-        sqlstates="42P0[67]|42710|42723",
-        message="",
-        advice=(
-            "this database has no ledger yet, but it is not empty. If it has what these files make, "
-            "`sqlmig stamp V` records everything up to V as applied, and runs nothing"
-        ),
-        in_first_file=True,
-    ),
-    _Hint(
-        sqlstates="42501",
-        message="for schema public",
-        advice=(
-            "since PostgreSQL 15 a role may not create in public unless it was allowed to: "
-            "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema"
-        ),
-    ),
-    _Hint(
-        sqlstates="25006",
-        message="",
-        advice=(
-            "this server is a standby, or default_transaction_read_only is on. Connect to the primary, "
-            "for example with target_session_attrs=read-write in the URL"
-        ),
-    ),
-    _Hint(
-        sqlstates="57014",
-        message="statement timeout",
-        advice=(
-            "the file, the role or the database sets statement_timeout. For this file alone, "
-            "begin it with: SET LOCAL statement_timeout = 0;"
-        ),
-        in_transaction=True,
-    ),
-    _Hint(
-        sqlstates="57014",
-        message="statement timeout",
-        advice=(
-            "the file, the role or the database sets statement_timeout. For this file alone, "
-            "begin it with: SET statement_timeout = 0;"
-        ),
-        in_transaction=False,
-    ),
-    _Hint(
-        sqlstates="55006",
-        message="pending trigger events",
-        advice=(
-            "deferred constraints are still to be checked: "
-            "put SET CONSTRAINTS ALL IMMEDIATE; before this statement"
-        ),
-    ),
-)
 
 
 def send_pieces(
@@ -345,7 +223,7 @@ def explain(
 
     lines += _inner_query(diagnostic)
     lines += more
-    lines += _hints(
+    lines += hints_for(
         diagnostic.sqlstate,
         first,
         in_transaction=file is None or file.in_transaction,
@@ -371,18 +249,3 @@ def _inner_query(diagnostic: Any) -> list[str]:
     query = diagnostic.internal_query
     offset = len(query[: int(diagnostic.internal_position) - 1].encode())
     return ["in the query that it ran:", excerpt(query.encode(), offset)]
-
-
-def _hints(
-    sqlstate: str, first_line: str, *, in_transaction: bool, in_first_file: bool
-) -> list[str]:
-    for hint in _HINTS:
-        if hint.in_transaction not in (None, in_transaction):
-            continue
-        if hint.in_first_file and not in_first_file:
-            continue
-        if not re.fullmatch(hint.sqlstates, sqlstate):
-            continue
-        if re.search(hint.message, first_line):
-            return [f"HINT: {hint.advice}"]
-    return []

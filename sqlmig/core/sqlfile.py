@@ -34,6 +34,7 @@ _DOWN_MARK = re.compile(
 )
 _WORD = re.compile(rb"[A-Za-z_]+")
 # The directives after "-- sqlmig:", in the form of the messages and the manual.
+# For the message about an unknown directive. _refuse_wrong_directive decides.
 DIRECTIVES = (
     "no-transaction",
     "repeat",

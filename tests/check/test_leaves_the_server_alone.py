@@ -239,9 +239,39 @@ def test_on_a_server_of_its_own_a_role_that_stays_is_named(project: Project) -> 
     assert "left: role reader" in throwaway.run("check", code=1).out
 
 
-def test_the_same_for_drift(server_roles: Project) -> None:
+@pytest.mark.parametrize("mode", ["", "-- sqlmig: no-transaction\n"])
+def test_drift_leaves_out_what_belongs_to_the_whole_server(
+    server_roles: Project, mode: str
+) -> None:
     project = server_roles
-    project.write(up_1_a=f"ALTER ROLE {OLD} SET work_mem = '1MB';")
+    ((database,),) = project.query("SELECT current_database()")
+    statements = {
+        "CREATE ROLE": f"CREATE ROLE {NEW}",
+        f"GRANT {OLD}".upper(): f"GRANT {OLD} TO {NEW}",
+        "ALTER ROLE": f"ALTER /* of all databases */ ROLE {OLD} SET work_mem = '1MB'",
+        "ALTER DATABASE": f"ALTER DATABASE {database} SET work_mem = '2MB'",
+        "COMMENT ON": f"COMMENT ON ROLE {OLD} IS 'old'",
+    }
+    project.write(
+        up_1_a=f"{mode}CREATE TABLE a (); {'; '.join(statements.values())}; ALTER TABLE a OWNER TO {NEW}; "
+        "CREATE TABLE b ();"
+    )
+    project.run("up")
+    project.query(f"ALTER ROLE {OLD} RESET work_mem")
+    before = shared(project)
+    lines = project.run("drift").out.splitlines()
+    for words, line in zip(statements, lines, strict=False):
+        assert line.startswith(f"note  1_a.up.sql: {words} was not run on the")
+    assert lines[len(statements) :] == ["nothing differs"]
+    assert shared(project) == before
+    project.query("DROP TABLE b")
+    assert "missing  table public.b\n" in project.run("drift", code=1).out
+    project.query("DROP TABLE a")
+
+
+def test_drift_refuses_a_block_that_changes_the_server(server_roles: Project) -> None:
+    project = server_roles
+    project.write(up_1_a=f"DO $$ BEGIN ALTER ROLE {OLD} SET work_mem = '1MB'; END $$;")
     project.run("up")
     before = shared(project)
     project.query(f"ALTER ROLE {OLD} RESET work_mem")
