@@ -23,20 +23,23 @@ SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL
 -- INSERT, UPDATE and DELETE take the first lock, TRUNCATE and DDL take the second. A relation that is not in the
 -- catalog was dropped by this transaction, and may have been a foreign table.
-SELECT 'foreign tables', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND relkind = 'f')
-FROM pg_locks
-LEFT JOIN pg_class ON pg_class.oid = relation
-WHERE pid = pg_backend_pid() AND locktype = 'relation'
-UNION ALL
-SELECT 'dropped after writing', count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND pg_class.oid IS NULL)
-FROM pg_locks
-LEFT JOIN pg_class ON pg_class.oid = relation
-WHERE pid = pg_backend_pid() AND locktype = 'relation'
-UNION ALL
-SELECT 'locked foreign tables', count(*)
-FROM pg_locks
-JOIN pg_class ON pg_class.oid = relation
-WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessExclusiveLock' AND relkind = 'f';
+SELECT kind, number
+FROM (
+    SELECT
+        count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND relkind = 'f') AS written,
+        count(*) FILTER (WHERE mode = 'RowExclusiveLock' AND pg_class.oid IS NULL) AS dropped,
+        count(*) FILTER (WHERE mode = 'AccessExclusiveLock' AND relkind = 'f') AS locked
+    FROM pg_locks
+    LEFT JOIN pg_class ON pg_class.oid = relation
+    WHERE pid = pg_backend_pid()
+        AND locktype = 'relation'
+) AS locks
+CROSS JOIN LATERAL (
+    VALUES
+        ('foreign tables', written),
+        ('dropped after writing', dropped),
+        ('locked foreign tables', locked)
+) AS kinds (kind, number);
 
 -- %% has_foreign_tables
 SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'f');

@@ -325,7 +325,7 @@ def fetch_each(connection: Connection, queries: str) -> list[list[Any]]:
     with _translated(connection):
         cursor = connection.execute(_with_own_settings(connection, queries))
         while True:
-            if cursor.description:
+            if cursor.pgresult and cursor.pgresult.nfields:
                 results.append(cursor.fetchall())
             if not cursor.nextset():
                 break
