@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from contextlib import contextmanager, suppress
@@ -23,7 +24,12 @@ from sqlmig.core.connection import (
     rollback,
     send,
 )
-from sqlmig.core.errors import ServerError, SqlmigError
+from sqlmig.core.errors import (
+    MigrationFailed,
+    ServerError,
+    SqlmigError,
+    replace_message,
+)
 from sqlmig.core.outside_transaction import send_each_statement
 from sqlmig.core.repeated import RowCounter
 from sqlmig.core.sending import send_pieces
@@ -252,8 +258,20 @@ def run_file(
     guard.before_file(file)
     try:
         _run_guarded(scratch, file, observe)
+    except MigrationFailed as error:
+        raise _without_bad_advice(error) from None
     finally:
         guard.after_file(file)
+
+
+def _without_bad_advice(error: MigrationFailed) -> BaseException:
+    """Return an error without the server's advice to use the scratch database's name in its configuration.
+
+    pg_cron and a few other extensions give it, because they work in one database only.
+    """
+    hint = "HINT: this works in one database of the server only, so a scratch database cannot have it"
+    message = re.sub(rf"^HINT: .*{_PREFIX}.*$", hint, str(error), flags=re.MULTILINE)
+    return replace_message(error, message)
 
 
 def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -> None:

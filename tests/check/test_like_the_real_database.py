@@ -202,3 +202,33 @@ def test_an_agent_that_stays_does_not_hide_the_verdict(
     assert "another session is connected to it" in output.err
     roles.run("check", code=1)  # drops what was left
     assert project.query(HELLO.format(ROLE)) == [(0,)]
+
+
+# pg_cron raises this in every database but one.
+ONE_DATABASE_ONLY = """
+    DO $$
+    BEGIN
+        RAISE 'can only create extension in database postgres'
+        USING HINT = format('Add cron.database_name = ''%s'' in postgresql.conf', current_database());
+    END
+    $$
+"""
+
+
+@pytest.mark.parametrize("mode", ["", "-- sqlmig: no-transaction\n"])
+def test_nobody_is_told_to_configure_a_scratch_database(
+    project: Project, mode: str
+) -> None:
+    project.write(up_1_a=f"{mode}{ONE_DATABASE_ONLY}", down_1_a="SELECT 1")
+    shown = project.run("check", code=1).out
+    assert "can only create extension in database postgres" in shown
+    assert "HINT: this works in one database of the server only" in shown
+    assert "postgresql.conf" not in shown
+
+    project.write(up_1_a=f"{mode}SELECT 1")
+    project.run("up")
+    project.write(up_1_a=f"{mode}{ONE_DATABASE_ONLY}")
+    project.run("repair", "1", "--yes")
+    error = project.run("drift", code=1).err
+    assert "HINT: this works in one database of the server only" in error
+    assert "postgresql.conf" not in error
