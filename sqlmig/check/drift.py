@@ -48,6 +48,8 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
         if replace(session, connection=connection).reread():
             raise SqlmigError("the ledger has changed meanwhile; run it again")
 
+    for catalog in (expected, found):
+        no_drift.take_out_ledger(catalog, session.ledger)
     reasons = no_drift.Reasons(files, expected, found)
     for catalog in (expected, found):
         _drop_what_is_elsewhere(catalog, made, schemas)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.catalog import Entry, Key
 from sqlmig.check.privileges import Access, read_access
+from sqlmig.core.ledger import TABLE
 from sqlmig.core.text import regex_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlmig.check.catalog import Catalog, Difference, Differences
+    from sqlmig.core.ledger import Ledger
     from sqlmig.core.sqlfile import SqlFile
 
 # The objects that a file's default privileges are for, if it names them, and the kinds that this includes.
@@ -29,7 +31,6 @@ _KINDS = {
 _EXTENSION_WITH_SCHEMA = re.compile(
     rb"\bcreate\s+extension\s+(?:if\s+not\s+exists\s+)?([\w\"-]+)[^;]*?\bschema\b"
 )
-_COLUMN_OF_LEDGER = re.compile(r".*\.schema_migrations\.\w+")
 _LAST_NAME = re.compile(r'(.*)\.(?:"(?:[^"]|"")*"|[^".]*)')
 
 
@@ -72,9 +73,7 @@ def _regranted(text: str, role: str, owner: str) -> str:
 def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
     """Return the catalog without details that may differ even if no one changed them.
 
-    Lines of bodies and comments end in a line feed only. The names of the ledger's NOT
-    NULL constraints are left out, because the server chooses a name that is not taken yet,
-    for example by another tool's table.
+    Lines of bodies and comments end in a line feed only.
     """
     plain = {}
     for key, entry in catalog.items():
@@ -83,10 +82,16 @@ def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
             value = properties.get(title)
             if isinstance(value, str):
                 properties[title] = value.replace("\r\n", "\n")
-        if key.kind == "column" and _COLUMN_OF_LEDGER.fullmatch(key.name):
-            properties.pop("not-null constraint", None)
         plain[key] = Entry(properties, entry.schema)
     return plain
+
+
+def take_out_ledger(catalog: Catalog, ledger: Ledger) -> None:
+    """Remove the ledger and its parts. An event trigger of the platform may have changed it, as each new table."""
+    for key, entry in list(catalog.items()):
+        table = _table_of(key, entry)
+        if entry.schema == ledger.schema and table.endswith(f".{TABLE}"):
+            del catalog[key]
 
 
 def take_out_partitions(expected: Catalog, found: Catalog) -> list[str]:
@@ -152,6 +157,9 @@ class Reasons:
             if key.kind == "event trigger" and key not in expected
         ]
         self._called_by_platform = {each["function"] for each in event_triggers}
+        self._added_by_platform: set[Key] = set()
+        if any(each["enabled"] != "D" for each in event_triggers):
+            self._added_by_platform = _policies_on_all_tables(expected, found)
         # As Supabase's "Enable automatic RLS" does.
         self._turns_on_row_level_security = any(
             each["turns on row level security"] and each["enabled"] != "D"
@@ -185,7 +193,27 @@ class Reasons:
         """Return the reason why the database may have an object that the files do not create, or None."""
         if key.kind == "function" and key.name in self._called_by_platform:
             return "an event trigger of the database calls it"
+        if key in self._added_by_platform:
+            return "each table has it, so an event trigger of the database may add it"
         return None
+
+
+def _policies_on_all_tables(expected: Catalog, found: Catalog) -> set[Key]:
+    """Return the policies that no file creates, if all tables of the files have the same policy of that name."""
+    tables = {key.name for key in expected if key.kind == "table"}
+    alike: dict[str, list[Key]] = {}
+    for key, entry in found.items():
+        table = _table_of(key, entry)
+        if key.kind == "policy" and key not in expected and table in tables:
+            name = key.name.removeprefix(table)
+            alike.setdefault(f"{name} {sorted(entry.properties.items())}", []).append(
+                key
+            )
+    added = set()
+    for keys in alike.values():
+        if len(keys) == len(tables):
+            added.update(keys)
+    return added
 
 
 def excuse(differences: Differences, reasons: Reasons) -> None:

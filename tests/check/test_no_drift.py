@@ -179,6 +179,47 @@ def test_a_grant_is_told_in_words(project: Project) -> None:
     )
 
 
+ADDS_A_POLICY = """
+    CREATE FUNCTION add_policy() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        made record;
+    BEGIN
+        FOR made IN SELECT objid::regclass AS name FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
+            EXECUTE format('CREATE POLICY tenants ON %s USING (true)', made.name);
+        END LOOP;
+    END
+    $$;
+    CREATE EVENT TRIGGER add_policy ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION add_policy()
+"""
+
+
+def test_a_policy_that_the_platform_adds_to_each_table_is_a_note(
+    project: Project,
+) -> None:
+    project.query(ADDS_A_POLICY)
+    project.write(up_1_t="CREATE TABLE t (a int); CREATE TABLE u (a int)")
+    project.run("up")
+    shown = drift(project)
+    assert shown.endswith(NOTHING)
+    for table in "tu":
+        assert (
+            f"note  extra policy public.{table}.tenants; "
+            "each table has it, so an event trigger of the database may add it\n"
+        ) in shown
+    assert "schema_migrations" not in shown
+    # A policy by hand has another definition or another name.
+    project.query("ALTER POLICY tenants ON t USING (false)")
+    shown = drift(project, code=1)
+    assert "extra  policy public.t.tenants\n" in shown
+    assert "extra  policy public.u.tenants\n" in shown
+    project.query("ALTER POLICY tenants ON t USING (true)")
+    project.query("CREATE POLICY mine ON u USING (true)")
+    assert "extra  policy public.u.mine\n" in drift(project, code=1)
+    project.query("DROP POLICY mine ON u")
+    project.query("DROP EVENT TRIGGER add_policy")
+    assert "extra  policy public.u.tenants\n" in drift(project, code=1)
+
+
 def test_row_level_security_that_the_platform_turns_on_is_a_note(
     project: Project,
 ) -> None:
