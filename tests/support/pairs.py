@@ -10,6 +10,7 @@ BASE = """
     CREATE TABLE t (a int NOT NULL); CREATE DOMAIN d AS int NOT NULL; CREATE VIEW w AS SELECT a FROM t;
     CREATE MATERIALIZED VIEW m AS SELECT a FROM t; CREATE SEQUENCE s; CREATE SEQUENCE restarts;
     CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER stamp BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION g();
     CREATE TABLE first (a int); CREATE TABLE second (a int);
     CREATE TABLE child () INHERITS (first); CREATE TABLE grandchild () INHERITS (first, second);
     CREATE FOREIGN DATA WRAPPER wrap; CREATE FOREIGN DATA WRAPPER other_wrap;
@@ -258,6 +259,27 @@ PAIRS = {
         "COMMENT ON LARGE OBJECT 4711 IS 'x'",
         "COMMENT ON LARGE OBJECT 4711 IS NULL",
         'changed: large object 4711: comment was null, is "x"',
+    ),
+    # What an extension takes along when it is dropped
+    "a function that depends on an extension": Pair(
+        "ALTER FUNCTION g() DEPENDS ON EXTENSION plpgsql",
+        "ALTER FUNCTION g() NO DEPENDS ON EXTENSION plpgsql",
+        'changed: function public.g(): depends on extension was null, is ["plpgsql"]',
+    ),
+    "an index that depends on an extension": Pair(
+        "ALTER INDEX parted_i DEPENDS ON EXTENSION plpgsql",
+        "ALTER INDEX parted_i NO DEPENDS ON EXTENSION plpgsql",
+        'changed: index public.parted_i: depends on extension was null, is ["plpgsql"]',
+    ),
+    "a materialized view that depends on an extension": Pair(
+        "ALTER MATERIALIZED VIEW m DEPENDS ON EXTENSION plpgsql",
+        "ALTER MATERIALIZED VIEW m NO DEPENDS ON EXTENSION plpgsql",
+        'changed: materialized view public.m: depends on extension was null, is ["plpgsql"]',
+    ),
+    "a trigger that depends on an extension": Pair(
+        "ALTER TRIGGER stamp ON t DEPENDS ON EXTENSION plpgsql",
+        "ALTER TRIGGER stamp ON t NO DEPENDS ON EXTENSION plpgsql",
+        'changed: trigger public.t.stamp: depends on extension was null, is ["plpgsql"]',
     ),
     # The database itself
     "comment on the database": Pair(

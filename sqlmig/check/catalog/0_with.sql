@@ -6,6 +6,14 @@ WITH owned AS (  -- the objects of an extension
     FROM pg_depend
     WHERE deptype = 'e'
 ),
+depending AS (  -- ALTER … DEPENDS ON EXTENSION
+    SELECT classid, objid, array_agg(extname ORDER BY extname) AS extensions
+    FROM pg_depend
+    JOIN pg_extension ON pg_extension.oid = refobjid
+    WHERE deptype = 'x'
+        AND refclassid = 'pg_extension'::regclass
+    GROUP BY 1, 2
+),
 schemas AS (
     SELECT
         oid,

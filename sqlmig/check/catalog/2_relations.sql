@@ -17,6 +17,12 @@ SELECT
             WHERE attrelid = relations.oid AND attnum > 0 AND NOT attisdropped
         ),
         'owner', relowner::regrole,
+        'depends on extension', (
+            SELECT extensions
+            FROM depending
+            WHERE classid = 'pg_class'::regclass
+                AND objid = relations.oid
+        ),
         'grants', (
             SELECT array_agg(a::text ORDER BY a::text)
             FROM unnest(

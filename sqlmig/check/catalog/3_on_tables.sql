@@ -25,6 +25,12 @@ SELECT
         'clustered', indisclustered,
         'options', (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) AS o),
         'replica identity', indisreplident,
+        'depends on extension', (
+            SELECT extensions
+            FROM depending
+            WHERE classid = 'pg_class'::regclass
+                AND objid = indexrelid
+        ),
         'comment', obj_description(indexrelid, 'pg_class'),
         'statistics', (
             SELECT array_agg(nullif(attstattarget::int, -1) ORDER BY attnum)
@@ -42,6 +48,12 @@ SELECT
     jsonb_build_object(
         'definition', pg_get_triggerdef(t.oid),
         'enabled', tgenabled,
+        'depends on extension', (
+            SELECT extensions
+            FROM depending
+            WHERE classid = 'pg_trigger'::regclass
+                AND objid = t.oid
+        ),
         'comment', obj_description(t.oid, 'pg_trigger')
     ),
     nspname

@@ -30,6 +30,12 @@ SELECT
                 WHERE aggfnoid = functions.oid
             )
         END,
+        'depends on extension', (
+            SELECT extensions
+            FROM depending
+            WHERE classid = 'pg_proc'::regclass
+                AND objid = functions.oid
+        ),
         'comment', obj_description(oid, 'pg_proc')
     ),
     nspname
