@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,14 +95,36 @@ def scratch_database(
             within = _give_settings(
                 outside, name, ledger, with_privileges=with_privileges
             )
-            inside_url = make_conninfo("", **parameters(url) | {"dbname": name})
-            with connect(inside_url, lambda _: None) as inside:
+            with _inside(url, outside, name) as inside:
                 execute(inside, ";".join(within))
                 guard = ServerGuard(inside, outside, owns_server=owns_server)
                 guard.require_counts()
                 yield Scratch(inside, guard, owns_server, ledger.schema)
         finally:
             _drop_or_warn(url, outside, name, say)
+
+
+@contextmanager
+def _inside(url: str, outside: Connection, name: str) -> Iterator[Connection]:
+    """Yield a connection to the scratch database. Raises SqlmigError.
+
+    It uses the password of the first connection, because .pgpass may have it for one
+    database only.
+    """
+    given = parameters(url) | {"dbname": name}
+    if outside.info.password:
+        given["password"] = outside.info.password
+    with ExitStack() as stack:
+        try:
+            inside = stack.enter_context(
+                connect(make_conninfo("", **given), lambda _: None)
+            )
+        except SqlmigError as error:
+            raise SqlmigError(
+                f"the scratch database {name} was made, but does not let us in: {error}. If pg_hba.conf or a pooler "
+                "names the databases, allow those that begin with sqlmig_scratch_"
+            ) from None
+        yield inside
 
 
 def _run_again(scratch: Scratch, file: SqlFile) -> bool:
@@ -200,8 +222,7 @@ def _end_prepared(url: str, outside: Connection, name: str) -> None:
     prepared = fetch(outside, query)
     if not prepared:
         return
-    inside_url = make_conninfo("", **parameters(url) | {"dbname": name})
-    with connect(inside_url, lambda _: None) as inside:
+    with _inside(url, outside, name) as inside:
         for (gid,) in prepared:
             execute_alone(inside, f"ROLLBACK PREPARED {literal(gid)}")
 

@@ -13,7 +13,7 @@ SELECT CASE
         state,
         to_char(CASE state WHEN 'active' THEN query_start ELSE state_change END, 'HH24:MI:SS'),
         CASE state WHEN 'active' THEN 'present' ELSE 'last' END,
-        shown || CASE WHEN shown = query THEN '' ELSE '…' END
+        shown || CASE WHEN shown = query THEN '' ELSE '...' END
     )
 END
 FROM (

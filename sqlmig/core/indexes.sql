@@ -1,5 +1,5 @@
 -- The INVALID indexes of this database that no session is building: the number, the name, and whether a statement of the
--- file names the index or its table. REINDEX works on a copy with the name …_ccnew.
+-- file names the index or its table. REINDEX works on a copy with a name that ends in _ccnew.
 SELECT
     i.indexrelid::bigint,
     i.indexrelid::regclass::text,

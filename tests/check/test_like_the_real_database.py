@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+import sqlmig
+from sqlmig import embedded
 from tests.support.project import RUN, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
 
 OTHER = f"like_{RUN}"
 ROLE = f"like_{RUN}_role"
@@ -232,3 +236,57 @@ def test_nobody_is_told_to_configure_a_scratch_database(
     error = project.run("drift", code=1).err
     assert "HINT: this works in one database of the server only" in error
     assert "postgresql.conf" not in error
+
+
+@pytest.fixture
+def guarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Project
+) -> Iterator[Callable[[str], Project]]:
+    """Return a function that sets the rules of a server's pg_hba.conf, and the project there. .pgpass has one database."""
+    data = tmp_path / "data"
+    passwords = tmp_path / "pgpass"
+    passwords.write_text("*:*:shop:app:geheim\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    with embedded.server(data, {"fsync": "off"}) as url:
+        here = replace(project, url=url)
+        here.query("CREATE ROLE app LOGIN CREATEDB PASSWORD 'geheim'")
+        here.query("CREATE DATABASE shop OWNER app")
+
+        def allow(rules: str) -> Project:
+            (data / "pg_hba.conf").write_text(f"local all postgres trust\n{rules}\n")
+            here.query("SELECT pg_reload_conf()")
+            return replace(project, url=make_conninfo(url, dbname="shop", user="app"))
+
+        yield allow
+        assert here.query("SELECT 1 FROM pg_database WHERE datname ~ 'scratch'") == []
+
+
+def test_the_first_password_serves_the_scratch_database(
+    guarded: Callable[[str], Project],
+) -> None:
+    project = guarded("local all app scram-sha-256")
+    project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
+    project.run("up")
+    assert project.run("check").out.startswith("ok")
+    assert project.run("drift").out == NOTHING
+
+
+@pytest.mark.parametrize("command", ["check", "drift"])
+def test_a_scratch_database_that_lets_nobody_in_is_named(
+    guarded: Callable[[str], Project], command: str
+) -> None:
+    project = guarded("local shop app scram-sha-256\nlocal all app reject")
+    project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
+    project.run("up")
+    error = project.run(command, code=1).err
+    assert "error: the scratch database sqlmig_scratch_" in error
+    assert "was made, but does not let us in: cannot connect: " in error
+    assert "geheim" not in error
+
+
+def test_all_our_sql_is_ascii() -> None:
+    """A database may have an encoding that lacks a character, and comments are sent too."""
+    files = list(Path(sqlmig.__file__).parent.rglob("*.sql"))
+    assert files
+    assert [path.name for path in files if not path.read_bytes().isascii()] == []

@@ -6,7 +6,7 @@ WITH owned AS (  -- the objects of an extension
     FROM pg_depend
     WHERE deptype = 'e'
 ),
-depending AS (  -- ALTER … DEPENDS ON EXTENSION
+depending AS (  -- what an extension takes along when it is dropped
     SELECT classid, objid, array_agg(extname ORDER BY extname) AS extensions
     FROM pg_depend
     JOIN pg_extension ON pg_extension.oid = refobjid
