@@ -233,22 +233,23 @@ def _drop_or_warn(url: str, outside: Connection, name: str, say: Say) -> None:
     while True:
         try:
             _drop(url, outside, name)
+        except ServerError as problem:
+            if problem.sqlstate in _OTHERS_ARE_CONNECTED:
+                if time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    continue
+                _warn(say, name, "another session is connected to it")
+            elif fetch(outside, STATEMENTS["exists"].format(name=literal(name))):
+                _warn(say, name, str(problem))
         except SqlmigError as problem:
-            is_in_use = (
-                isinstance(problem, ServerError)
-                and problem.sqlstate in _OTHERS_ARE_CONNECTED
-            )
-            if is_in_use and time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
-            why = str(problem)
-            if is_in_use:
-                why = "another session is connected to it"
-            say(
-                f"warning: the scratch database {name} was not dropped: {why}. "
-                "The next `sqlmig check` drops it"
-            )
+            _warn(say, name, str(problem))
         return
+
+
+def _warn(say: Say, name: str, why: str) -> None:
+    say(
+        f"warning: the scratch database {name} was not dropped: {why}. The next `sqlmig check` drops it"
+    )
 
 
 def _drop(url: str, outside: Connection, name: str) -> None:

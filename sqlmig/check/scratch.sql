@@ -132,6 +132,11 @@ WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}$'
     )
 ORDER BY 1
 
+-- %% exists
+SELECT 1
+FROM pg_database
+WHERE datname = {name}
+
 -- %% prepared
 -- The prepared transactions that files left in a scratch database.
 SELECT gid

@@ -373,9 +373,11 @@ def test_a_standby_takes_no_scratch_database_and_says_so(
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     project.run("up")
     (data / "standby.signal").touch()  # from now on it starts as a standby
-    assert project.run(command, code=1).err.splitlines()[-1] == (
+    error = project.run(command, code=1).err
+    assert error.splitlines()[-1] == (
         "error: this server is a standby, which takes no scratch database; connect to the primary"
     )
+    assert "warning" not in error
 
 
 def test_a_replication_slot_is_not_made(project: Project) -> None:

@@ -393,6 +393,7 @@ def test_a_role_without_createdb_is_told_so(project: Project) -> None:
     finally:
         project.query(f"DROP ROLE {role}")
     assert "a scratch database is needed: give the role CREATEDB" in error
+    assert "warning" not in error
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
