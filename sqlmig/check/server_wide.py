@@ -20,6 +20,7 @@ from sqlmig.core.irrevocable import (
 )
 from sqlmig.core.lexer import first_token, read_statement
 from sqlmig.core.sql import literal, read_statements
+from sqlmig.core.sqlfile import CONTROL_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,20 +87,6 @@ _MAY_CHANGE_SERVER = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(rb"[A-Za-z_][\w$]*")
-# Statements that are not tried: they affect the session, or would end the trial.
-_NOT_TRIED = frozenset(
-    (
-        b"prepare",
-        b"begin",
-        b"start",
-        b"commit",
-        b"end",
-        b"rollback",
-        b"abort",
-        b"savepoint",
-        b"release",
-    )
-)
 
 
 class BeyondDatabase(SqlmigError):
@@ -217,7 +204,8 @@ class ServerGuard:
             raise BeyondDatabase(
                 f"{file.path}: {joined.decode().upper()} changes something {_REMEDY}"
             )
-        if words[0] not in _NOT_TRIED:
+        # They affect the session, or would end the trial.
+        if words[0] not in CONTROL_WORDS:
             self._try(file, text)
 
     def _has_foreign_tables(self) -> bool:

@@ -58,7 +58,8 @@ _OPENING = re.compile(
     + rb"|set (?:local |session )?transaction(?:_(?:isolation|read_only|deferrable))?\b"
 )
 _COMMIT = re.compile(rb"(?:commit|end)(?: work| transaction)?(?: and no chain)?")
-_CONTROL_WORDS = frozenset(
+# The first words of the statements that begin or end a transaction, or mark a place in it.
+CONTROL_WORDS = frozenset(
     (
         b"begin",
         b"start",
@@ -314,7 +315,7 @@ def _is_transaction_control(words: Sequence[bytes]) -> bool:
         words[0] == b"prepare"
     ):  # PREPARE makes a statement, PREPARE TRANSACTION ends a transaction
         return words[1:] == [b"transaction"]
-    return words[0] in _CONTROL_WORDS
+    return words[0] in CONTROL_WORDS
 
 
 def _is_one_concurrent_statement(text: bytes, starts: Sequence[int]) -> bool:
