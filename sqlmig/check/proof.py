@@ -22,7 +22,7 @@ from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
 from sqlmig.check.scratch import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.core.connection import rollback
-from sqlmig.core.errors import MigrationFailed, SqlmigError
+from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
 from sqlmig.core.sending import send_pieces
 from sqlmig.core.sqlfile import load
 from sqlmig.core.transaction import file_transaction, own_piece
@@ -118,6 +118,8 @@ def prove(
         try:
             _try_version(trial, migration, finding, fail_on)
         except SqlmigError as error:
+            if isinstance(error, ConnectionLost) or scratch.connection.closed:
+                raise  # this says nothing about the version
             _note_failure(finding, error)
         yield finding
 

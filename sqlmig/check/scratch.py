@@ -241,9 +241,17 @@ def _drop_or_warn(url: str, outside: Connection, name: str, say: Say) -> None:
                 _warn(say, name, "another session is connected to it")
             elif fetch(outside, STATEMENTS["exists"].format(name=literal(name))):
                 _warn(say, name, str(problem))
-        except SqlmigError as problem:
-            _warn(say, name, str(problem))
+        except SqlmigError:  # the connection was idle, and is lost
+            _drop_by_new_connection(url, name, say)
         return
+
+
+def _drop_by_new_connection(url: str, name: str, say: Say) -> None:
+    try:
+        with connect(url, say) as outside:
+            _drop(url, outside, name)
+    except SqlmigError as problem:
+        _warn(say, name, str(problem))
 
 
 def _warn(say: Say, name: str, why: str) -> None:

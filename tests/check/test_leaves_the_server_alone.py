@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# All shared catalogs, except the rows about databases that other tests create and drop.
+# All shared catalogs, except the rows about databases and roles that other tests create and drop.
 SHARED = """
     SELECT 'role', rolname::text, to_jsonb(r) - 'oid' FROM pg_authid r WHERE rolname ~ %(ours)s
     UNION ALL
@@ -37,6 +37,7 @@ SHARED = """
     SELECT 'parameter', parname, to_jsonb(paracl) FROM pg_parameter_acl
     UNION ALL
     SELECT 'comment', objoid::text, to_jsonb(description) FROM pg_shdescription
+    WHERE classoid <> 'pg_authid'::regclass OR pg_get_userbyid(objoid) ~ %(ours)s
     UNION ALL
     SELECT 'file setting', name, to_jsonb(setting) FROM pg_file_settings WHERE sourcefile ~ 'auto.conf'
     ORDER BY 1, 2
@@ -479,3 +480,26 @@ def test_an_update_is_no_loss(project: Project) -> None:
         down_2_x="-- sqlmig: irreversible: the values are gone",
     )
     assert "refused" not in project.run("check", "--fail-on", "losses").out
+
+
+def test_a_lost_connection_is_an_error_and_no_verdict(project: Project) -> None:
+    """The server may also end the idle session that made the scratch database."""
+    project.write(
+        up_1_a="SELECT pg_sleep(60);",
+        down_1_a="SELECT 1;",
+        up_2_b="SELECT 1;",
+        down_2_b="SELECT 1;",
+    )
+    runner = project.fork("check")
+    scratch = f"sqlmig_scratch_{runner.process.pid}_%"
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
+    until(lambda: project.query(asleep, scratch), "the file")
+    project.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s OR datname LIKE %s",
+        f"sqlmig: {scratch}",
+        scratch,
+    )
+    assert runner.ended(1).startswith("error: the connection")
+    assert (
+        project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", scratch) == []
+    )

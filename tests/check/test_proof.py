@@ -42,8 +42,8 @@ def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
     base.file("2_x.down.sql", "SELECT 1;")
     base.file("3_y.up.sql", "CREATE TABLE y ()")
     base.file("3_y.down.sql", "DROP TABLE y")
-    output = base.run("check", code=1).out
-    assert words in output
+    output = base.run("check", code=1)
+    assert words in output.out, output
     assert "broken        2_x\n" in output
     assert "ok            3_y\n" in output  # check continues with the next file
 
