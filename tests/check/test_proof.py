@@ -44,8 +44,8 @@ def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
     base.file("3_y.down.sql", "DROP TABLE y")
     output = base.run("check", code=1)
     assert words in output.out, output
-    assert "broken        2_x\n" in output
-    assert "ok            3_y\n" in output  # check continues with the next file
+    assert "broken        2_x\n" in output.out
+    assert "ok            3_y\n" in output.out  # check continues with the next file
 
 
 def test_a_property_graph_that_stays_is_named(base: Project) -> None:
