@@ -1,4 +1,4 @@
-"""Leave out the statements that a scratch database cannot run, because it has already what they make."""
+"""Leave out statements that a scratch database cannot run, or need not, because what they make is there."""
 
 from __future__ import annotations
 

@@ -158,7 +158,9 @@ class Reasons:
         ]
         self._called_by_platform = {each["function"] for each in event_triggers}
         self._added_by_platform: set[Key] = set()
-        if any(each["enabled"] != "D" for each in event_triggers):
+        if any(
+            each["adds policies"] and each["enabled"] != "D" for each in event_triggers
+        ):
             self._added_by_platform = _policies_on_all_tables(expected, found)
         # As Supabase's "Enable automatic RLS" does.
         self._turns_on_row_level_security = any(
@@ -194,7 +196,9 @@ class Reasons:
         if key.kind == "function" and key.name in self._called_by_platform:
             return "an event trigger of the database calls it"
         if key in self._added_by_platform:
-            return "each table has it, so an event trigger of the database may add it"
+            return (
+                "each table has it, and an event trigger of the database adds policies"
+            )
         return None
 
 

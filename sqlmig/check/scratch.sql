@@ -46,6 +46,8 @@ CROSS JOIN LATERAL (
     WHERE datname = current_database()
 ) AS owners
 WHERE nspname = ANY ({schemas})
+    AND nspname !~ '^pg_'
+    AND nspname <> 'information_schema'
 
 -- %% privileges
 -- The statements that copy the default privileges, and the grants on schemas. `check` does not use them: a privilege
@@ -117,6 +119,8 @@ SELECT
 FROM pg_namespace
 CROSS JOIN aclexplode(nspacl)
 WHERE nspname = ANY ({schemas})
+    AND nspname !~ '^pg_'
+    AND nspname <> 'information_schema'
 
 -- %% left_over
 -- Our scratch databases that no session uses or is creating. The creating session has the name in its application_name.

@@ -92,6 +92,7 @@ def test_it_has_the_encoding_and_locale(
 PATHS = {
     "$user": 'ALTER DATABASE {database} SET search_path = "$user"',
     "of the database": "ALTER DATABASE {database} SET search_path = app, public",
+    "with PostgreSQL's own": "ALTER DATABASE {database} SET search_path = app, pg_catalog, information_schema, pg_temp",
     "of the role": "ALTER ROLE {role} SET search_path = app",
     "of the role in the database": "ALTER ROLE {role} IN DATABASE {database} SET search_path = app",
 }

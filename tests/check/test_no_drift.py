@@ -204,7 +204,7 @@ def test_a_policy_that_the_platform_adds_to_each_table_is_a_note(
     for table in "tu":
         assert (
             f"note  extra policy public.{table}.tenants; "
-            "each table has it, so an event trigger of the database may add it\n"
+            "each table has it, and an event trigger of the database adds policies\n"
         ) in shown
     assert "schema_migrations" not in shown
     # A policy by hand has another definition or another name.
@@ -218,6 +218,14 @@ def test_a_policy_that_the_platform_adds_to_each_table_is_a_note(
     project.query("DROP POLICY mine ON u")
     project.query("DROP EVENT TRIGGER add_policy")
     assert "extra  policy public.u.tenants\n" in drift(project, code=1)
+
+
+def test_a_policy_by_hand_on_the_only_table_is_drift(project: Project) -> None:
+    project.query(AUTOMATIC_RLS)  # it adds no policy
+    project.write(up_1_t="CREATE TABLE t (a int)")
+    project.run("up")
+    project.query("CREATE POLICY by_hand ON t USING (true)")
+    assert "extra  policy public.t.by_hand\n" in drift(project, code=1)
 
 
 def test_row_level_security_that_the_platform_turns_on_is_a_note(

@@ -53,6 +53,11 @@ SELECT
             FROM pg_proc
             WHERE pg_proc.oid = evtfoid
         ),
+        'adds policies', (
+            SELECT prosrc ~* 'create\s+policy'
+            FROM pg_proc
+            WHERE pg_proc.oid = evtfoid
+        ),
         'enabled', evtenabled,
         'tags', evttags,
         'comment', obj_description(oid, 'pg_event_trigger')
