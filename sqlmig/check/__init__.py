@@ -5,7 +5,8 @@ from sqlmig.check.catalog import Difference, Differences
 from sqlmig.check.drift import find_drift
 from sqlmig.check.effects import KINDS as EFFECT_KINDS
 from sqlmig.check.proof import Finding, prove
-from sqlmig.check.scratch import scratch_database
+from sqlmig.check.running import setup_from
+from sqlmig.check.scratch import ScratchServer, scratch_database
 
 __all__ = [
     "EFFECT_KINDS",
@@ -13,8 +14,10 @@ __all__ = [
     "Difference",
     "Differences",
     "Finding",
+    "ScratchServer",
     "compare_with_base",
     "find_drift",
     "prove",
     "scratch_database",
+    "setup_from",
 ]

@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlmig.check import no_drift
 from sqlmig.check.catalog import Catalog, Differences, compare, read_catalog
 from sqlmig.check.dumps import leave_out, without_what_is_there
-from sqlmig.check.scratch import run_file, scratch_database
+from sqlmig.check.original import STATEMENTS
+from sqlmig.check.running import run_file, setup_from
+from sqlmig.check.scratch import scratch_database
 from sqlmig.check.server_wide import server_wide_words
-from sqlmig.core.connection import execute, fetch, rollback
+from sqlmig.check.skipping import without_server_wide_statement
+from sqlmig.core.connection import (
+    execute,
+    fetch,
+    fetch_on_callers_path,
+    rollback,
+    rolled_back,
+)
 from sqlmig.core.errors import SqlmigError
 from sqlmig.core.session import no_rows
 from sqlmig.core.sql import literal
 from sqlmig.core.sqlfile import load
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
+    from pathlib import Path
 
     from sqlmig.check.catalog import Key
-    from sqlmig.check.scratch import Scratch
+    from sqlmig.check.scratch import Scratch, ScratchServer
     from sqlmig.core.connection import Connection
     from sqlmig.core.ledger import Ledger
     from sqlmig.core.plan import VersionInfo
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
 
+_MAJOR = 10000  # the factor of the major version in a server's version number
+# The kinds of objects that are found by their names in pg_class and pg_proc.
+_FOUND_BY_NAME = ("table", "view", "materialized view", "sequence", "function")
 
-def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Differences:
+
+@dataclass(frozen=True)
+class _Expected:
+    """The catalog of a scratch database before and after the files ran there, as if their owner had run them.
+
+    schema: the schema of unqualified names.
+    """
+
+    before: Catalog
+    after: Catalog
+    schema: str
+
+    @property
+    def made(self) -> set[Key]:
+        """What the files created."""
+        return {*self.after} - {*self.before}
+
+
+def find_drift(
+    session: Session,
+    url: str,
+    server: ScratchServer,
+    *,
+    ignored: Sequence[str] = (),
+    setup: Path | None = None,
+) -> Differences:
     """Compare the database with the result of its applied files, in the schemas that these files use.
 
-    The database itself is read in one transaction that writes nothing. ignored: patterns
-    of names to ignore. Raises SqlmigError if there is nothing to compare.
+    The database itself is read in transactions that write nothing. server: where the
+    scratch database is made. ignored: patterns of names to ignore. setup: a file to run on
+    the scratch database first. Raises SqlmigError if there is nothing to compare.
     """
     files = _applied_files(session)
-    role, owner = _read_roles(session.connection, session.ledger)
-    notes: list[str] = []
-    catalogs = _read_expected(session, url, files, notes)
-    before, expected = (no_drift.with_owner(each, role, owner) for each in catalogs)
-    made = expected.keys() - before.keys()
-    schemas = {expected[key].schema for key in made} - {None}
+    run = _ScratchRun(session, url, server, files, setup_from(setup))
+    expected = run.read_expected()
+    elsewhere = _schema_with_objects(session, expected)
+    if elsewhere:
+        expected = run.read_expected(leading_schema=elsewhere)
+    schemas = {expected.after[key].schema for key in expected.made} - {None}
 
     # Use a new connection: the server may have closed the first while it was idle.
     with session.surroundings.connect("sqlmig") as connection:
@@ -48,15 +87,16 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
         if replace(session, connection=connection).reread():
             raise SqlmigError("the ledger has changed meanwhile; run it again")
 
-    for catalog in (expected, found):
+    made = expected.made
+    for catalog in (expected.after, found):
         no_drift.take_out_ledger(catalog, session.ledger)
-    reasons = no_drift.Reasons(files, expected, found)
-    for catalog in (expected, found):
+    reasons = no_drift.Reasons(files, expected.after, found)
+    for catalog in (expected.after, found):
         _drop_what_is_elsewhere(catalog, made, schemas)
         no_drift.take_out_ignored(catalog, ignored)
-    notes += no_drift.take_out_partitions(expected, found)
+    notes = [*run.notes, *no_drift.take_out_partitions(expected.after, found)]
     differences = compare(
-        no_drift.without_what_differs_by_itself(expected),
+        no_drift.without_what_differs_by_itself(expected.after),
         no_drift.without_what_differs_by_itself(found),
     )
     differences.notes += notes
@@ -64,55 +104,145 @@ def find_drift(session: Session, url: str, ignored: Sequence[str] = ()) -> Diffe
     return differences
 
 
-def _read_roles(connection: Connection, ledger: Ledger) -> tuple[str, str]:
-    """Return the current role, and the owner of the ledger and so of the files' objects, quoted for SQL."""
-    ((role, owner),) = fetch(
+@dataclass
+class _ScratchRun:
+    """Runs the applied files on a scratch database. notes: what was left out, and why."""
+
+    session: Session
+    url: str
+    server: ScratchServer
+    files: Sequence[SqlFile]
+    set_up: Callable[[Scratch], None]
+    notes: list[str] = field(default_factory=list)
+
+    def read_expected(self, leading_schema: str = "") -> _Expected:
+        """Run the files, and read the catalog. leading_schema: comes first in their search path."""
+        session = self.session
+        self.notes.clear()
+        owner = _files_owner(session.connection, session.ledger)
+        with (
+            scratch_database(
+                self.url,
+                session.ledger,
+                session.say,
+                server=self.server,
+                files=[file.path for file in self.files],
+                files_owner=owner,
+                leading_schema=leading_schema,
+                set_up=self.set_up,
+            ) as scratch,
+            session.surroundings.watch(session, "the scratch database", no_rows),
+        ):
+            connection = scratch.connection
+            connection.ticks = session.connection.ticks
+            self._refuse_other_version(connection)
+            execute(connection, session.ledger.definition())
+            before = _read_with_schemas(connection)
+            for file in self.files:
+                wanted = without_what_is_there(
+                    file, session.ledger, connection.info.server_version
+                )
+                self._run(scratch, self._without_server_wide(wanted))
+            after = _read_with_schemas(connection)
+            role, owner = _quoted(connection, owner)
+            schema = _first_schema(connection)
+        return _Expected(
+            no_drift.with_owner(before, role, owner),
+            no_drift.with_owner(after, role, owner),
+            schema,
+        )
+
+    def _refuse_other_version(self, connection: Connection) -> None:
+        ours = self.session.connection.info.server_version // _MAJOR
+        theirs = connection.info.server_version // _MAJOR
+        if ours != theirs:
+            raise SqlmigError(
+                f"the database has PostgreSQL {ours}, and the scratch server has PostgreSQL {theirs}: "
+                f"drift compares only the same major version. Give --scratch a server of PostgreSQL {ours}"
+            )
+
+    def _without_server_wide(self, file: SqlFile) -> SqlFile:
+        """Return a file without the statements that by their text change the whole server, and note them."""
+
+        def is_unwanted(text: bytes) -> bool:
+            words = server_wide_words(text)
+            if words:
+                self._note(file, words)
+            return bool(words)
+
+        return leave_out(file, is_unwanted)
+
+    def _run(self, scratch: Scratch, file: SqlFile) -> None:
+        """Run a file. Leave out statements that turn out to change the whole server, and note them."""
+        while True:
+            try:
+                run_file(scratch, file)
+            except SqlmigError as error:
+                rest = without_server_wide_statement(scratch, file)
+                if rest is None:
+                    raise SqlmigError(f"on the scratch database: {error}") from None
+                self._note(file, rest.words)
+                file = rest.file
+            else:
+                return
+
+    def _note(self, file: SqlFile, words: str) -> None:
+        self.notes.append(
+            f"{file.path.name}: {words} was not run on the scratch database, because it changes more than this database"
+        )
+
+
+def _files_owner(connection: Connection, ledger: Ledger) -> str:
+    """Return the owner of the ledger, who also owns the files' objects."""
+    ((owner,),) = fetch(
         connection,
-        "SELECT quote_ident(current_user), relowner::regrole::text FROM pg_class "
+        "SELECT pg_get_userbyid(relowner)::text FROM pg_class "
         f"WHERE oid = {literal(ledger.table)}::regclass",
     )
-    return role, owner
+    return str(owner)
 
 
-def _read_expected(
-    session: Session, url: str, files: Sequence[SqlFile], notes: list[str]
-) -> tuple[Catalog, Catalog]:
-    """Return the catalog of a scratch database before and after the files ran there. Appends to notes."""
-    with (
-        scratch_database(
-            url, session.ledger, session.say, with_privileges=True
-        ) as scratch,
-        session.surroundings.watch(session, "the scratch database", no_rows),
-    ):
-        scratch.connection.ticks = session.connection.ticks
-        execute(scratch.connection, session.ledger.definition())
-        before = _read_with_schemas(scratch.connection)
-        version = scratch.connection.info.server_version
-        for file in files:
-            wanted = without_what_is_there(file, session.ledger, version)
-            _run_on_scratch(scratch, _without_server_wide(wanted, notes))
-        return before, _read_with_schemas(scratch.connection)
+def _quoted(connection: Connection, owner: str) -> tuple[str, str]:
+    """Return the current role and another role as the catalog query writes them."""
+    query = f"SELECT quote_ident(current_user), quote_ident({literal(owner)})"
+    ((role, quoted_owner),) = fetch(connection, query)
+    return str(role), str(quoted_owner)
 
 
-def _without_server_wide(file: SqlFile, notes: list[str]) -> SqlFile:
-    """Return a file without the statements that change the whole server, and note them: their work is done there."""
-
-    def is_unwanted(text: bytes) -> bool:
-        words = server_wide_words(text)
-        if words:
-            notes.append(
-                f"{file.path.name}: {words} was not run on the scratch database, because it belongs to the whole server"
-            )
-        return bool(words)
-
-    return leave_out(file, is_unwanted)
+def _first_schema(connection: Connection) -> str:
+    """Return the schema in which the files' unqualified names are created; "" if there is none."""
+    path = literal(connection.callers_search_path)
+    with rolled_back(connection):
+        ((schema,),) = fetch_on_callers_path(
+            connection,
+            "SELECT (pg_catalog.current_schemas(false))[1]::pg_catalog.text "
+            f"FROM pg_catalog.set_config('search_path', {path}, true)",
+        )
+    return str(schema or "")
 
 
-def _run_on_scratch(scratch: Scratch, file: SqlFile) -> None:
-    try:
-        run_file(scratch, file)
-    except SqlmigError as error:
-        raise SqlmigError(f"on the scratch database: {error}") from None
+def _schema_with_objects(session: Session, expected: _Expected) -> str:
+    """Return the schema in which the database has what the files create in the first schema of the search path.
+
+    Returns "" if the first schema has some of it, or no other schema has half of it. The
+    files may have run with another search path, of another role or in another URL.
+    """
+    names = set()
+    for key in expected.made:
+        if expected.after[key].schema == expected.schema and key.kind in _FOUND_BY_NAME:
+            names.add(key.name.partition("(")[0])
+    if not names or session.ledger.is_named:
+        return ""
+    query = STATEMENTS["schemas_with"].format(
+        schema=literal(expected.schema),
+        names=", ".join(literal(name) for name in sorted(names)),
+    )
+    with session.surroundings.connect("sqlmig") as connection:
+        counts = {str(schema): count for schema, count in fetch(connection, query)}
+    if not counts or expected.schema in counts:
+        return ""
+    best = max(sorted(counts), key=lambda schema: counts[schema])
+    return best if counts[best] * 2 >= len(names) else ""
 
 
 def _drop_what_is_elsewhere(

@@ -10,7 +10,7 @@ from sqlmig.core.lexer import plain_text
 from sqlmig.core.sqlfile import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from sqlmig.core.ledger import Ledger
     from sqlmig.core.sqlfile import SqlFile
@@ -44,9 +44,18 @@ def without_what_is_there(
 
 def leave_out(file: SqlFile, is_unwanted: Callable[[bytes], bool]) -> SqlFile:
     """Return a file without the statements whose text is unwanted. Blanks replace them."""
+    unwanted = set()
+    for start, end in pairwise([*file.statement_starts, len(file.text)]):
+        if is_unwanted(file.text[start:end]):
+            unwanted.add(start)
+    return without_statements(file, unwanted)
+
+
+def without_statements(file: SqlFile, unwanted: Container[int]) -> SqlFile:
+    """Return a file without the statements that start at these bytes. Blanks replace them."""
     text = bytearray(file.text)
     for start, end in pairwise([*file.statement_starts, len(file.text)]):
-        if not is_unwanted(file.text[start:end]):
+        if start not in unwanted:
             continue
         for place in range(start, end):
             if text[place] not in b"\r\n":

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.catalog import Entry, Key
-from sqlmig.check.privileges import Access, read_access
+from sqlmig.check.privileges import Access, difference_in_words, read_access
 from sqlmig.core.ledger import TABLE
 from sqlmig.core.text import regex_of
 
@@ -73,11 +73,13 @@ def _regranted(text: str, role: str, owner: str) -> str:
 def without_what_differs_by_itself(catalog: Catalog) -> Catalog:
     """Return the catalog without details that may differ even if no one changed them.
 
-    Lines of bodies and comments end in a line feed only.
+    Lines of bodies and comments end in a line feed only. A materialized view is filled later.
     """
     plain = {}
     for key, entry in catalog.items():
         properties: dict[str, Any] = dict(entry.properties)
+        if key.kind == "materialized view":
+            properties.pop("filled", None)
         for title in ("definition", "comment"):
             value = properties.get(title)
             if isinstance(value, str):
@@ -157,16 +159,15 @@ class Reasons:
             if key.kind == "event trigger" and key not in expected
         ]
         self._called_by_platform = {each["function"] for each in event_triggers}
+        # What the event triggers of the platform do to each new object, as far as their functions say so.
+        self._done_by_platform: set[str] = set()
+        for properties in event_triggers:
+            if properties["enabled"] != "D":
+                self._done_by_platform.update(properties["does"] or ())
         self._added_by_platform: set[Key] = set()
-        if any(
-            each["adds policies"] and each["enabled"] != "D" for each in event_triggers
-        ):
+        if "policies" in self._done_by_platform:
             self._added_by_platform = _policies_on_all_tables(expected, found)
-        # As Supabase's "Enable automatic RLS" does.
-        self._turns_on_row_level_security = any(
-            each["turns on row level security"] and each["enabled"] != "D"
-            for each in event_triggers
-        )
+        self._changed_alike = _changed_alike(expected, found)
 
     def of_change(self, difference: Difference) -> str | None:
         """Return the reason why a property may differ, or None."""
@@ -178,8 +179,12 @@ class Reasons:
         if title == "not-null name":
             return "an upgrade to PostgreSQL 18 may be why"
         is_turned_on = title == "row level security" and difference.now
-        if is_turned_on and self._turns_on_row_level_security:
+        # As Supabase's "Enable automatic RLS" does.
+        if is_turned_on and "row level security" in self._done_by_platform:
             return "an event trigger of the database turns it on"
+        done = title.split()[-1]  # also the grants of a row type
+        if done in self._done_by_platform and (kind, title) in self._changed_alike:
+            return f"each {kind} has it, and an event trigger of the database changes {done}"
         if kind == "extension":
             return self._of_extension(name, title)
         return None
@@ -218,6 +223,22 @@ def _policies_on_all_tables(expected: Catalog, found: Catalog) -> set[Key]:
         if len(keys) == len(tables):
             added.update(keys)
     return added
+
+
+def _changed_alike(expected: Catalog, found: Catalog) -> set[tuple[str, str]]:
+    """Return the kinds of objects, with those of owner and grants that differ from the files alike on each object."""
+    changes: dict[tuple[str, str], set[str]] = {}
+    for key in expected.keys() & found.keys():
+        now = found[key].properties
+        for title, was in expected[key].properties.items():
+            if title.endswith("grants"):
+                change = difference_in_words(was, now[title])
+            elif title == "owner":
+                change = f"{was} {now[title]}" if was != now[title] else ""
+            else:
+                continue
+            changes.setdefault((key.kind, title), set()).add(change)
+    return {each for each, how in changes.items() if len(how) == 1}
 
 
 def excuse(differences: Differences, reasons: Reasons) -> None:

@@ -19,7 +19,7 @@ from sqlmig.check.catalog import (
 from sqlmig.check.counts import CatalogCounts
 from sqlmig.check.effects import Effects, EffectWatcher
 from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
-from sqlmig.check.scratch import run_file
+from sqlmig.check.running import run_file
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.core.connection import rollback
 from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
@@ -268,6 +268,8 @@ def _try_in_one_transaction(
         counts.forget_written()
         send_pieces(scratch.connection, [own_piece("commit", "COMMIT")])
     except SqlmigError:
+        if scratch.connection.closed:
+            raise
         return False
     finally:
         rollback(scratch.connection)

@@ -1,52 +1,46 @@
-"""Create a scratch database with the settings of the database that is checked, and always drop it at the end."""
+"""Create a scratch database that is like the database that is checked, and always drop it at the end."""
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
 
+from sqlmig.check.original import (
+    Original,
+    extension_statements,
+    likeness_statements,
+    read_original,
+    settings_statements,
+    try_each,
+)
 from sqlmig.check.server_wide import ServerGuard
 from sqlmig.core.connection import (
     connect,
     execute,
     execute_alone,
     fetch,
-    fetch_on_callers_path,
     parameters,
-    rollback,
     send,
 )
-from sqlmig.core.errors import (
-    MigrationFailed,
-    ServerError,
-    SqlmigError,
-    replace_message,
-)
-from sqlmig.core.outside_transaction import send_each_statement
-from sqlmig.core.repeated import RowCounter
-from sqlmig.core.sending import send_pieces
+from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.sql import literal, quoted, read_statements
-from sqlmig.core.transaction import file_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlmig.core.connection import Connection
     from sqlmig.core.ledger import Ledger
     from sqlmig.core.session import Say
-    from sqlmig.core.sqlfile import SqlFile
 
 STATEMENTS = read_statements(Path(__file__).parent / "scratch.sql")
-_PREFIX = "sqlmig_scratch_"
-_MOST_RUNS = 1000  # of a file that repeats
+PREFIX = "sqlmig_scratch_"
 # The application_name of the connection that creates a scratch database begins with this.
 _OWNER = "sqlmig: "
 _READ_ONLY = "25006"
@@ -61,6 +55,19 @@ _PATIENT = (
 )
 
 
+@dataclass(frozen=True)
+class ScratchServer:
+    """Where scratch databases are made.
+
+    is_elsewhere: it need not be the server of the original. is_owned: the server was
+    started for this, so files may change all of it.
+    """
+
+    url: str
+    is_elsewhere: bool = False
+    is_owned: bool = False
+
+
 @dataclass
 class Scratch:
     """A scratch database: a connection to it, and a guard for the rest of the server."""
@@ -69,6 +76,11 @@ class Scratch:
     guard: ServerGuard
     owns_server: bool
     schema: str  # names in this schema are written without it
+    original_url: str
+
+
+def no_setup(_: Scratch) -> None:
+    """Do nothing before the first file."""
 
 
 @contextmanager
@@ -77,35 +89,98 @@ def scratch_database(
     ledger: Ledger,
     say: Say,
     *,
-    with_privileges: bool = False,
-    owns_server: bool = False,
+    server: ScratchServer,
+    files: Iterable[Path] = (),
+    files_owner: str | None = None,
+    leading_schema: str = "",
+    set_up: Callable[[Scratch], None] = no_setup,
 ) -> Iterator[Scratch]:
-    """Yield a new database with the settings of the URL's database, and drop it at the end.
+    """Yield a new database that is like the original, and drop it at the end.
 
-    with_privileges: it also has that database's default privileges and grants on schemas.
-    owns_server: the server was created for this, so files may change all of it. Raises
-    SqlmigError if the database cannot be created.
+    url: the original. files: the extensions that these create are not created for them.
+    files_owner: the role that owns the files' objects in the original, if they are compared
+    with it. In that case the scratch database also has its default privileges and grants on
+    schemas, and a server of our own has its roles. leading_schema: comes first in the search
+    path. set_up is called before the database gets anything that a setup file may create.
+    Raises SqlmigError if the database cannot be created.
     """
-    name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
-    with connect(url, say, f"{_OWNER}{name}") as outside:
+    name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
+    with connect(server.url, say, f"{_OWNER}{name}") as outside:
         send(outside, _PATIENT.encode())
-        _remove_left_over(url, outside, say)
-        try:
-            _create(outside, name)
-            within = _give_settings(
-                outside, name, ledger, with_privileges=with_privileges
+        _remove_left_over(server.url, outside, say)
+        role = _role_on(outside, server, files_owner)
+        with ExitStack() as stack:
+            source = outside
+            if server.is_elsewhere:
+                source = stack.enter_context(connect(url, say))
+            original = read_original(
+                source,
+                ledger,
+                runner=role or str(outside.info.user),
+                files_owner=files_owner,
+                is_elsewhere=server.is_elsewhere,
             )
-            with _inside(url, outside, name) as inside:
-                execute(inside, ";".join(within))
-                guard = ServerGuard(inside, outside, owns_server=owns_server)
+        try:
+            _create(outside, name, original, server, say)
+            try_each(outside, settings_statements(original, name))
+            with _inside(server.url, outside, name, role) as inside:
+                _give_to_owner(outside, name, original)
+                inside.known_search_path = _search_path(
+                    original, ledger, leading_schema
+                )
+                guard = ServerGuard(inside, outside, owns_server=server.is_owned)
                 guard.require_counts()
-                yield Scratch(inside, guard, owns_server, ledger.schema)
+                scratch = Scratch(inside, guard, server.is_owned, ledger.schema, url)
+                execute(inside, STATEMENTS["own_public"])
+                set_up(scratch)
+                if server.is_owned:
+                    try_each(outside, original.roles)
+                if ledger.is_named:
+                    execute(inside, ledger.sql("schema"))
+                if leading_schema:
+                    create = f"CREATE SCHEMA IF NOT EXISTS {quoted(leading_schema)}"
+                    execute(inside, create)
+                try_each(inside, likeness_statements(original))
+                try_each(inside, extension_statements(original, files))
+                yield scratch
         finally:
-            _drop_or_warn(url, outside, name, say)
+            _drop_or_warn(server.url, outside, name, say)
+
+
+def _role_on(
+    outside: Connection, server: ScratchServer, files_owner: str | None
+) -> str | None:
+    """Return the role to run files as, if not the URL's. On a server of our own, the files' owner is a superuser."""
+    if files_owner is None or not server.is_owned:
+        return None
+    name = quoted(files_owner)
+    try_each(outside, [f"CREATE ROLE {name}"])
+    execute(outside, f"ALTER ROLE {name} SUPERUSER LOGIN")
+    return files_owner
+
+
+def _search_path(original: Original, ledger: Ledger, leading_schema: str) -> str:
+    first = leading_schema or (ledger.schema if ledger.is_named else "")
+    path = [quoted(first)] if first else []
+    return ", ".join(filter(None, [*path, original.search_path]))
+
+
+def _give_to_owner(outside: Connection, name: str, original: Original) -> None:
+    """Give the database to the owner of the original, who may do there what it may do here.
+
+    This happens after a session is connected to it: other members of the owner's group
+    would drop a database that nobody uses.
+    """
+    statements = [f"GRANT ALL ON DATABASE {name} TO {original.owner}"]
+    if original.may_give_to_owner:
+        statements.append(f"ALTER DATABASE {name} OWNER TO {original.owner}")
+    try_each(outside, statements)
 
 
 @contextmanager
-def _inside(url: str, outside: Connection, name: str) -> Iterator[Connection]:
+def _inside(
+    url: str, outside: Connection, name: str, role: str | None = None
+) -> Iterator[Connection]:
     """Yield a connection to the scratch database. Raises SqlmigError.
 
     It uses the password of the first connection, because .pgpass may have it for one
@@ -114,6 +189,8 @@ def _inside(url: str, outside: Connection, name: str) -> Iterator[Connection]:
     given = parameters(url) | {"dbname": name}
     if outside.info.password:
         given["password"] = outside.info.password
+    if role:
+        given["user"] = role
     with ExitStack() as stack:
         try:
             inside = stack.enter_context(
@@ -122,49 +199,53 @@ def _inside(url: str, outside: Connection, name: str) -> Iterator[Connection]:
         except SqlmigError as error:
             raise SqlmigError(
                 f"the scratch database {name} was made, but does not let us in: {error}. If pg_hba.conf or a pooler "
-                "names the databases, allow those that begin with sqlmig_scratch_"
+                f"names the databases, allow those that begin with {PREFIX}, or name another server with --scratch"
             ) from None
         yield inside
 
 
-def _run_again(scratch: Scratch, file: SqlFile) -> bool:
-    """Run a repeating file once more, and return whether a statement changed rows."""
-    connection = scratch.connection
-    transaction = file_transaction(file, connection.callers_search_path)
-    counter = RowCounter()
-    try:
-        send_pieces(connection, transaction.begin)
-        writes_before = scratch.guard.writes()
-        send_pieces(connection, transaction.body, counter.add)
-        scratch.guard.refuse_if_beyond(file, writes_before)
-        send_pieces(connection, [*transaction.end, *transaction.commit])
-    finally:
-        rollback(connection)
-    return counter.rows > 0
+def _create(
+    outside: Connection,
+    name: str,
+    original: Original,
+    server: ScratchServer,
+    say: Say,
+) -> None:
+    """Create the database with the encoding and locale of the original. Raises SqlmigError.
 
-
-def _create(outside: Connection, name: str) -> None:
-    """Create the database, from template0 if template1 cannot be copied. Raises SqlmigError.
-
-    template1 may have another encoding or locale, and others may be connected to it.
+    On the same server template1 is copied if possible: it may have another encoding or
+    locale, and others may be connected to it. Another server may lack the locale.
     """
-    ((options,),) = fetch(outside, STATEMENTS["options"])
+    options = [
+        f"{original.locale} {original.collation_version}",
+        f"TEMPLATE template0 {original.locale} {original.collation_version}",
+    ]
+    if server.is_elsewhere:
+        options = [
+            f"TEMPLATE template0 {original.locale}",
+            f"TEMPLATE template0 {original.encoding} LOCALE 'C'",
+        ]
     try:
         try:
-            execute_alone(outside, f"CREATE DATABASE {name} {options}")
+            execute_alone(outside, f"CREATE DATABASE {name} {options[0]}")
         except ServerError as problem:
             if problem.sqlstate in (_INSUFFICIENT_PRIVILEGE, _READ_ONLY):
                 raise
-            create = f"CREATE DATABASE {name} TEMPLATE template0 {options}"
-            execute_alone(outside, create)
+            execute_alone(outside, f"CREATE DATABASE {name} {options[1]}")
+            if server.is_elsewhere:
+                say(
+                    f"warning: the scratch database has the locale C: {problem.server_message}"
+                )
     except ServerError as problem:
         if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
             raise SqlmigError(
-                "a scratch database is needed: give the role CREATEDB, or connect as a role that has it"
+                "a scratch database is needed: give the role CREATEDB, connect as a role that has it, "
+                "or name another server with --scratch"
             ) from None
         if problem.sqlstate == _READ_ONLY:
             raise SqlmigError(
-                "this server is a standby, which takes no scratch database; connect to the primary"
+                "this server is a standby, which takes no scratch database; connect to the primary, "
+                "or name another server with --scratch"
             ) from None
         raise SqlmigError(
             f"cannot make a scratch database: {problem.server_message}"
@@ -174,46 +255,11 @@ def _create(outside: Connection, name: str) -> None:
 def _remove_left_over(url: str, outside: Connection, say: Say) -> None:
     """Drop the scratch databases that killed runs left: no session is connected to them or is creating them."""
     for (name,) in fetch(
-        outside, STATEMENTS["left_over"].format(prefix=_PREFIX, owner=_OWNER)
+        outside, STATEMENTS["left_over"].format(prefix=PREFIX, owner=_OWNER)
     ):
         with suppress(SqlmigError):  # another run may drop it first
             _drop(url, outside, name)
             say(f"dropped {name}, which a killed run had left")
-
-
-def _give_settings(
-    outside: Connection, name: str, ledger: Ledger, *, with_privileges: bool
-) -> list[str]:
-    """Give the scratch database this database's settings, and return the statements to run inside it."""
-    query = STATEMENTS["settings"]
-    if with_privileges:
-        query += STATEMENTS["privileges"]
-    ((on_path,),) = fetch_on_callers_path(
-        outside, "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
-    )
-    schemas = map(literal, {"public", ledger.schema, *on_path})
-    rows: list[Any] = fetch(
-        outside,
-        query.format(
-            name=name,
-            schemas=f"ARRAY[{', '.join(schemas)}]",
-            table=literal(ledger.table),
-        ),
-    )
-
-    from_outside = [statement for is_within, statement in rows if not is_within]
-    within = [STATEMENTS["own_public"]]
-    if ledger.is_named:
-        path = ", ".join(
-            filter(None, [quoted(ledger.schema), outside.callers_search_path])
-        )
-        from_outside += [
-            f"SELECT pg_catalog.set_config('search_path', {literal(path)}, true)",
-            f"ALTER DATABASE {name} SET search_path FROM CURRENT",
-        ]
-        within.append(ledger.sql("schema"))
-    send(outside, ";".join(from_outside).encode())
-    return [*within, *(statement for is_within, statement in rows if is_within)]
 
 
 def _end_prepared(url: str, outside: Connection, name: str) -> None:
@@ -272,59 +318,3 @@ def _drop(url: str, outside: Connection, name: str) -> None:
     except KeyboardInterrupt:  # drop it in any case
         execute_alone(outside, drop)
         raise
-
-
-def run_file(
-    scratch: Scratch, file: SqlFile, observe: Callable[[], None] = lambda: None
-) -> None:
-    """Run a file like ``up`` does, but without the ledger. Nothing of it stays in the session.
-
-    observe is called before a transaction is committed.
-
-    Raises BeyondDatabase before the commit if the file changes more than the scratch
-    database.
-    """
-    guard = scratch.guard
-    guard.before_file(file)
-    try:
-        _run_guarded(scratch, file, observe)
-    except MigrationFailed as error:
-        raise _without_bad_advice(error) from None
-    finally:
-        guard.after_file(file)
-
-
-def _without_bad_advice(error: MigrationFailed) -> BaseException:
-    """Return an error without the server's advice to use the scratch database's name in its configuration.
-
-    pg_cron and a few other extensions give it, because they work in one database only.
-    """
-    hint = "HINT: this works in one database of the server only, so a scratch database cannot have it"
-    message = re.sub(rf"^HINT: .*{_PREFIX}.*$", hint, str(error), flags=re.MULTILINE)
-    return replace_message(error, message)
-
-
-def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -> None:
-    connection = scratch.connection
-    guard = scratch.guard
-    if file.in_transaction:
-        transaction = file_transaction(file, connection.callers_search_path)
-        for _ in range(_MOST_RUNS if file.repeats else 0):
-            if not _run_again(scratch, file):
-                break
-        try:
-            send_pieces(connection, transaction.begin)
-            writes_before = guard.writes()
-            send_pieces(connection, transaction.body)
-            guard.refuse_if_beyond(file, writes_before)
-            observe()
-            send_pieces(connection, [*transaction.end, *transaction.commit])
-        finally:
-            rollback(connection)
-        return
-
-    try:
-        send_each_statement(connection, file, guard.before_statement)
-    finally:
-        rollback(connection)
-        connection.execute("DISCARD ALL")

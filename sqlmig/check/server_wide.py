@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlmig.core.transaction import Piece
 
 STATEMENTS = read_statements(Path(__file__).parent / "server_wide.sql")
-_OWN_SERVER = "check it on a server of its own: sqlmig -d embedded: check"
+_OWN_SERVER = "check it on a throwaway server: sqlmig check --scratch embedded:"
 _REMEDY = f"which the whole server would see; {_OWN_SERVER}"
 SHARED_CATALOGS = [
     "pg_authid",
@@ -116,6 +116,8 @@ class ServerGuard:
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
         self._reach = Reach()
+        # The statement of a no-transaction file that runs or is refused; None inside the file's own transaction.
+        self.statement: Piece | None = None
         # The counts that mean that a file writes to another database.
         self._writes_elsewhere = {_FOREIGN_TABLES}
         oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
@@ -126,7 +128,7 @@ class ServerGuard:
         if self.writes().get(_NOT_COUNTED):
             raise SqlmigError(
                 "track_counts is off here, so a change of the whole server would not be seen; "
-                "turn it on, or use a server of its own: sqlmig -d embedded: check"
+                "turn it on, or use a throwaway server: --scratch embedded:"
             )
 
     def before_file(self, file: SqlFile) -> None:
@@ -145,7 +147,7 @@ class ServerGuard:
         if b"track_counts" in file.text.lower():
             raise BeyondDatabase(
                 f"{file.path}: it sets track_counts, so a change of the whole server would not be seen; "
-                "check it on a server of its own: sqlmig -d embedded: check"
+                f"{_OWN_SERVER}"
             )
 
     def after_file(self, file: SqlFile) -> None:
@@ -187,6 +189,7 @@ class ServerGuard:
 
     def before_statement(self, statement: Piece) -> None:
         """Check a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
+        self.statement = statement if self._connection.is_idle else None
         file = statement.file
         if file is None or (self._owns_server and not self._has_foreign_tables()):
             return

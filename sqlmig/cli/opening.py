@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from sqlmig.cli import output
 from sqlmig.cli.progress import watch, watch_below_bar
 from sqlmig.core import migrations
-from sqlmig.core.database import database
+from sqlmig.core.database import database, is_throwaway
 from sqlmig.core.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlmig.check import ScratchServer
     from sqlmig.cli.options import CommandLine
     from sqlmig.core.errors import SqlmigError
     from sqlmig.core.session import Session
@@ -44,6 +45,29 @@ class Opened:
         for schema, problem in self.unreadable.items():
             output.say(f"{schema}: {output.error_message(problem)}")
         return list(self.unreadable)
+
+
+@contextmanager
+def open_scratch_server(command_line: CommandLine, url: str) -> Iterator[ScratchServer]:
+    """Yield the server for scratch databases. It is the server of the database, unless --scratch names another.
+
+    url: the database. A throwaway server has its major version if possible.
+    """
+    from sqlmig.check import ScratchServer
+    from sqlmig.core.connection import connect
+
+    scratch = command_line.scratch.strip()
+    if not scratch:
+        yield ScratchServer(url, is_owned=is_throwaway(command_line.url))
+        return
+    major = ""
+    if is_throwaway(scratch):
+        with connect(url, output.say) as connection:
+            major = str(connection.info.server_version // 10000)
+    with database(scratch, command_line.wait, major=major) as scratch_url:
+        yield ScratchServer(
+            scratch_url, is_elsewhere=True, is_owned=is_throwaway(scratch)
+        )
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class CommandLine:
     jobs: int = 4  # how many schemas at a time
     options: Options = field(default_factory=Options)
     makes_data_directory: bool = False  # if the directory of embedded:PATH is missing
+    scratch: str = ""  # the URL of the server for scratch databases
+    setup: Path | None = None  # SQL for a scratch database, before the first file
     is_dry_run: bool = False
     as_json: bool = False
     is_confirmed: bool = False  # by --yes: do not ask
@@ -249,6 +251,23 @@ AS_JSON = _kept(
     is_flag=True,
     default=None,
     help="Print JSON: a list of objects.",
+)
+SCRATCH = all_of(
+    _kept(
+        "--scratch",
+        envvar="SQLMIG_SCRATCH_URL",
+        metavar="URL",
+        help="The server for the scratch database (environment SQLMIG_SCRATCH_URL, else the server of the database). "
+        "embedded: is a throwaway server, on which files may also change roles and the like.",
+    ),
+    _kept(
+        "--setup",
+        envvar="SQLMIG_SETUP",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="SQL to run on the scratch database before the first file, for what your platform provides: roles, "
+        "schemas, extensions (environment SQLMIG_SETUP). What it creates is not compared.",
+    ),
 )
 LOCKS = all_of(
     _kept(

@@ -22,12 +22,14 @@ def database(
     wait: float = 0,
     *,
     make: bool = False,
+    major: str = "",
     say: Callable[[str], None] | None = None,
 ) -> Iterator[str]:
     """Yield the URL to connect to. It is empty if libpq's own variables name the database.
 
     For embedded:PATH a server runs during the block; make: its data directory is made if it
     is missing. For embedded: without a path a new server is started, and removed at the end.
+    major: the major version of the new server, if its programs are found.
     wait: seconds to keep trying a server that does not respond yet. say is called with the
     messages of the private server; without it they go to standard error. Raises SqlmigError.
     """
@@ -51,7 +53,7 @@ def database(
     from sqlmig.embedded import server, throwaway_server
 
     if is_throwaway(url):
-        with throwaway_server() as real_url:
+        with throwaway_server(major) as real_url:
             yield real_url
         return
     path = url.removeprefix(_EMBEDDED)

@@ -23,7 +23,7 @@ _CONDITIONS = {
     "has_our_columns": _STATEMENTS["has_our_columns"].strip(),
     "has_trusted_owner": _STATEMENTS["has_trusted_owner"].strip(),
 }
-for _title in ("runs_no_code", "has_plain_defaults"):
+for _title in ("runs_no_code", "has_plain_defaults", "shows_all_rows"):
     _CONDITIONS[_title] = _STATEMENTS[_title].strip().format()
 _CONDITIONS["is_ours"] = _STATEMENTS["is_ours"].strip().format(**_CONDITIONS)
 

@@ -149,12 +149,34 @@ SET LOCAL row_security = off;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL DateStyle = ISO;
 LOCK TABLE {tables} IN ACCESS SHARE MODE;
+SELECT set_config('row_security', 'on', true)
+FROM unnest(ARRAY[{literals}]) AS named (name)
+JOIN pg_class AS c ON c.oid = to_regclass(named.name)
+HAVING bool_and({shows_all_rows});
 SELECT {identity}, CASE WHEN {is_ours} THEN '1' ELSE 'this is not our ledger' END::int
 FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
 JOIN pg_class AS c ON c.oid = to_regclass(named.name)
 ORDER BY number;
 {rows} ORDER BY 1, 2;
 COMMIT;
+
+-- %% shows_all_rows
+-- With pg_class AS c: row level security is on, and a policy lets this role read every row. Then it need not be off. No
+-- policy for this role runs code.
+(
+    c.relrowsecurity
+    AND COALESCE(
+        (
+            SELECT bool_or(qual = 'true') AND bool_and(polpermissive AND qual IN ('true', 'false'))
+            FROM pg_policy
+            CROSS JOIN LATERAL pg_get_expr(polqual, polrelid) AS qual
+            WHERE polrelid = c.oid
+                AND polcmd IN ('r', '*')
+                AND (0 = ANY (polroles) OR EXISTS (SELECT FROM unnest(polroles) AS r WHERE pg_has_role(r, 'USAGE')))
+        ),
+        false
+    )
+)
 
 -- %% rows
 SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}

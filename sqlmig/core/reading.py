@@ -8,6 +8,7 @@ from sqlmig.core.connection import fetch, send
 from sqlmig.core.errors import ConnectionLost, ServerError, SqlmigError
 from sqlmig.core.ledger import OWNERS_QUERY, TABLE, read_query
 from sqlmig.core.other_tools import why_not_ours
+from sqlmig.core.sql import quoted
 from sqlmig.core.versions import LedgerRow
 
 if TYPE_CHECKING:
@@ -124,7 +125,11 @@ def _why_unreadable(
     if problem.sqlstate == _INSUFFICIENT_PRIVILEGE:
         owner = ledger_owner(connection)
         if owner:
-            message += f"; {owner}"
+            role = quoted(str(connection.info.user))
+            message += (
+                f"; {owner}. To let this role read it: GRANT SELECT ON {ledger.table} TO {role}; "
+                f"CREATE POLICY {role} ON {ledger.table} FOR SELECT TO {role} USING (true)"
+            )
     return message
 
 

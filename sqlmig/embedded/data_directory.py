@@ -124,12 +124,14 @@ def server(
     settings: Mapping[str, str] | None = None,
     *,
     make: bool = True,
+    major: str = "",
     say: Callable[[str], None] = _print,
 ) -> Iterator[str]:
     """Yield the URL of a server on a data directory. The last command that uses the server stops it.
 
-    settings: parameters of postgresql.conf. make: create the directory if it is missing.
-    say: called with a message before waiting for other commands. Raises SqlmigError.
+    settings: parameters of postgresql.conf. make: create the directory if it is missing, for
+    the major version if one is given. say: called with a message before waiting for other
+    commands. Raises SqlmigError.
     """
     _refuse_links_of_others(Path(path).absolute())
     path = Path(path).resolve()
@@ -140,7 +142,7 @@ def server(
         if not has_said_so and time.monotonic() > begin + _SILENCE:
             say(f"{path}: waiting for another command to make or start the server")
             has_said_so = True
-        if not _is_made(path, make=make):
+        if not _is_made(path, make=make, major=major):
             time.sleep(0.05)
             continue
 
@@ -174,13 +176,20 @@ def _refuse_links_of_others(path: Path) -> None:
 
 
 @contextmanager
-def throwaway_server() -> Iterator[str]:
-    """Yield the URL of a temporary server, and remove it at the end. Raises SqlmigError."""
+def throwaway_server(major: str = "") -> Iterator[str]:
+    """Yield the URL of a temporary server, and remove it at the end. Raises SqlmigError.
+
+    major: the major version to use, if its programs are found. Otherwise it is the usual one.
+    """
+    wanted = ""
+    with suppress(SqlmigError):
+        programs(major)
+        wanted = major
     with (
         tempfile.TemporaryDirectory(
             prefix="sqlmig-server-", ignore_cleanup_errors=True
         ) as made,
-        server(Path(made) / "data", {"fsync": "off"}) as url,
+        server(Path(made) / "data", {"fsync": "off"}, major=wanted) as url,
     ):
         yield url
 
@@ -222,7 +231,7 @@ def _try_lock(descriptor: int, mode: int) -> bool:
     return True
 
 
-def _is_made(path: Path, *, make: bool) -> bool:
+def _is_made(path: Path, *, make: bool, major: str) -> bool:
     """Return whether a data directory is complete. Create it if it is missing and no other command is doing it."""
     version = path / "PG_VERSION"
     if version.exists():
@@ -231,11 +240,11 @@ def _is_made(path: Path, *, make: bool) -> bool:
         raise SqlmigError(
             f"{path}: no PostgreSQL data directory there; `sqlmig up` makes one"
         )
-    _make(path)
+    _make(path, major)
     return version.exists()
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, major: str) -> None:
     """Create a data directory, in a missing or empty directory, unless another command is doing it."""
     if not path.exists():
         launcher(path, *server_user())  # raise its errors before creating a directory
@@ -247,7 +256,7 @@ def _make(path: Path) -> None:
         ):
             if is_ours and not (path / "PG_VERSION").exists():
                 _refuse_what_is_there(path)
-                _initialise(directory)
+                _initialise(directory, major)
     except FileExistsError:
         raise SqlmigError(
             f"{path}: not empty, and no PostgreSQL data directory; name another"
@@ -267,9 +276,9 @@ def _refuse_what_is_there(path: Path) -> None:
             )
 
 
-def _initialise(directory: Directory) -> None:
+def _initialise(directory: Directory, major: str) -> None:
     """Run initdb in a subdirectory, and move its files to their place, PG_VERSION last."""
-    initdb = programs() / "initdb"
+    initdb = programs(major) / "initdb"
     if directory.owner == os.geteuid():
         user, group = server_user()
         command = launcher(directory.path, user, group)

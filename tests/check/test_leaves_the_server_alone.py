@@ -166,7 +166,7 @@ def test_what_reaches_beyond_the_database_is_found_and_rolled_back(
     output = project.run("check", *arguments, code=1)
     words = output.out + output.err
     assert (
-        "which the whole server would see; check it on a server of its own: sqlmig -d embedded: check"
+        "which the whole server would see; check it on a throwaway server: sqlmig check --scratch embedded:"
         in words
     )
     if where in ("up", "down", "before --from"):
@@ -270,21 +270,27 @@ def test_drift_leaves_out_what_belongs_to_the_whole_server(
     project.query("DROP TABLE a")
 
 
-def test_drift_refuses_a_block_that_changes_the_server(server_roles: Project) -> None:
+@pytest.mark.parametrize("mode", ["", NO_TRANSACTION])
+def test_drift_leaves_out_a_block_that_changes_the_server(
+    server_roles: Project, mode: str
+) -> None:
     project = server_roles
-    project.write(up_1_a=f"DO $$ BEGIN ALTER ROLE {OLD} SET work_mem = '1MB'; END $$;")
+    project.write(
+        up_1_a=f"{mode}CREATE TABLE a ();\nDO $$ BEGIN ALTER ROLE {OLD} SET work_mem = '1MB'; END $$;\n"
+        "CREATE TABLE b ();"
+    )
     project.run("up")
     before = shared(project)
     project.query(f"ALTER ROLE {OLD} RESET work_mem")
     changed = shared(project)
     assert changed != before
-    error = project.run("drift", code=1).err
-    assert "on the scratch database: " in error
-    assert (
-        f"it makes setting of {OLD} in all databases, which the whole server would see"
-        in error
+    assert project.run("drift").out == (
+        "note  1_a.up.sql: a DO block was not run on the scratch database, because it changes more than this database\n"
+        "nothing differs\n"
     )
     assert shared(project) == changed
+    project.query("DROP TABLE b")
+    assert "missing  table public.b\n" in project.run("drift", code=1).out
 
 
 def test_a_template_that_cannot_be_copied_is_no_obstacle(project: Project) -> None:
@@ -359,7 +365,7 @@ def test_a_server_that_does_not_count_is_refused(project: Project) -> None:
     uncounted.write(up_1_x="SELECT 1", down_1_x="SELECT 1")
     error = uncounted.run("check", code=1).err
     assert "error: track_counts is off here" in error
-    assert "sqlmig -d embedded: check" in error
+    assert "--scratch embedded:" in error
     assert no_scratch_database_stays(project)
 
 
@@ -376,7 +382,7 @@ def test_a_standby_takes_no_scratch_database_and_says_so(
     (data / "standby.signal").touch()  # from now on it starts as a standby
     error = project.run(command, code=1).err
     assert error.splitlines()[-1] == (
-        "error: this server is a standby, which takes no scratch database; connect to the primary"
+        "error: this server is a standby, which takes no scratch database; connect to the primary, or name another server with --scratch"
     )
     assert "warning" not in error
 

@@ -245,3 +245,96 @@ def test_row_level_security_that_the_platform_turns_on_is_a_note(
     assert "changed  table public.t: row level security was false, is true\n" in drift(
         project, code=1
     )
+
+
+GIVES_AWAY = """
+    CREATE FUNCTION gives_away() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        made record;
+    BEGIN
+        FOR made IN
+            SELECT objid::regclass AS name
+            FROM pg_event_trigger_ddl_commands()
+            WHERE object_type = 'table' AND object_identity <> 'public.schema_migrations'
+        LOOP
+            EXECUTE format('ALTER TABLE %s OWNER TO pg_monitor', made.name);
+            EXECUTE format('GRANT SELECT ON %s TO PUBLIC', made.name);
+        END LOOP;
+    END
+    $$;
+    CREATE EVENT TRIGGER gives_away ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION gives_away()
+"""
+
+
+def test_grants_and_owners_that_the_platform_gives_to_each_table_are_notes(
+    project: Project,
+) -> None:
+    project.write(up_1_t="CREATE TABLE t (a int); CREATE TABLE u (a int)")
+    project.query(GIVES_AWAY)
+    project.run("up")
+    shown = drift(project)
+    assert shown.endswith(NOTHING)
+    for table in "tu":
+        assert (
+            f'note  table public.{table}: owner was "postgres", is "pg_monitor"; '
+            "each table has it, and an event trigger of the database changes owner\n"
+        ) in shown
+        assert f"note  table public.{table}: PUBLIC may now SELECT; pg_monitor" in shown
+    # What only one table has was done by hand.
+    project.query("GRANT DELETE ON t TO PUBLIC")
+    shown = drift(project, code=1)
+    assert "changed  table public.t: PUBLIC may now SELECT, DELETE" in shown
+    assert "changed  table public.u: PUBLIC may now SELECT" in shown
+    project.query("REVOKE DELETE ON t FROM PUBLIC; DROP EVENT TRIGGER gives_away")
+    assert 'changed  table public.t: owner was "postgres"' in drift(project, code=1)
+
+
+def test_a_materialized_view_that_is_not_filled_is_no_drift(project: Project) -> None:
+    project.write(
+        up_1_m="CREATE MATERIALIZED VIEW filled AS SELECT 1 AS a;"
+        " CREATE MATERIALIZED VIEW empty AS SELECT 1 AS a WITH NO DATA"
+    )
+    project.run("up")
+    project.query(
+        "REFRESH MATERIALIZED VIEW empty; REFRESH MATERIALIZED VIEW filled WITH NO DATA"
+    )
+    assert drift(project) == NOTHING
+    project.query("ALTER MATERIALIZED VIEW filled RENAME TO other")
+    assert "missing  materialized view public.filled\n" in drift(project, code=1)
+
+
+@pytest.mark.parametrize(
+    "how", ["options of the URL", "a setting of the role", "the role's own schema"]
+)
+def test_the_files_may_have_run_on_another_search_path(
+    project: Project, how: str
+) -> None:
+    role = f"deploys_{os.getpid()}"
+    project.query(
+        f"CREATE ROLE {role} SUPERUSER LOGIN; CREATE SCHEMA {role}; CREATE SCHEMA app"
+    )
+    schema = "app"
+    options = {"user": role}
+    if how == "options of the URL":
+        options["options"] = "-csearch_path=app"
+    elif how == "a setting of the role":
+        project.query(f"ALTER ROLE {role} SET search_path = app")
+    else:
+        schema = role
+    try:
+        deploys = replace(project, url=make_conninfo(project.url, **options))
+        deploys.write(
+            up_1_t="CREATE TABLE t (a int); CREATE VIEW v AS SELECT * FROM t;"
+            " CREATE SCHEMA more CREATE TABLE t (b int)"
+        )
+        deploys.run("up")
+        assert drift(deploys) == NOTHING
+        assert drift(project) == NOTHING
+        project.query(f"CREATE TABLE {schema}.by_hand (); DROP VIEW {schema}.v")
+        assert drift(project, code=1).splitlines() == [
+            f"extra  table {schema}.by_hand",
+            f"missing  view {schema}.v",
+            f"missing  column {schema}.v.a",
+        ]
+    finally:
+        project.query(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")

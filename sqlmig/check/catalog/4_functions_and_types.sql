@@ -48,14 +48,16 @@ SELECT
         'owner', evtowner::regrole,
         'event', evtevent,
         'function', evtfoid::regprocedure,
-        'turns on row level security', (
-            SELECT prosrc ~* 'enable\s+row\s+level\s+security'
+        'does', (
+            SELECT array_agg(what)
             FROM pg_proc
-            WHERE pg_proc.oid = evtfoid
-        ),
-        'adds policies', (
-            SELECT prosrc ~* 'create\s+policy'
-            FROM pg_proc
+            JOIN (
+                VALUES
+                    ('row level security', 'enable\s+row\s+level\s+security'),
+                    ('policies', 'create\s+policy'),
+                    ('grants', '\m(grant|owner\s+to)\M'),
+                    ('owner', '\mowner\s+to\M')
+            ) AS actions (what, pattern) ON prosrc ~* pattern
             WHERE pg_proc.oid = evtfoid
         ),
         'enabled', evtenabled,

@@ -10,9 +10,10 @@ import click
 
 from sqlmig.cli import github, output
 from sqlmig.cli.command import command
-from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, CommandLine, option
+from sqlmig.cli.opening import open_scratch_server
+from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, SCRATCH, CommandLine, option
 from sqlmig.core import migrations, plan
-from sqlmig.core.database import database, is_throwaway
+from sqlmig.core.database import database, has_database
 from sqlmig.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,17 +49,18 @@ _INDENT = " " * 14
     help="Compare with a git revision, such as origin/main. Fail if an up file there was edited or removed here. "
     "Fail if the number of a new version exists there, or is below the newest there.",
 )
+@SCRATCH
 @AS_JSON
 def check(
     command_line: CommandLine, start: int | None, fail_on: str | None, base: str | None
 ) -> int:
     """Prove that each down file undoes its up file.
 
-    It makes a scratch database on the server (the role needs CREATEDB), and drops it at the end. There it runs each
-    version up, down and up again, and compares the schema before and after. It also compares rows, if there are files
-    VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
+    It makes a scratch database on the server (the role needs CREATEDB) or on the server of --scratch, and drops it at
+    the end. There it runs each version up, down and up again, and compares the schema before and after. It also
+    compares rows, if there are files VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
     """
-    from sqlmig.check import compare_with_base, prove, scratch_database
+    from sqlmig.check import compare_with_base, prove, scratch_database, setup_from
 
     kinds = _effect_kinds(fail_on or "")
     if base is not None and not base.strip():
@@ -69,13 +71,19 @@ def check(
     for problem in problems:
         report_base_problem(problem)
 
+    set_up = setup_from(command_line.setup)
+    if not has_database(command_line.url):  # then there is nothing to be like
+        command_line.url, command_line.scratch = command_line.scratch, ""
     with (
         database(command_line.url, command_line.wait, make=True) as url,
+        open_scratch_server(command_line, url) as server,
         scratch_database(
             url,
             command_line.ledger,
             output.say,
-            owns_server=is_throwaway(command_line.url),
+            server=server,
+            files=[migration.up_file for migration in found],
+            set_up=set_up,
         ) as scratch,
     ):
         trials = prove(scratch, found, start or 0, kinds)

@@ -1,0 +1,110 @@
+"""Run a file on a scratch database, as ``up`` does, but without the ledger."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlmig.check.lacking import find_lacking
+from sqlmig.check.scratch import PREFIX, no_setup
+from sqlmig.core.connection import rollback, send
+from sqlmig.core.errors import MigrationFailed, replace_message
+from sqlmig.core.outside_transaction import send_each_statement
+from sqlmig.core.repeated import RowCounter
+from sqlmig.core.sending import send_pieces
+from sqlmig.core.sql import literal
+from sqlmig.core.sqlfile import load
+from sqlmig.core.transaction import file_transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlmig.check.scratch import Scratch
+    from sqlmig.core.sqlfile import SqlFile
+
+_MOST_RUNS = 1000  # of a file that repeats
+
+
+def run_file(
+    scratch: Scratch, file: SqlFile, observe: Callable[[], None] = lambda: None
+) -> None:
+    """Run a file. Nothing of it stays in the session.
+
+    observe is called before a transaction is committed.
+
+    Raises BeyondDatabase before the commit if the file changes more than the scratch
+    database.
+    """
+    guard = scratch.guard
+    guard.before_file(file)
+    try:
+        _run_guarded(scratch, file, observe)
+    except MigrationFailed as error:
+        hint = find_lacking(scratch.original_url, scratch.connection, file, error)
+        message = "\n".join(filter(None, [_without_bad_advice(str(error)), hint]))
+        raise replace_message(error, message) from None
+    finally:
+        guard.after_file(file)
+
+
+def _without_bad_advice(message: str) -> str:
+    """Return an error without the server's advice to use the scratch database's name in its configuration.
+
+    pg_cron and a few other extensions give it, because they work in one database only.
+    """
+    hint = "HINT: this works in one database of the server only, so a scratch database cannot have it"
+    return re.sub(rf"^HINT: .*{PREFIX}.*$", hint, message, flags=re.MULTILINE)
+
+
+def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -> None:
+    connection = scratch.connection
+    guard = scratch.guard
+    if file.in_transaction:
+        transaction = file_transaction(file, connection.callers_search_path)
+        for _ in range(_MOST_RUNS if file.repeats else 0):
+            if not _run_again(scratch, file):
+                break
+        try:
+            send_pieces(connection, transaction.begin)
+            writes_before = guard.writes()
+            send_pieces(connection, transaction.body)
+            guard.refuse_if_beyond(file, writes_before)
+            observe()
+            send_pieces(connection, [*transaction.end, *transaction.commit])
+        finally:
+            rollback(connection)
+        return
+
+    path = literal(connection.callers_search_path)
+    set_path = f"SELECT pg_catalog.set_config('search_path', {path}, false)"
+    try:
+        send(connection, set_path.encode())
+        send_each_statement(connection, file, guard.before_statement)
+    finally:
+        rollback(connection)
+        connection.execute("DISCARD ALL")
+
+
+def _run_again(scratch: Scratch, file: SqlFile) -> bool:
+    """Run a repeating file once more, and return whether a statement changed rows."""
+    connection = scratch.connection
+    transaction = file_transaction(file, connection.callers_search_path)
+    counter = RowCounter()
+    try:
+        send_pieces(connection, transaction.begin)
+        writes_before = scratch.guard.writes()
+        send_pieces(connection, transaction.body, counter.add)
+        scratch.guard.refuse_if_beyond(file, writes_before)
+        send_pieces(connection, [*transaction.end, *transaction.commit])
+    finally:
+        rollback(connection)
+    return counter.rows > 0
+
+
+def setup_from(path: Path | None) -> Callable[[Scratch], None]:
+    """Return a function that runs a setup file on a scratch database. Raises SqlmigError if it cannot be read."""
+    if path is None:
+        return no_setup
+    file = load(path)
+    return lambda scratch: run_file(scratch, file)
