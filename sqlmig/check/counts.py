@@ -1,7 +1,8 @@
-"""Count the rows of the catalogs: if the counts are equal and no row is new, nothing has changed.
+"""Find out whether a transaction left the catalogs as they were, without reading them.
 
-This avoids reading the whole catalog for each version. Only catalogs that were written
-since the last count are counted again.
+The server counts the rows that a transaction inserts, updates and deletes in each catalog.
+If it inserted as many as it deleted, and none of the rows that are left is its own, then it
+deleted and updated only its own.
 """
 
 from __future__ import annotations
@@ -16,34 +17,33 @@ if TYPE_CHECKING:
 
     from sqlmig.core.connection import Connection
 
-Count = tuple[object, ...]
+# For each catalog, a reading of what the server counts, or of the rows themselves.
+Counts = dict[str, tuple[object, ...]]
 # A view has no rows of its own. The catalog that it reads shows whether it was written.
 _BELOW = {"pg_user_mappings": "pg_user_mapping"}
 
 
 class CatalogCounts:
-    """Counts the rows of catalogs. Only this connection may write to them."""
+    """The counts of a transaction that is open on a connection. Only this connection may write to the catalogs."""
 
     def __init__(
         self,
         connection: Connection,
         names: Sequence[str],
         *,
-        counts_all_again: bool = False,
+        may_lie: bool = False,
     ) -> None:
-        """Choose the catalogs to count. Call prepare() before read().
+        """Choose the catalogs to count. Call prepare() before begin().
 
-        counts_all_again: count all of them each time, because a file may turn off
-        track_counts here.
+        may_lie: the rows are counted instead, because a file may turn off track_counts here.
         """
         self._connection = connection
-        self._counts_all_again = counts_all_again
+        self._may_lie = may_lie
         self._names = names
-        self._known: dict[str, Count] = {}
+        self._before: Counts = {}
 
     def prepare(self) -> None:
-        """Prepare the statements in a session that does not have them, and forget all counts."""
-        self.forget()
+        """Prepare the statements in a session that does not have them."""
         watched = ", ".join(
             f"'pg_catalog.{_BELOW.get(name, name)}'" for name in self._names
         )
@@ -51,45 +51,53 @@ class CatalogCounts:
             f"PREPARE sqlmig_written AS {STATEMENTS['written'].format(names=watched)}"
         ]
         for name in self._names:
-            title = "count_rows_of_view" if name in _BELOW else "count_rows"
-            count = STATEMENTS[title].format(name=name)
-            statements.append(f"PREPARE {_statement(name)} AS {count}")
+            title = "own_rows"
+            if self._may_lie:
+                title = "count_rows_of_view" if name in _BELOW else "count_rows"
+            query = STATEMENTS[title].format(name=_BELOW.get(name, name), view=name)
+            statements.append(f"PREPARE {_statement(name)} AS {query}")
         execute(self._connection, ";".join(statements))
 
-    def read(self) -> dict[str, Count]:
-        """Return the counts that the open transaction sees."""
-        self.forget_written()
-        unknown = [name for name in self._names if name not in self._known]
-        self._known.update(self._count(unknown))
-        return dict(self._known)
+    def begin(self) -> None:
+        """Count at the begin of a transaction."""
+        self._before = self._count()
 
-    def forget(self) -> None:
-        """Forget all counts."""
-        self._known = {}
+    def is_unchanged(self) -> bool:
+        """Check whether the open transaction left every catalog as it was at begin()."""
+        now = self._count()
+        if self._may_lie:
+            return now == self._before
+        written = []
+        for name, (inserted, updated, deleted) in now.items():
+            before = self._before[name]
+            if (inserted, updated, deleted) == before:
+                continue
+            if inserted - before[0] != deleted - before[2] or name in _BELOW:  # type: ignore[operator]
+                return False
+            written.append(name)
+        return not self._fetch_prepared(written)
 
-    def forget_written(self) -> None:
-        """Forget the counts of catalogs that the open transaction wrote. Call this before the commit."""
-        if self._counts_all_again:
-            self.forget()
-            return
+    def _count(self) -> Counts:
+        if self._may_lie:
+            rows = self._fetch_prepared(self._names)
+            return {str(name): tuple(count) for name, *count in rows}
+        counts: Counts = {}
         rows = fetch(self._connection, "EXECUTE sqlmig_written")
-        written = {name for (name,) in rows}
-        for name in self._names:
-            if _BELOW.get(name, name) in written:
-                self._known.pop(name, None)
+        for name, (_, *numbers) in zip(self._names, rows, strict=True):
+            counts[name] = tuple(numbers)
+        return counts
 
-    def _count(self, names: Iterable[str]) -> dict[str, Count]:
+    def _fetch_prepared(self, names: Iterable[str]) -> list[tuple[object, ...]]:
+        """Return the rows of the prepared statements of some catalogs."""
         message = ";".join(f"EXECUTE {_statement(name)}" for name in names)
         if not message:
-            return {}
-
-        counts = {}
+            return []
+        found = []
         for rows in fetch_each(self._connection, message):
-            for name, *count in rows:
-                counts[str(name)] = tuple(count)
-        return counts
+            found += rows
+        return found
 
 
 def _statement(name: str) -> str:
-    """Return the name of the prepared statement that counts a catalog."""
-    return f"sqlmig_count_{name}"
+    """Return the name of the prepared statement about the rows of a catalog."""
+    return f"sqlmig_rows_{name}"

@@ -97,9 +97,7 @@ def prove(
     names = catalogs(scratch.connection)
     if scratch.owns_server:
         names = sorted({*names, *SHARED_CATALOGS})
-    counts = CatalogCounts(
-        scratch.connection, names, counts_all_again=scratch.owns_server
-    )
+    counts = CatalogCounts(scratch.connection, names, may_lie=scratch.owns_server)
     trial = _Trial(
         scratch,
         counts,
@@ -235,7 +233,7 @@ def _try_in_one_transaction(
         trial.watcher.begin()
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
-        before = counts.read()
+        counts.begin()
 
         *pieces, reset = ups
         send_pieces(
@@ -253,7 +251,7 @@ def _try_in_one_transaction(
         send_pieces(scratch.connection, [reset])
 
         row_changes = compare_rows(rows_before, trial.rows())
-        if counts.read() == before:
+        if counts.is_unchanged():
             # Nothing differs, so the up file can run again on the state that the down file left.
             differences = Differences()
             again = [*ups, back_to_applied]
@@ -265,7 +263,6 @@ def _try_in_one_transaction(
             if not differences:  # it is not yet known whether the up file can run again
                 again = [*ups, applied, *downs, *ups, back_to_applied]
         send_pieces(scratch.connection, again)
-        counts.forget_written()
         send_pieces(scratch.connection, [own_piece("commit", "COMMIT")])
     except SqlmigError:
         if scratch.connection.closed:
@@ -330,7 +327,6 @@ def _try_down_with_rows(trial: _Trial, down: SqlFile, rows_file: Path) -> None:
         raise
     finally:
         rollback(connection)
-        trial.counts.forget()
 
 
 def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
@@ -354,10 +350,8 @@ def _run(trial: _Trial, file: SqlFile) -> None:
 
 
 def _forget(trial: _Trial, file: SqlFile) -> None:
-    """Forget the counts and tables from before a file ran."""
-    if file.in_transaction and not file.repeats:
-        trial.counts.forget()
-    else:
+    """Reset the session after a file that may have changed it, and forget the tables from before."""
+    if not file.in_transaction or file.repeats:
         _clear(trial)
         trial.watcher.forget()
 

@@ -46,22 +46,28 @@ $$;
 -- %% count_rows
 -- How many rows a catalog has, and how many of them this transaction wrote.
 SELECT
-    '{name}',
+    '{view}',
     count(*)::text,
     count(*) FILTER (WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)))
 FROM pg_catalog.{name}
 
 -- %% count_rows_of_view
 -- A view's rows have no xmin, so their text is compared.
-SELECT '{name}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM pg_catalog.{name} AS v
+SELECT '{view}', md5(string_agg(v::text, ' ' ORDER BY v::text)), 0 FROM pg_catalog.{view} AS v
+
+-- %% own_rows
+-- Whether any row of a catalog is from this transaction.
+SELECT 1 FROM pg_catalog.{name} WHERE age(xmin) <= (SELECT age(pg_current_xact_id()::xid)) LIMIT 1
 
 -- %% written
--- The catalogs that this transaction wrote, and perhaps those that the previous transaction wrote.
-SELECT (SELECT relname::text FROM pg_catalog.pg_class WHERE oid = relation)
-FROM unnest(ARRAY[{names}]::regclass[]) AS relation
-WHERE pg_stat_get_xact_tuples_inserted(relation)
-    + pg_stat_get_xact_tuples_updated(relation)
-    + pg_stat_get_xact_tuples_deleted(relation) > 0
+-- How many rows of each catalog this transaction inserted, updated and deleted, perhaps with those of the previous one.
+SELECT
+    number,
+    pg_stat_get_xact_tuples_inserted(relation),
+    pg_stat_get_xact_tuples_updated(relation),
+    pg_stat_get_xact_tuples_deleted(relation)
+FROM unnest(ARRAY[{names}]::regclass[]) WITH ORDINALITY AS named (relation, number)
+ORDER BY number
 
 -- %% tables_with_rows
 -- The tables that files created: the name, the FROM item, the columns, the columns of the primary key, and whether row

@@ -55,7 +55,13 @@ _NOT_COUNTED = "not counted"
 _FOREIGN_TABLES = "foreign tables"
 _DROPPED_AFTER_WRITING = "dropped after writing"
 _LOCKED_FOREIGN_TABLES = "locked foreign tables"
-_OF_LOCKS = (_FOREIGN_TABLES, _DROPPED_AFTER_WRITING, _LOCKED_FOREIGN_TABLES)
+_HAS_FOREIGN_TABLES = "has foreign tables"
+_NOT_WRITES = (
+    _FOREIGN_TABLES,
+    _DROPPED_AFTER_WRITING,
+    _LOCKED_FOREIGN_TABLES,
+    _HAS_FOREIGN_TABLES,
+)
 # A file that may be about a foreign table, and a file that truncates or drops a table.
 _ABOUT_FOREIGN = re.compile(rb"\bforeign\b", re.IGNORECASE)
 _TRUNCATES = re.compile(rb"\btruncate\b", re.IGNORECASE)
@@ -135,7 +141,7 @@ class ServerGuard:
         """Raise BeyondDatabase for a file that may hide its changes."""
         if _TRUNCATES.search(file.text):
             self._writes_elsewhere.add(_LOCKED_FOREIGN_TABLES)
-        if _ABOUT_FOREIGN.search(file.text) or self._has_foreign_tables():
+        if _ABOUT_FOREIGN.search(file.text):
             self._writes_elsewhere.add(_DROPPED_AFTER_WRITING)
         irrevocable = find_irrevocable(file, self._reach)
         if irrevocable and irrevocable.is_elsewhere:
@@ -252,7 +258,10 @@ class ServerGuard:
     def _what_changed(self, writes_before: Mapping[str, int]) -> str:
         """Describe what the open transaction changed beyond the scratch database; "" for nothing."""
         writes = self.writes()
-        if any(writes[name] for name in self._writes_elsewhere):
+        elsewhere = set(self._writes_elsewhere)
+        if writes_before[_HAS_FOREIGN_TABLES]:
+            elsewhere.add(_DROPPED_AFTER_WRITING)
+        if any(writes[name] for name in elsewhere):
             return "writes to a foreign table, which belongs to another database"
         if self._owns_server:
             return ""
@@ -321,6 +330,6 @@ def _written(writes: Mapping[str, int], writes_before: Mapping[str, int]) -> set
     """Return the shared catalogs that were written in between."""
     written = set()
     for name, count in writes.items():
-        if count != writes_before.get(name, 0) and name not in _OF_LOCKS:
+        if count != writes_before.get(name, 0) and name not in _NOT_WRITES:
             written.add(name)
     return written

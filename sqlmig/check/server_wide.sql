@@ -21,6 +21,8 @@ FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
 UNION ALL
 SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL
+SELECT 'has foreign tables', EXISTS (SELECT FROM pg_foreign_table)::int
+UNION ALL
 -- INSERT, UPDATE and DELETE take the first lock, TRUNCATE and DDL take the second. A relation that is not in the
 -- catalog was dropped by this transaction, and may have been a foreign table.
 SELECT kind, number
@@ -42,7 +44,7 @@ CROSS JOIN LATERAL (
 ) AS kinds (kind, number);
 
 -- %% has_foreign_tables
-SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'f');
+SELECT EXISTS (SELECT FROM pg_foreign_table);
 
 -- %% prepared
 -- The prepared transactions of this database.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -272,10 +273,8 @@ def test_a_setup_file_that_is_missing_or_fails_is_named(
     setup.write_text("SELECT 1;\nSELECT wrong")
     for command in ("check", "drift"):
         assert "setup.sql:2:8" in project.run(command, code=1).err
-    assert (
-        project.query("SELECT 1 FROM pg_database WHERE datname ~ '^sqlmig_scratch'")
-        == []
-    )
+    mine = f"sqlmig_scratch_{os.getpid()}_%"
+    assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
 
 
 @pytest.fixture
