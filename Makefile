@@ -5,28 +5,15 @@ DATABASE_URL ?= embedded:.postgres
 JOBS ?= 2
 export DATABASE_URL
 
-# Supabase's roles, on the private server alone: so that the policies can be tried.
-define ROLES
-DO $$$$
-DECLARE
-    api_role text;
-BEGIN
-    FOREACH api_role IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
-        IF to_regrole(api_role) IS NULL THEN
-            EXECUTE format('CREATE ROLE %I', api_role);
-        END IF;
-    END LOOP;
-    ALTER ROLE service_role BYPASSRLS;
-END
-$$$$
-endef
-export ROLES
+# What Supabase provides, for a private server and for scratch databases: so that the policies can be tried.
+SETUP := sql/setup/supabase.sql
+SET_UP = PGOPTIONS='-c client_min_messages=warning' $(BIN)/python -m sqlmig.embedded psql -qX -v ON_ERROR_STOP=1 -f $(SETUP)
 
 BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status psql docs mermaid test citus soak bench lint clean
+.PHONY: help up down status check drift psql docs mermaid test citus soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -35,7 +22,7 @@ help: ## Show these targets
 	@echo 'This database: sql/GUIDE.md. The tool, for your own SQL files: sqlmig/README.md.'
 
 up: $(READY) ## Apply the migrations to the database
-	@case "$$DATABASE_URL" in embedded:*) $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES" ;; esac
+	@case "$$DATABASE_URL" in embedded:*) $(SET_UP) ;; esac
 	@$(BIN)/python -m sqlmig up
 	@$(BIN)/python -m sqlmig status
 	@case "$$DATABASE_URL" in \
@@ -51,12 +38,18 @@ down: $(READY) ## Revert the newest migration
 status: $(READY) ## Show what is applied and what is pending
 	@$(BIN)/python -m sqlmig status
 
+check: $(READY) ## Prove that each down file undoes its up file
+	@$(BIN)/python -m sqlmig check --scratch embedded: --setup $(SETUP)
+
+drift: $(READY) ## List what was changed by hand in the database
+	@$(BIN)/python -m sqlmig drift --scratch embedded: --setup $(SETUP)
+
 psql: $(READY) ## Open the database in psql
 	@$(BIN)/python -m sqlmig.embedded psql
 
 docs: $(READY) ## Write sql/README.md, the page about the schema
 	@rm -rf .cache/docs && mkdir -p .cache
-	@DATABASE_URL=embedded:.cache/docs $(BIN)/python -m sqlmig.embedded psql -qX -c "$$ROLES"
+	@DATABASE_URL=embedded:.cache/docs $(SET_UP)
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs docs > .cache/page.md
 	@mv .cache/page.md sql/README.md

@@ -6,7 +6,7 @@ from sqlmig.check.drift import find_drift
 from sqlmig.check.effects import KINDS as EFFECT_KINDS
 from sqlmig.check.proof import Finding, prove
 from sqlmig.check.running import setup_from
-from sqlmig.check.scratch import ScratchServer, scratch_database
+from sqlmig.check.scratch import Scratch, ScratchServer, scratch_database
 
 __all__ = [
     "EFFECT_KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "Difference",
     "Differences",
     "Finding",
+    "Scratch",
     "ScratchServer",
     "compare_with_base",
     "find_drift",

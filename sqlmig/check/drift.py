@@ -136,6 +136,7 @@ class _ScratchRun:
             connection = scratch.connection
             connection.ticks = session.connection.ticks
             self._refuse_other_version(connection)
+
             execute(connection, session.ledger.definition())
             before = _read_with_schemas(connection)
             for file in self.files:
@@ -143,6 +144,7 @@ class _ScratchRun:
                     file, session.ledger, connection.info.server_version
                 )
                 self._run(scratch, self._without_server_wide(wanted))
+
             after = _read_with_schemas(connection)
             role, owner = _quoted(connection, owner)
             schema = _first_schema(connection)
@@ -227,10 +229,7 @@ def _schema_with_objects(session: Session, expected: _Expected) -> str:
     Returns "" if the first schema has some of it, or no other schema has half of it. The
     files may have run with another search path, of another role or in another URL.
     """
-    names = set()
-    for key in expected.made:
-        if expected.after[key].schema == expected.schema and key.kind in _FOUND_BY_NAME:
-            names.add(key.name.partition("(")[0])
+    names = _names_in_first_schema(expected)
     if not names or session.ledger.is_named:
         return ""
     query = STATEMENTS["schemas_with"].format(
@@ -243,6 +242,15 @@ def _schema_with_objects(session: Session, expected: _Expected) -> str:
         return ""
     best = max(sorted(counts), key=lambda schema: counts[schema])
     return best if counts[best] * 2 >= len(names) else ""
+
+
+def _names_in_first_schema(expected: _Expected) -> set[str]:
+    """Return the names, with the schema, of what the files create in the first schema of the search path."""
+    names = set()
+    for key in expected.made:
+        if key.kind in _FOUND_BY_NAME and expected.after[key].schema == expected.schema:
+            names.add(key.name.partition("(")[0])
+    return names
 
 
 def _drop_what_is_elsewhere(

@@ -114,18 +114,22 @@ def settings_statements(original: Original, name: str) -> list[str]:
 
 def likeness_statements(original: Original) -> list[str]:
     """Return the statements that give a database the original's schemas and privileges, run inside it."""
-    schemas = [statement for both in original.schemas for statement in both]
-    return [*schemas, *original.privileges]
+    statements = []
+    for create, grant in original.schemas:
+        statements += [create, grant]
+    return [*statements, *original.privileges]
 
 
 def extension_statements(original: Original, files: Iterable[Path]) -> list[str]:
     """Return the statements that create the original's extensions and their schemas, except what a file creates."""
     if not original.extensions:
         return []
+
     made = set()
     for path in files:
         for kind, name in _CREATES.findall(path.read_bytes()):
             made.add((kind.decode().lower(), name.decode(errors="replace").lower()))
+
     statements = []
     for extension, schema in original.extensions:
         if ("schema", schema) in made:

@@ -64,7 +64,8 @@ def open_scratch_server(command_line: CommandLine, url: str) -> Iterator[Scratch
     if is_throwaway(scratch):
         with connect(url, output.say) as connection:
             major = str(connection.info.server_version // 10000)
-    with database(scratch, command_line.wait, major=major) as scratch_url:
+    opened = database(scratch, command_line.wait, make=True, major=major)
+    with opened as scratch_url:
         yield ScratchServer(
             scratch_url, is_elsewhere=True, is_owned=is_throwaway(scratch)
         )

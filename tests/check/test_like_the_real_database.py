@@ -283,6 +283,7 @@ def test_a_scratch_database_that_lets_nobody_in_is_named(
     error = project.run(command, code=1).err
     assert "error: the scratch database sqlmig_scratch_" in error
     assert "was made, but does not let us in: cannot connect: " in error
+    assert "or name another server with --scratch" in error
     assert "geheim" not in error
 
 

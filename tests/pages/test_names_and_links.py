@@ -36,7 +36,7 @@ CODE = "".join(
 @pytest.mark.parametrize(
     ("line", "problems"),
     [
-        ("sqlmig -d embedded: check", []),
+        ("sqlmig check --scratch embedded:", []),
         ("sqlmig --wait 60s up --to 7 --json", []),
         ("A=1 sqlmig up > all.sql", []),
         ("sqlmig up --too 7", ["option --too"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +19,8 @@ from sqlmig.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlmig.check import BaseProblem, Finding
+    from sqlmig.check import BaseProblem, Finding, Scratch
+    from sqlmig.core.migrations import Migration
 
 _INDENT = " " * 14
 
@@ -60,7 +61,7 @@ def check(
     the end. There it runs each version up, down and up again, and compares the schema before and after. It also
     compares rows, if there are files VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
     """
-    from sqlmig.check import compare_with_base, prove, scratch_database, setup_from
+    from sqlmig.check import compare_with_base, prove
 
     kinds = _effect_kinds(fail_on or "")
     if base is not None and not base.strip():
@@ -71,8 +72,23 @@ def check(
     for problem in problems:
         report_base_problem(problem)
 
+    with _open_scratch(command_line, found) as scratch:
+        trials = prove(scratch, found, start or 0, kinds)
+        findings = _with_bar(trials, len(found))
+        # Dropping the scratch database may take some seconds, or fail.
+        report(findings, as_json=command_line.as_json)
+    return int(bool(problems) or any(finding.has_failed for finding in findings))
+
+
+@contextmanager
+def _open_scratch(
+    command_line: CommandLine, found: Sequence[Migration]
+) -> Iterator[Scratch]:
+    """Yield the scratch database. Without a database to be like, --scratch is enough."""
+    from sqlmig.check import scratch_database, setup_from
+
     set_up = setup_from(command_line.setup)
-    if not has_database(command_line.url):  # then there is nothing to be like
+    if not has_database(command_line.url):
         command_line.url, command_line.scratch = command_line.scratch, ""
     with (
         database(command_line.url, command_line.wait, make=True) as url,
@@ -86,11 +102,7 @@ def check(
             set_up=set_up,
         ) as scratch,
     ):
-        trials = prove(scratch, found, start or 0, kinds)
-        findings = _with_bar(trials, len(found))
-        # Dropping the scratch database may take some seconds, or fail.
-        report(findings, as_json=command_line.as_json)
-    return int(bool(problems) or any(finding.has_failed for finding in findings))
+        yield scratch
 
 
 def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
