@@ -105,7 +105,7 @@ def scratch_database(
     Raises SqlmigError if the database cannot be created.
     """
     name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
-    with connect(server.url, say, f"{_OWNER}{name}") as outside:
+    with _connect_outside(server, say, f"{_OWNER}{name}") as outside:
         send(outside, _PATIENT.encode())
         _remove_left_over(server.url, outside, say)
         role = _role_on(outside, server, files_owner)
@@ -145,6 +145,21 @@ def scratch_database(
                 yield scratch
         finally:
             _drop_or_warn(server.url, outside, name, say)
+
+
+@contextmanager
+def _connect_outside(
+    server: ScratchServer, say: Say, application_name: str
+) -> Iterator[Connection]:
+    """Yield the connection that creates and drops the scratch database. Raises SqlmigError."""
+    with ExitStack() as stack:
+        try:
+            outside = stack.enter_context(connect(server.url, say, application_name))
+        except SqlmigError as error:
+            if server.is_elsewhere:
+                raise SqlmigError(f"the server of --scratch: {error}") from None
+            raise
+        yield outside
 
 
 def _role_on(

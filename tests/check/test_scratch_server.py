@@ -172,6 +172,17 @@ def test_a_role_that_may_only_read_sees_every_change(
             project.query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
+def test_a_scratch_server_that_does_not_answer_is_named(project: Project) -> None:
+    project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
+    project.run("up")
+    for command in ("check", "drift"):
+        error = project.run(
+            command, "--scratch", "postgresql://u:geheim@127.0.0.1:1/x", code=1
+        ).err
+        assert error.startswith("error: the server of --scratch: cannot connect: ")
+        assert "geheim" not in error
+
+
 def test_another_major_version_is_refused(project: Project) -> None:
     ((ours,),) = project.query(
         "SELECT current_setting('server_version_num')::int / 10000"
