@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core.database import database
 from sqlmig.core.errors import UsageError
-from sqlmig.core.ledger import Ledger
+from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.migrations import find
 from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
@@ -37,6 +37,7 @@ def up(
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
+    ledger_schema: str | None = None,
     to: int | None = None,
     steps: int | None = None,
     allow_out_of_order: bool = False,
@@ -50,6 +51,8 @@ def up(
     It may be called by any number of processes at once: each migration is applied once,
     and the others wait. A schema that has tables, views or functions, but no ledger, is
     refused unless allow_non_empty is true: it may be another application's.
+    schema: the schema of the ledger, which also comes first in the search path.
+    ledger_schema: the schema of the ledger alone.
     wait: seconds to keep trying a server that does not answer yet.
     Messages go to ``logging.getLogger("sqlmig")``.
 
@@ -62,7 +65,8 @@ def up(
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries)
     request = Up(to, steps, allow_out_of_order, allow_non_empty)
-    return _run(url, directory, schema, request, options, wait, make=True)
+    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    return _run(target, request, options, make=True)
 
 
 def down(
@@ -70,6 +74,7 @@ def down(
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
+    ledger_schema: str | None = None,
     to: int | None = None,
     steps: int | None = None,
     all: bool = False,  # noqa: A002 -- as the option is called
@@ -88,7 +93,8 @@ def down(
         steps = 1
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries)
-    return _run(url, directory, schema, Down(to, steps), options, wait, make=False)
+    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    return _run(target, Down(to, steps), options, make=False)
 
 
 def _options(lock_timeout: str, retries: int) -> Options:
@@ -109,29 +115,33 @@ def status(
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
+    ledger_schema: str | None = None,
     wait: float = 0,
 ) -> list[Status]:
     """Return each version and its state, by version. It writes nothing."""
-    with _open(url, directory, schema, Options(), wait, make=False) as session:
+    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    with _open(target, Options(), make=False) as session:
         return [
             Status(one.version, one.name, one.state, one.applied_at)
             for one in session.versions()
         ]
 
 
+class _Target(NamedTuple):
+    """A database, the files, the ledger, and how long to wait for the server."""
+
+    url: str
+    directory: str | Path
+    ledger: Ledger
+    wait: float
+
+
 def _run(
-    url: str,
-    directory: str | Path,
-    schema: str | None,
-    request: Request,
-    options: Options,
-    wait: float,
-    *,
-    make: bool,
+    target: _Target, request: Request, options: Options, *, make: bool
 ) -> list[Applied]:
     from sqlmig.core.runner import run
 
-    with _open(url, directory, schema, options, wait, make=make) as session:
+    with _open(target, options, make=make) as session:
         if isinstance(request, Up) and session.ahead():
             session.say(message_for_ahead(session.ahead()))
         if not session.has_work(request):
@@ -140,15 +150,8 @@ def _run(
 
 
 @contextmanager
-def _open(
-    url: str,
-    directory: str | Path,
-    schema: str | None,
-    options: Options,
-    wait: float,
-    *,
-    make: bool,
-) -> Iterator[Session]:
+def _open(target: _Target, options: Options, *, make: bool) -> Iterator[Session]:
+    url, directory, ledger, wait = target
     if not isinstance(url, str):
         # Its value is not repeated: it may hold a password.
         raise UsageError(
@@ -156,9 +159,9 @@ def _open(
         )
     if not isinstance(wait, int | float):
         raise UsageError(f"wait is a number of seconds, and not {wait!r}")
+
     say = logging.getLogger("sqlmig").info
     migrations = find(Path(directory))
-    ledger = Ledger(schema or "public", is_named=schema is not None)
     with (
         database(url, wait, make=make, say=say) as found,
         open_session(found, ledger, migrations, say, options=options) as session,

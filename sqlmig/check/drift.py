@@ -230,7 +230,7 @@ def _schema_with_objects(session: Session, expected: _Expected) -> str:
     files may have run with another search path, of another role or in another URL.
     """
     names = _names_in_first_schema(expected)
-    if not names or session.ledger.is_named:
+    if not names or session.ledger.files_schema:
         return ""
     query = STATEMENTS["schemas_with"].format(
         schema=literal(expected.schema),

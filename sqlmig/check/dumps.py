@@ -64,10 +64,12 @@ def without_statements(file: SqlFile, unwanted: Container[int]) -> SqlFile:
 
 
 def _unwanted(ledger: Ledger, server_version: int) -> re.Pattern[str]:
-    schema = re.escape(ledger.schema)
+    qualifier = rf'(?:"?{re.escape(ledger.schema)}"? ?\. ?)'
+    if ledger.schema == ledger.home_schema:  # a name without a schema is the ledger
+        qualifier += "?"
     kinds = [
         r'(?:create|drop) schema(?: if(?: not)? exists)? "?public"?(?: cascade| restrict)? ?;?$',
-        rf'{_ABOUT_A_TABLE} (?:"?{schema}"? ?\. ?)?"?schema_migrations"?(?:[ .;(]|$)',
+        rf'{_ABOUT_A_TABLE} {qualifier}"?schema_migrations"?(?:[ .;(]|$)',
     ]
     if server_version < _HAS_TRANSACTION_TIMEOUT:
         kinds.append("set (?:local |session )?transaction_timeout ")

@@ -72,7 +72,7 @@ def read_original(
     search_path = connection.callers_search_path
     if files_owner or is_elsewhere:
         search_path = search_path.replace('"$user"', quoted(files_owner or user))
-    names = {"public", ledger.schema, *on_path, *filter(None, [files_owner])}
+    names = {"public", ledger.home_schema, *on_path, *filter(None, [files_owner])}
     fields["schemas"] = f"ARRAY[{', '.join(map(literal, sorted(names)))}]"
 
     privileges: list[Any] = []

@@ -130,13 +130,15 @@ def scratch_database(
                 )
                 guard = ServerGuard(inside, outside, owns_server=server.is_owned)
                 guard.require_counts()
-                scratch = Scratch(inside, guard, server.is_owned, ledger.schema, url)
+                scratch = Scratch(
+                    inside, guard, server.is_owned, ledger.home_schema, url
+                )
                 execute(inside, STATEMENTS["own_public"])
                 set_up(scratch)
                 if server.is_owned:
                     try_each(outside, original.roles)
-                if ledger.is_named:
-                    execute(inside, ledger.sql("schema"))
+                if ledger.files_schema:
+                    execute(inside, ledger.schemas())
                 if leading_schema:
                     create = f"CREATE SCHEMA IF NOT EXISTS {quoted(leading_schema)}"
                     execute(inside, create)
@@ -175,7 +177,7 @@ def _role_on(
 
 
 def _search_path(original: Original, ledger: Ledger, leading_schema: str) -> str:
-    first = leading_schema or (ledger.schema if ledger.is_named else "")
+    first = leading_schema or ledger.files_schema
     path = [quoted(first)] if first else []
     return ", ".join(filter(None, [*path, original.search_path]))
 

@@ -1,6 +1,6 @@
 -- %% open_tables
 -- The tables that anyone can reach over Supabase's Data API, without the tables of extensions.
-SELECT CASE nspname WHEN {schema_name} THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname)
+SELECT CASE nspname WHEN {home_name} THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname)
 FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = relnamespace
 WHERE relkind IN ('r', 'p')
     AND NOT relrowsecurity

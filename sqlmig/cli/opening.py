@@ -10,6 +10,7 @@ from sqlmig.cli import output
 from sqlmig.cli.progress import watch, watch_below_bar
 from sqlmig.core import migrations
 from sqlmig.core.database import database, is_throwaway
+from sqlmig.core.errors import UsageError
 from sqlmig.core.session import open_session
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ def open_sessions(command_line: CommandLine) -> Iterator[Opened]:
     """Open the database, and yield a session for each ledger that is meant. Raises SqlmigError."""
     found = migrations.find(command_line.directory)
     make = command_line.makes_data_directory
+    if command_line.has_many_schemas and command_line.ledger_schema:
+        raise UsageError(
+            "--ledger-schema is for one schema: with several, each has a ledger of its own"
+        )
     with database(command_line.url, command_line.wait, make=make) as url:
         if not command_line.has_many_schemas:
             with open_session(

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from sqlmig.core.errors import UsageError
-from sqlmig.core.ledger import Ledger
+from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.session import Options
 from sqlmig.core.text import counted, parse_lock_timeout, parse_time
 
@@ -31,6 +31,7 @@ class CommandLine:
     directory: Path = Path("sql")
     schemas: list[str] = field(default_factory=list)  # also as patterns
     schemas_are_from_environment: bool = False
+    ledger_schema: str | None = None
     wait: float = 0  # seconds, for a server that does not answer yet
     jobs: int = 4  # how many schemas at a time
     options: Options = field(default_factory=Options)
@@ -63,9 +64,8 @@ class CommandLine:
             raise UsageError(
                 "this command works on one schema: give --schema once, without * or ?"
             )
-        if self.schemas:
-            return Ledger(self.schemas[0], is_named=True)
-        return Ledger("public", is_named=False)
+        schema = self.schemas[0] if self.schemas else None
+        return ledger_in(schema, self.ledger_schema)
 
     def in_schemas(self, count: int) -> str:
         """Return the number of schemas as text, if several may be meant; otherwise nothing."""
@@ -176,7 +176,7 @@ def all_of(*options: Decorator[Any]) -> Decorator[Any]:
     return decorate
 
 
-SHARED_NAMES = frozenset(("url", "directory", "schemas", "wait"))
+SHARED_NAMES = frozenset(("url", "directory", "schemas", "ledger_schema", "wait"))
 
 
 def shared_options(*, is_group: bool) -> Decorator[Any]:
@@ -214,6 +214,15 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
             help="The ledger's schema (environment SQLMIG_SCHEMA, else public). It comes first in the search path; "
             "up makes it if it is missing. up, down, status, stamp and repair take several: repeat the option. "
             "* and ? find schemas that have a ledger.",
+        ),
+        _kept(
+            "--ledger-schema",
+            "ledger_schema",
+            envvar=variable("SQLMIG_LEDGER_SCHEMA"),
+            metavar="NAME",
+            type=_schema_name,
+            help="The schema of the ledger alone (environment SQLMIG_LEDGER_SCHEMA, else that of --schema). "
+            "The files keep their search path. up makes it if it is missing.",
         ),
         _kept(
             "--wait",

@@ -4,7 +4,7 @@ SELECT coalesce(coalesce(
         100 * nullif(tuples_done, 0) / nullif(tuples_total, 0), 100 * blocks_done / nullif(blocks_total, 0)
     ) || ' % of ', '')
     || lower(command) || coalesce(' on ' || (
-        SELECT CASE nspname WHEN {schema_name} THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname)
+        SELECT CASE nspname WHEN {home_name} THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname)
         FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
         WHERE pg_class.oid = relid
     ), '')

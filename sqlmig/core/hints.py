@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _RUN_ALONE = "put “-- sqlmig: no-transaction” on a line before the first statement"
+
+# The run that applies a file: the first one, because there is no ledger or it is empty; or
+# a later one. It is "" if there is no ledger at all, as on a scratch database, or for a down file.
+Run = Literal["", "first", "later"]
 
 
 class _Hint(NamedTuple):
@@ -18,7 +22,7 @@ class _Hint(NamedTuple):
     message: str  # a regular expression
     advice: str
     in_transaction: bool | None = None  # None: either way
-    in_first_file: bool = False  # only if the same run makes the ledger
+    run: Run = ""  # only in such a run
 
 
 # The first hint that matches is shown.
@@ -79,10 +83,19 @@ _HINTS = (
         sqlstates="42P0[67]|42710|42723",
         message="",
         advice=(
-            "this database has no ledger yet, but it is not empty. If it has what these files make, "
+            "the ledger has no version yet, but the database is not empty. If it has what these files make, "
             "`sqlmig stamp V` records everything up to V as applied, and runs nothing"
         ),
-        in_first_file=True,
+        run="first",
+    ),
+    _Hint(
+        sqlstates="42P0[67]|42710|42701|42723",
+        message="",
+        advice=(
+            "if somebody has made this by hand, and all else in the file too, `sqlmig stamp --only {version}` records "
+            "the version as applied, and runs nothing"
+        ),
+        run="later",
     ),
     _Hint(
         sqlstates="42501",
@@ -130,20 +143,25 @@ _HINTS = (
 
 
 def hints_for(
-    sqlstate: str, first_line: str, *, in_transaction: bool, in_first_file: bool
+    sqlstate: str,
+    first_line: str,
+    *,
+    in_transaction: bool,
+    run: Run,
+    version: str,
 ) -> list[str]:
     """Return the first hint that fits an error, as a line, or no line.
 
-    first_line: the first line of the server's message. in_first_file: whether the same run
-    makes the ledger.
+    first_line: the first line of the server's message. version: the file's version as it is
+    written in the file's name.
     """
     for hint in _HINTS:
         if hint.in_transaction not in (None, in_transaction):
             continue
-        if hint.in_first_file and not in_first_file:
+        if hint.run and hint.run != run:
             continue
         if not re.fullmatch(hint.sqlstates, sqlstate):
             continue
         if re.search(hint.message, first_line):
-            return [f"HINT: {hint.advice}"]
+            return [f"HINT: {hint.advice.replace('{version}', version)}"]
     return []

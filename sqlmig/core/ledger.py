@@ -33,15 +33,23 @@ OWNERS_QUERY = _STATEMENTS["owners"]
 
 @dataclass(frozen=True)
 class Ledger:
-    """The place of the ledger.
+    """The place of the ledger, and of the files' objects.
 
-    is_named: the user named its schema. Then the schema is made if it is missing, and the
-    files run in it. announces_schema: the server sends a notice about that.
+    is_named: the user named the ledger's schema, so it is made if it is missing.
+    files_schema: the schema that --schema names. It is made if it is missing, and comes
+    first in the search path of the files; empty for the caller's search path.
+    announces_schema: the server sends a notice about a schema that is made.
     """
 
     schema: str
     is_named: bool
+    files_schema: str = ""
     announces_schema: bool = True
+
+    @property
+    def home_schema(self) -> str:
+        """The schema whose objects are shown without it."""
+        return self.files_schema or "public"
 
     @property
     def table(self) -> str:
@@ -61,23 +69,27 @@ class Ledger:
 
     @property
     def schema_option(self) -> str:
-        """The option that names the schema, after a blank, in the form that a user types; empty for the default."""
-        return f" --schema {shlex.quote(self.schema)}" if self.is_named else ""
+        """The options that name the schemas, after a blank, in the form that a user types; empty for the default."""
+        options = ""
+        if self.files_schema:
+            options += f" --schema {shlex.quote(self.files_schema)}"
+        if self.is_named and self.schema != self.files_schema:
+            options += f" --ledger-schema {shlex.quote(self.schema)}"
+        return options
 
     @cached_property
     def _fields(self) -> dict[str, object]:
         """The values that the statements are filled in with."""
         return {
-            "schema": quoted(self.schema),
-            "schema_literal": literal(quoted(self.schema)),
             "schema_name": literal(self.schema),
+            "home_name": literal(self.home_schema),
+            "home_literal": literal(quoted(self.home_schema)),
             "table": self.table,
             "literal": literal(self.table),
             "quote": dollar_quote("sqlmig", self.table),
             "key": self.lock_key,
             "worker": self.worker_name,
             "level": "NOTICE" if self.announces_schema else "DEBUG",
-            "named": self.is_named,
             "identity": _IDENTITY,
             **_CONDITIONS,
         }
@@ -92,9 +104,23 @@ class Ledger:
 
     def definition(self, *, may_exist: bool = False) -> str:
         """Return the statements that make the ledger. may_exist: they do nothing if it exists."""
-        schema = self.sql("schema") if self.is_named else ""
         unless = self.sql("unless_it_exists").strip() if may_exist else ""
-        return schema + self.sql("definition", unless_it_exists=unless)
+        return self.schemas() + self.sql("definition", unless_it_exists=unless)
+
+    def schemas(self) -> str:
+        """Return the statements that make the named schemas that are missing."""
+        names = [self.schema] if self.is_named else []
+        if self.files_schema not in ("", self.schema):
+            names.append(self.files_schema)
+        statements = ""
+        for name in names:
+            statements += self.sql(
+                "schema",
+                schema=quoted(name),
+                schema_literal=literal(quoted(name)),
+                quote=dollar_quote("sqlmig", name),
+            )
+        return statements
 
     def insert(self, migration: Migration, checksum: str) -> str:
         """Return the statement, without its semicolon, that records a migration."""
@@ -119,6 +145,12 @@ class Ledger:
             checksum=literal(checksum),
             down=down,
         )
+
+
+def ledger_in(schema: str | None, ledger_schema: str | None = None) -> Ledger:
+    """Return the ledger for the options --schema and --ledger-schema; None for an option that is not given."""
+    named = ledger_schema or schema
+    return Ledger(named or "public", bool(named), schema or "")
 
 
 def read_query(ledgers: Iterable[Ledger]) -> str:

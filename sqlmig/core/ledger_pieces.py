@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.steps import Step
-    from sqlmig.core.transaction import Piece
+    from sqlmig.core.transaction import Piece, Role
 
 IDENTITY_COLUMN = "sqlmig_identity"
 
@@ -62,7 +62,8 @@ def guard_pieces(session: Session, step: Step | None = None) -> list[Piece]:
     guard = ledger.sql("guard", newest=newest, known_identity=literal(identity))
     if step and step.version.state == "out-of-order":
         guard += ledger.sql("guard_between", version=step.version.version)
-    return [own_piece("guard", guard, file)]
+    role: Role = "guard" if session.ledger_rows else "empty guard"
+    return [own_piece(role, guard, file)]
 
 
 def check_of_ledger(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.core.connection import fetch, fetch_each
 from sqlmig.core.errors import ServerError, SqlmigError
-from sqlmig.core.ledger import TABLE, Ledger
+from sqlmig.core.ledger import TABLE, Ledger, ledger_in
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def why_not_ours(connection: Connection, ledger: Ledger) -> str:
         what = _KINDS.get(kind, "no table")
         return (
             f"{name} is {what}, and so not sqlmig's ledger, which is a plain table. It was not read; "
-            "drop it, or give another schema with --schema"
+            "drop it, or name another schema with --ledger-schema"
         )
     if not has_our_columns:
         return _another_tools(connection, ledger, columns, can_be_read=can_be_read)
@@ -77,7 +78,7 @@ def why_not_ours(connection: Connection, ledger: Ledger) -> str:
     return (
         f"{name} is not as sqlmig made its ledger: it is not a plain table, or it has a trigger, a rule, a CHECK, a "
         "default, or a column of a type that somebody made. They would run with the rights of this role, "
-        "so it was not read. Drop what was added, or give another schema with --schema"
+        "so it was not read. Drop what was added, or name another schema with --ledger-schema"
     )
 
 
@@ -88,7 +89,7 @@ def _another_tools(
     whose = _BY_COLUMNS.get(columns, "not sqlmig's ledger")
     message = f"{ledger.schema}.{TABLE} is {whose}, and was left untouched"
     if "version" not in columns.split():
-        return f"{message}; give another schema with --schema"
+        return f"{message}; name another schema with --ledger-schema"
     version = "V"
     if can_be_read:
         try:
@@ -104,10 +105,11 @@ def _another_tools(
             )
     command = "up" if version == "0" else f"stamp {version}"
     return (
-        f"{message}. To take over:\n"
+        f"{message}. To take over while the other tool still runs, keep sqlmig's ledger in another schema:\n"
+        f"  sqlmig {command}{replace(ledger, schema='sqlmig', is_named=True).schema_option}\n"
+        "Or, if nothing uses the table any more, rename it:\n"
         f"  ALTER TABLE {ledger.table} RENAME TO schema_migrations_before_sqlmig;\n"
-        f"  sqlmig {command}{ledger.schema_option}\n"
-        "Or give another schema with --schema"
+        f"  sqlmig {command}{ledger.schema_option}"
     )
 
 
@@ -125,17 +127,18 @@ class Neighbours(NamedTuple):
 def find_neighbours(connection: Connection, ledger: Ledger) -> Neighbours:
     """Return the objects in the ledger's schema. If another runner has just made the ledger: none."""
     names = ", ".join(literal(name) for name in _TOOLS)
-    first = literal(quoted(connection.first_schema or ledger.schema))
-    if ledger.is_named:  # the files run in the named schema
-        first = literal(quoted(ledger.schema))
+    first = ledger.files_schema or connection.first_schema or ledger.home_schema
+    fields = {
+        "ledger_schema": literal(quoted(ledger.schema)),
+        "first_schema": literal(quoted(first)),
+    }
     tables, objects = fetch_each(
         connection,
-        f"{_fill('known_tables', ledger, names=names)};{_fill('objects', ledger, first_schema=first)}",
+        f"{_fill('known_tables', ledger, names=names)};{_fill('objects', ledger, **fields)}",
     )
-    found = [str(name) for (name,) in objects]
-    if f"table {TABLE}" in found:
+    if any(is_ledger for _, is_ledger in objects):
         return Neighbours([], [])
-    return Neighbours(tables, found)
+    return Neighbours(tables, [str(name) for name, _ in objects])
 
 
 def refuse_other_tool(
@@ -155,7 +158,7 @@ def refuse_other_tool(
         way = "write the schema into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version\n"
     raise SqlmigError(
         f"this database is kept by {tool} ({quoted(ledger.schema)}.{table}); to take over: {way}"
-        "To use both, give sqlmig a schema of its own with --schema."
+        "To use both, name another schema for sqlmig's ledger with --ledger-schema"
     )
 
 
@@ -183,7 +186,7 @@ def rows_of_plain_table(
     oid = connection.resolve_tables([name]).get(name)
     if oid is None:
         return None
-    ledger = Ledger("public", is_named=False)
+    ledger = ledger_in(None)
     query = _fill("plain_table", ledger, oid=oid)
     ((table, can_be_read),) = fetch(connection, query)
     if not can_be_read:

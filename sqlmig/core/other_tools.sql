@@ -50,21 +50,22 @@ FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = relnamespace
 WHERE c.oid = {oid}
 
 -- %% objects
--- Tables, views and functions in a schema that no extension owns.
-SELECT kind || ' ' || name
+-- Tables, views and functions in the ledger's schema and the files' schema that no extension owns, and whether one is the
+-- ledger.
+SELECT kind || ' ' || name, class = 'pg_class'::regclass AND oid IS NOT DISTINCT FROM to_regclass({literal})
 FROM (
     SELECT
         1 AS place,
         CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind,
         quote_ident(relname) AS name, 'pg_class'::regclass AS class, c.oid
     FROM pg_class AS c
-    WHERE relnamespace IN (to_regnamespace({schema_literal}), to_regnamespace({first_schema}))
+    WHERE relnamespace IN (to_regnamespace({ledger_schema}), to_regnamespace({first_schema}))
         AND relkind IN ('r', 'p', 'v', 'm', 'f')
     UNION ALL
     SELECT 2, 'function', quote_ident(proname), 'pg_proc'::regclass, p.oid
     FROM pg_proc AS p
     -- A platform has functions of its own for its event triggers.
-    WHERE pronamespace IN (to_regnamespace({schema_literal}), to_regnamespace({first_schema})) AND prorettype <> 'event_trigger'::regtype
+    WHERE pronamespace IN (to_regnamespace({ledger_schema}), to_regnamespace({first_schema})) AND prorettype <> 'event_trigger'::regtype
 ) AS found
 WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = oid AND deptype = 'e')
 ORDER BY place, name

@@ -107,7 +107,7 @@ def _prepare(worker: Connection, file: SqlFile, session: Session) -> None:
         return  # a pooler, which would pass our settings to other clients
 
     settings = "SET lock_timeout = 0;"
-    if session.ledger.is_named:
+    if session.ledger.files_schema:
         path = literal(session.files_search_path)
         settings += f"SELECT pg_catalog.set_config('search_path', {path}, false)"
     send(worker, settings.encode())
@@ -231,7 +231,7 @@ def refuse_pooler(session: Session, files: Iterable[SqlFile]) -> None:
         return  # no pooler between us and the server
 
     for file in alone:
-        if session.ledger.is_named:
+        if session.ledger.files_schema:
             raise SqlmigError(
                 f"{file.path}: a pooler does not keep --schema for a no-transaction file; {_USE_THE_SERVER}"
             )

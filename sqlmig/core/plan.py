@@ -276,13 +276,18 @@ def _check_confirmed(chosen: Sequence[VersionInfo], confirmed: frozenset[int]) -
             )
 
 
-def versions_to_stamp(rows: Sequence[VersionInfo], version: int) -> list[Migration]:
-    """Return the migrations to record, up to a version. Raises SqlmigError if the ledger contradicts them."""
+def versions_to_stamp(
+    rows: Sequence[VersionInfo], version: int, *, only: bool = False
+) -> list[Migration]:
+    """Return the migrations to record, up to a version, or it alone.
+
+    Raises SqlmigError if the ledger contradicts them.
+    """
     check_version(rows, version)
     migrations = []
     problems = []
     for row in rows:
-        if row.version > version:
+        if row.version > version or (only and row.version != version):
             continue
         if row.state in ("changed", "missing"):
             problems.append(f"{row.label} is {row.state}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
     from sqlmig.core.connection import Connection
+    from sqlmig.core.hints import Run
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.transaction import Piece, Role
 
@@ -70,7 +71,7 @@ def send_pieces(
     TryAgain if a file failed, ServerError if no file is concerned, and ConnectionLost. In
     every case but the last the transaction is rolled back.
     """
-    makes_ledger = any(piece.role == "ledger" for piece in pieces)
+    roles = {piece.role for piece in pieces}
     for number, batch in enumerate(batches(pieces, connection.largest_batch)):
         file = batch[0].file if batch else None
         if number and file:
@@ -78,9 +79,8 @@ def send_pieces(
         try:
             results = send(connection, joined(batch))
         except ServerError as error:
-            in_first_file = makes_ledger and _has_objects(connection)
             raise _exception_for(
-                connection, error, batch, in_first_file=in_first_file
+                connection, error, batch, _kind_of_run(connection, roles)
             ) from None
         if on_results:
             on_results(results)
@@ -104,6 +104,12 @@ def refuse_changed_settings(connection: Connection, file: SqlFile) -> None:
         )
 
 
+def _kind_of_run(connection: Connection, roles: set[Role]) -> Run:
+    if not roles.isdisjoint({"ledger", "empty guard"}):
+        return "first" if _has_objects(connection) else ""
+    return "later" if "guard" in roles else ""
+
+
 def _has_objects(connection: Connection) -> bool:
     """Check whether the database has a table, type or function that is not PostgreSQL's own."""
     ((has_objects,),) = fetch(connection, _HAS_OBJECTS)
@@ -122,15 +128,14 @@ def _exception_for(
     connection: Connection,
     error: ServerError,
     batch: Sequence[Piece],
-    *,
-    in_first_file: bool,
+    run: Run,
 ) -> Exception:
     """Return the exception for an error of the server."""
     failure = explain(
         error.diagnostic,
         len(error.results_before),
         batch,
-        in_first_file=in_first_file,
+        run,
     )
     own_refusal = _own_refusal(failure, error.sqlstate)
     if own_refusal:
@@ -153,7 +158,7 @@ def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
     """Return the exception for a check of our own that failed as intended."""
     role = failure.piece.role
     file = failure.piece.file
-    if role in ("lock", "guard") and sqlstate == _INVALID_TEXT:
+    if role in ("lock", "guard", "empty guard") and sqlstate == _INVALID_TEXT:
         return PlanIsStale()
     if role == "ledger" and sqlstate == _DUPLICATE_TABLE:
         return PlanIsStale()  # another session has made a table of that name
@@ -195,13 +200,11 @@ def explain(
     diagnostic: Any,
     statements_done: int,
     batch: Sequence[Piece],
-    *,
-    in_first_file: bool = False,
+    run: Run = "",
 ) -> _Failure:
     """Find out where and why the server stopped in a batch.
 
     statements_done: the number of the batch's statements that had succeeded.
-    in_first_file: the same transaction makes the ledger.
     """
     offset = _offset_in_batch(diagnostic, statements_done, joined(batch))
     piece, offset = piece_at(batch, offset)
@@ -227,7 +230,8 @@ def explain(
         diagnostic.sqlstate,
         first,
         in_transaction=file is None or file.in_transaction,
-        in_first_file=in_first_file,
+        run=run if file and file.path.name.endswith(".up.sql") else "",
+        version=file.path.name.partition("_")[0] if file else "",
     )
     return _Failure(piece, "\n".join(lines), found)
 

@@ -100,9 +100,9 @@ class Session:
     def files_search_path(self) -> str:
         """The search path of the files: the caller's, after the schema that was named."""
         path = self.connection.callers_search_path
-        if not self.ledger.is_named:
+        if not self.ledger.files_schema:
             return path
-        return ", ".join(filter(None, [quoted(self.ledger.schema), path]))
+        return ", ".join(filter(None, [quoted(self.ledger.files_schema), path]))
 
     def versions(self, *, checks_files: bool = True) -> list[VersionInfo]:
         """Return each version with its state. checks_files: compare the up files of applied versions."""

@@ -31,6 +31,7 @@ Role = Literal[
     "own settings",  # the settings of our own statements
     "lock",  # the runner lock
     "guard",  # the ledger must be as it was when the run was planned
+    "empty guard",  # the same, for a ledger that has no row
     "ledger",  # creates the ledger
     "settings",  # the settings of the file
     "constraints",  # deferred constraints are checked here, not at COMMIT

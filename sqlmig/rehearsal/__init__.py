@@ -311,7 +311,7 @@ def _observe(
     """
     query = _OBSERVE.format(
         before="NULL" if before is None else literal(before),
-        schema_literal=literal(quoted(session.ledger.schema)),
+        home_literal=literal(quoted(session.ledger.home_schema)),
         only_schema=only_schema and step.direction == "up",
     )
     ((state, found),) = fetch(session.connection, query)

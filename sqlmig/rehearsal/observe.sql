@@ -16,11 +16,11 @@ now AS MATERIALIZED (
     SELECT
         relation.oid::bigint AS oid,
         CASE
-            WHEN root.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(root.relname)
+            WHEN root.relnamespace = to_regnamespace({home_literal}) THEN quote_ident(root.relname)
             ELSE format('%s.%I', root.relnamespace::regnamespace, root.relname)
         END AS "table",
         CASE
-            WHEN relation.relnamespace = to_regnamespace({schema_literal}) THEN quote_ident(relation.relname)
+            WHEN relation.relnamespace = to_regnamespace({home_literal}) THEN quote_ident(relation.relname)
             ELSE format('%s.%I', relation.relnamespace::regnamespace, relation.relname)
         END AS own,
         relation.relkind AS kind,
@@ -65,7 +65,7 @@ now AS MATERIALIZED (
         AND root.relname <> 'schema_migrations'
         AND (
             NOT {only_schema}
-            OR relation.relnamespace IN (to_regnamespace({schema_literal}), to_regnamespace('public'))
+            OR relation.relnamespace IN (to_regnamespace({home_literal}), to_regnamespace('public'))
         )
 ),
 before AS (

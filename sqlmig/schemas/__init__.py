@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlmig.core.connection import connect, fetch
 from sqlmig.core.errors import SqlmigError
-from sqlmig.core.ledger import Ledger
+from sqlmig.core.ledger import ledger_in
 from sqlmig.core.reading import read_several
 from sqlmig.core.session import Session, Surroundings, connector
 from sqlmig.core.sql import literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlmig.core.connection import Connection
+    from sqlmig.core.ledger import Ledger
     from sqlmig.core.migrations import Migration
     from sqlmig.core.reading import Contents
     from sqlmig.core.session import Options, Say, Watch
@@ -102,9 +103,7 @@ def find_ledgers(
     """
     fitting = fetch(
         connection,
-        Ledger("public", is_named=False).sql(
-            "schemas", pattern=literal(_pattern(names))
-        ),
+        ledger_in(None).sql("schemas", pattern=literal(_pattern(names))),
     )
     named = [name for name in names if not is_pattern(name)]
     chosen: dict[str, None] = {}
@@ -122,9 +121,7 @@ def find_ledgers(
         raise SqlmigError(
             "no schema that matches has a ledger; for the first run give the names without * or ?"
         )
-    ledgers = [
-        Ledger(schema, is_named=True, announces_schema=False) for schema in chosen
-    ]
+    ledgers = [replace(ledger_in(schema), announces_schema=False) for schema in chosen]
     return ledgers, set(named) - {schema for schema, _ in fitting}
 
 

@@ -204,7 +204,7 @@ def _head(
 def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) -> str:
     """Return a file and the statement for its ledger row. They run unless the ledger shows that this is done."""
     text = bytes(body_piece(file).text).decode().strip("\n")
-    title = "path_with_schema" if ledger.is_named else "callers_path"
+    title = "path_with_schema" if ledger.files_schema else "callers_path"
     path = ledger.fill(_TEMPLATES[title])
     reset_settings = _TEMPLATES["reset_settings"].format(own_settings=OWN_SETTINGS)
     record = (

@@ -74,7 +74,7 @@ SELECT version, coalesce(label, version || '_' || name) || ': applied later, and
 current_setting('sqlmig.search_path', true)
 
 -- %% path_with_schema
-concat_ws(', ', {schema_literal}, nullif(current_setting('sqlmig.search_path', true), ''))
+concat_ws(', ', {home_literal}, nullif(current_setting('sqlmig.search_path', true), ''))
 
 -- %% digest
 coalesce(md5(string_agg(concat_ws(' ', version, name, checksum), ',' ORDER BY version)), 'none')

@@ -1,4 +1,4 @@
-"""Correct the ledger by hand: stamp and repair. They do not run any files."""
+"""Correct the ledger by hand: stamp, unstamp and repair. They do not run any files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,32 @@ class Correction(NamedTuple):
     statement: str
 
 
-def to_stamp(session: Session, version: int) -> list[Correction]:
-    """Return the corrections that record everything up to a version as applied. Raises like plan.versions_to_stamp."""
+def to_stamp(session: Session, version: int, *, only: bool = False) -> list[Correction]:
+    """Return the corrections that record everything up to a version as applied, or that version alone.
+
+    Raises like plan.versions_to_stamp.
+    """
     corrections = []
-    for migration in versions_to_stamp(session.versions(), version):
+    for migration in versions_to_stamp(session.versions(), version, only=only):
         statement = session.ledger.insert(migration, migration.checksum)
         corrections.append(Correction(f"recorded {migration.label}", statement))
     return corrections
+
+
+def to_unstamp(session: Session, versions: Sequence[int]) -> list[Correction]:
+    """Return the corrections that take versions out of the ledger."""
+    corrections = []
+    for one in session.versions(checks_files=False):
+        if one.version in versions and one.ledger_row:
+            corrections.append(_to_take_out(session, one))
+    return corrections
+
+
+def _to_take_out(session: Session, one: VersionInfo) -> Correction:
+    return Correction(
+        f"take {one.label_applied} out of the ledger; what it made stays",
+        session.ledger.delete(one.version),
+    )
 
 
 def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
@@ -47,8 +66,7 @@ def to_repair(session: Session, versions: Sequence[int]) -> list[Correction]:
                 Correction(message, session.ledger.update(one.migration))
             )
         elif one.state == "missing" or (one.state == "ahead" and versions):
-            message = f"take {one.label} out of the ledger; what it made stays"
-            corrections.append(Correction(message, session.ledger.delete(one.version)))
+            corrections.append(_to_take_out(session, one))
     return corrections
 
 

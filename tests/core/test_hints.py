@@ -92,7 +92,7 @@ def test_a_database_that_is_not_empty_is_stamped(project: Project) -> None:
     project.query("CREATE TABLE t ()")
     project.write(up_1_a="CREATE TABLE t ();", up_2_b="CREATE TABLE t ();")
     error = project.run("up", "--allow-non-empty", code=1).err
-    assert "HINT: this database has no ledger yet, but it is not empty" in error
+    assert "HINT: the ledger has no version yet, but the database is not empty" in error
     assert "`sqlmig stamp V`" in error
     project.run("stamp", "1")
     assert "not empty" not in project.run("up", code=1).err

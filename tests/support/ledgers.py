@@ -46,7 +46,7 @@ THEIRS = {
             "CREATE TABLE goose_db_version (id serial, version_id bigint, is_applied boolean, tstamp timestamp);"
             "INSERT INTO goose_db_version (version_id, is_applied) VALUES (3, true)"
         ),
-        ["kept by goose", "`sqlmig import DIR`", "--schema"],
+        ["kept by goose", "`sqlmig import DIR`", "--ledger-schema"],
     ),
     "flyway": (
         "CREATE TABLE flyway_schema_history (installed_rank int, version varchar(50), success boolean)",
@@ -85,7 +85,7 @@ THEIRS = {
             "public.schema_migrations is not sqlmig's ledger",
             "RENAME TO",
             "  sqlmig up\n",
-            "--schema",
+            "--ledger-schema",
         ],
     ),
     "versions of several lengths": (
@@ -96,7 +96,7 @@ THEIRS = {
         "CREATE TABLE schema_migrations (version bigint, name text, checksum bytea, applied_at timestamptz)",
         [
             "public.schema_migrations is not sqlmig's ledger",
-            "--schema",
+            "--ledger-schema",
             "left untouched",
         ],
     ),

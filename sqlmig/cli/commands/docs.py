@@ -35,7 +35,6 @@ def docs(command_line: CommandLine, checked: Path | None) -> int:
     from sqlmig.core.connection import connect
     from sqlmig.docs import page
 
-    ledger = command_line.ledger
     shown = ""
     if checked and not checked.exists():
         raise SqlmigError(
@@ -48,7 +47,7 @@ def docs(command_line: CommandLine, checked: Path | None) -> int:
         connect(url, output.say) as connection,
     ):
         name = connection.database_name
-        text = page(connection, ledger.schema if ledger.is_named else "")
+        text = page(connection, command_line.ledger.files_schema)
     if checked is None:
         click.echo(text, nl=False)
         return 0

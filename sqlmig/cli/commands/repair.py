@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sqlmig.cli import output
 from sqlmig.cli.command import command
-from sqlmig.cli.correcting import correct_all
+from sqlmig.cli.correcting import ask_and_correct
 from sqlmig.cli.opening import open_sessions
 from sqlmig.cli.options import NOT_NEGATIVE, YES, CommandLine
 
@@ -33,34 +32,9 @@ def repair(command_line: CommandLine, versions: tuple[int, ...]) -> int:
     corrections_of = partial(to_repair, versions=versions)
     with open_sessions(command_line) as opened:
         check_versions(opened.sessions, versions)
-        todo = [session for session in opened.sessions if corrections_of(session)]
-        if not todo and not opened.unreadable:
-            click.echo("nothing to do")
-            return 0
-        if todo and not command_line.is_confirmed:
-            for session in todo:
-                for correction in corrections_of(session):
-                    session.say(f"would {correction.message}")
-            if not _may_repair(command_line, todo):
-                return 1
-        return correct_all(command_line, opened, todo, corrections_of)
-
-
-def _may_repair(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
-    """Ask whether to correct the ledgers. Without a terminal the answer is no."""
-    database_name = sessions[0].connection.database_name
-    if not command_line.asks:
-        output.say_error(
-            f"nothing was changed in {database_name}, because there is no terminal to ask on: "
-            "if this is right, add --yes"
+        return ask_and_correct(
+            command_line, opened, corrections_of, "Repair", _is_right_database
         )
-        return False
-    if _is_right_database(command_line, sessions) and click.confirm(
-        f"Repair the ledger of {database_name}?", err=True
-    ):
-        return True
-    output.say("nothing was changed")
-    return False
 
 
 def _is_right_database(command_line: CommandLine, sessions: Sequence[Session]) -> bool:
