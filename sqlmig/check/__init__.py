@@ -4,6 +4,7 @@ from sqlmig.check.base import BaseProblem, compare_with_base
 from sqlmig.check.catalog import Difference, Differences
 from sqlmig.check.drift import find_drift
 from sqlmig.check.effects import KINDS as EFFECT_KINDS
+from sqlmig.check.gate import Gate
 from sqlmig.check.proof import Finding, prove
 from sqlmig.check.running import setup_from
 from sqlmig.check.scratch import Scratch, ScratchServer, scratch_database
@@ -14,6 +15,7 @@ __all__ = [
     "Difference",
     "Differences",
     "Finding",
+    "Gate",
     "Scratch",
     "ScratchServer",
     "compare_with_base",

@@ -26,10 +26,17 @@ class BaseProblem(NamedTuple):
     message: str
 
 
+class BaseComparison(NamedTuple):
+    """The problems, and the versions that the revision does not have."""
+
+    problems: list[BaseProblem]
+    new: set[int]
+
+
 def compare_with_base(
     directory: Path, found: Sequence[Migration], revision: str
-) -> list[BaseProblem]:
-    """Compare the files with a git revision, which others may have applied, and return the problems.
+) -> BaseComparison:
+    """Compare the files with a git revision, which others may have applied.
 
     A new file is compared with the revision itself: its version must not be taken there,
     or be older than the newest version there. Edited and removed files are found by
@@ -42,6 +49,7 @@ def compare_with_base(
     problems = _changed_files(base, fork, directory, found, revision)
     old = base.up_files(fork)
     newest = max(tip, default=-1)
+    new = {migration.version for migration in found} - {*old, *tip}
     for migration in found:
         name = migration.up_file.name
         version = migration.version
@@ -55,7 +63,7 @@ def compare_with_base(
         if message:
             message += f"; give it a number after {newest}"
             problems.append(BaseProblem(version, migration.up_file, message))
-    return problems
+    return BaseComparison(problems, new)
 
 
 def _changed_files(

@@ -18,8 +18,9 @@ from sqlmig.check.catalog import (
 )
 from sqlmig.check.counts import CatalogCounts
 from sqlmig.check.effects import Effects, EffectWatcher
+from sqlmig.check.gate import FirstRefused, Gate, judge
 from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
-from sqlmig.check.running import run_file
+from sqlmig.check.running import run_file, send_watched
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.core.connection import rollback
 from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
@@ -69,12 +70,21 @@ class Finding:
 
 @dataclass
 class _Trial:
-    """The scratch database with its counts and its watcher. compares_rows: whether any version has a rows file."""
+    """The scratch database with its counts, its watcher and the gate.
+
+    compares_rows: whether any version has a rows file.
+    """
 
     scratch: Scratch
     counts: CatalogCounts
     watcher: EffectWatcher
     compares_rows: bool
+    gate: Gate
+
+    def first_refused(self, file: SqlFile, finding: Finding) -> FirstRefused | None:
+        """Return what finds the first statement that the gate refuses; None if the version is not judged."""
+        kinds = self.gate.kinds_for(finding.version)
+        return FirstRefused(self.watcher, file, kinds) if kinds else None
 
     def rows(self) -> Rows:
         """Return the rows of all tables, or nothing if rows are not compared."""
@@ -87,13 +97,9 @@ def prove(
     scratch: Scratch,
     migrations: Sequence[Migration],
     start: int = 0,
-    fail_on: Sequence[str] = (),
+    gate: Gate | None = None,
 ) -> Iterator[Finding]:
-    """Try each version on the scratch database, and yield a finding for it.
-
-    Versions before the start are only run. fail_on: the kinds of effects that a file must
-    not have while others wait, unless it accepts them.
-    """
+    """Try each version on the scratch database, and yield a finding for it. Versions before the start are only run."""
     names = catalogs(scratch.connection)
     if scratch.owns_server:
         names = sorted({*names, *SHARED_CATALOGS})
@@ -103,6 +109,7 @@ def prove(
         counts,
         EffectWatcher(scratch.connection, scratch.schema),
         compares_rows=any(migration.rows_file for migration in migrations),
+        gate=gate or Gate(),
     )
     _clear(trial)
     for migration in migrations:
@@ -114,7 +121,7 @@ def prove(
 
         finding = Finding(migration.version, migration.label, migration.up_file)
         try:
-            _try_version(trial, migration, finding, fail_on)
+            _try_version(trial, migration, finding)
         except SqlmigError as error:
             if isinstance(error, ConnectionLost) or scratch.connection.closed:
                 raise  # this says nothing about the version
@@ -130,16 +137,14 @@ def _note_failure(finding: Finding, error: SqlmigError) -> None:
         finding.line = error.line
 
 
-def _try_version(
-    trial: _Trial, migration: Migration, finding: Finding, fail_on: Sequence[str]
-) -> None:
+def _try_version(trial: _Trial, migration: Migration, finding: Finding) -> None:
     up = load(migration.up_file)
     down = _down_to_try(migration, finding)
     if down is None:
         _run_once(trial, up, finding)
     else:
         _try_both(trial, up, down, finding)
-    _apply_gate(finding, up, fail_on)
+    judge(finding, up, trial.gate.kinds_for(finding.version))
     if migration.rows_file:
         _run(trial, load(migration.rows_file))
         if down is not None:
@@ -185,33 +190,6 @@ def _try_both(trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding) -> No
         finding.result = "broken"
 
 
-def _apply_gate(finding: Finding, up: SqlFile, fail_on: Sequence[str]) -> None:
-    """Refuse the effects on the application that the file does not accept."""
-    if fail_on and not up.in_transaction:
-        finding.notes.append(
-            "it runs outside a transaction, so what it does to the application was not traced"
-        )
-    if fail_on and b"track_counts" in up.text.lower():
-        finding.refused.append(
-            "sets track_counts, so that nobody can tell what it does to the application"
-        )
-    for kind in fail_on:
-        done = finding.effects.while_others_wait(kind)
-        if not done:
-            continue
-        if kind in up.accepts:
-            finding.notes.append(f"it accepts {kind}: {up.accepts_reason}")
-        elif kind == "losses":
-            finding.refused.append(f"loses {', '.join(done)}")
-        else:
-            finding.refused.append(f"{kind} {', '.join(done)} while others wait")
-    if finding.refused:
-        finding.notes.append(
-            f"to let it pass, put “-- sqlmig: accepts {', '.join(fail_on)}: REASON” in {up.path.name}, "
-            "with those that are meant"
-        )
-
-
 def _try_in_one_transaction(
     trial: _Trial, up: SqlFile, down: SqlFile, finding: Finding, rows_before: Rows
 ) -> bool:
@@ -236,8 +214,11 @@ def _try_in_one_transaction(
         counts.begin()
 
         *pieces, reset = ups
-        send_pieces(
-            scratch.connection, [own_piece("other", "SAVEPOINT before"), *pieces]
+        first_refused = trial.first_refused(up, finding)
+        send_watched(
+            scratch.connection,
+            [own_piece("other", "SAVEPOINT before"), *pieces],
+            first_refused.look if first_refused else None,
         )
         if scratch.guard.reaches_beyond(writes_before):
             return False  # running the files one by one shows which file does
@@ -276,6 +257,8 @@ def _try_in_one_transaction(
     finding.notes += differences.notes
     finding.row_changes = row_changes
     finding.effects = effects
+    if first_refused:
+        finding.line = first_refused.line
     return True
 
 
@@ -335,9 +318,14 @@ def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
     def observe() -> None:
         finding.effects = trial.watcher.observe()
 
+    first_refused = trial.first_refused(up, finding)
     trial.watcher.begin()
     try:
-        run_file(trial.scratch, up, observe)
+        run_file(
+            trial.scratch, up, observe, first_refused.look if first_refused else None
+        )
+        if first_refused:
+            finding.line = first_refused.line
     finally:
         _forget(trial, up)
 

@@ -14,24 +14,30 @@ from sqlmig.core.repeated import RowCounter
 from sqlmig.core.sending import send_pieces
 from sqlmig.core.sql import literal
 from sqlmig.core.sqlfile import load
-from sqlmig.core.transaction import file_transaction
+from sqlmig.core.transaction import cut, file_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from sqlmig.check.scratch import Scratch
+    from sqlmig.core.connection import Connection
     from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.transaction import Piece
 
 _MOST_RUNS = 1000  # of a file that repeats
 
 
 def run_file(
-    scratch: Scratch, file: SqlFile, observe: Callable[[], None] = lambda: None
+    scratch: Scratch,
+    file: SqlFile,
+    observe: Callable[[], None] = lambda: None,
+    after_each: Callable[[Piece], None] | None = None,
 ) -> None:
     """Run a file. Nothing of it stays in the session.
 
-    observe is called before a transaction is committed.
+    observe is called before a transaction is committed. after_each is called after each
+    statement of a file that runs in a transaction.
 
     Raises BeyondDatabase before the commit if the file changes more than the scratch
     database.
@@ -39,7 +45,7 @@ def run_file(
     guard = scratch.guard
     guard.before_file(file)
     try:
-        _run_guarded(scratch, file, observe)
+        _run_guarded(scratch, file, observe, after_each)
     except MigrationFailed as error:
         hint = find_lacking(scratch.original_url, scratch.connection, file, error)
         message = "\n".join(filter(None, [_without_bad_advice(str(error)), hint]))
@@ -57,7 +63,27 @@ def _without_bad_advice(message: str) -> str:
     return re.sub(rf"^HINT: .*{PREFIX}.*$", hint, message, flags=re.MULTILINE)
 
 
-def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -> None:
+def send_watched(
+    connection: Connection,
+    pieces: Iterable[Piece],
+    after_each: Callable[[Piece], None] | None,
+) -> None:
+    """Send pieces; one statement at a time if a function is to be called after each. Raises as send_pieces does."""
+    if after_each is None:
+        send_pieces(connection, list(pieces))
+        return
+    for piece in pieces:
+        for statement in cut(piece, 0):
+            send_pieces(connection, [statement])
+            after_each(statement)
+
+
+def _run_guarded(
+    scratch: Scratch,
+    file: SqlFile,
+    observe: Callable[[], None],
+    after_each: Callable[[Piece], None] | None,
+) -> None:
     connection = scratch.connection
     guard = scratch.guard
     if file.in_transaction:
@@ -68,7 +94,7 @@ def _run_guarded(scratch: Scratch, file: SqlFile, observe: Callable[[], None]) -
         try:
             send_pieces(connection, transaction.begin)
             writes_before = guard.writes()
-            send_pieces(connection, transaction.body)
+            send_watched(connection, transaction.body, after_each)
             guard.refuse_if_beyond(file, writes_before)
             observe()
             send_pieces(connection, [*transaction.end, *transaction.commit])

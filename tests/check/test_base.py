@@ -197,3 +197,35 @@ def test_an_empty_base_is_a_usage_error(branch: Project) -> None:
     assert (
         "--base needs a git revision" in branch.run("check", "--base", "", code=2).err
     )
+
+
+def test_with_a_base_the_gate_judges_new_versions_only(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    git(project.directory.parent, "init", "-q", "-b", "main")
+    pair(project, 1, "first", "CREATE TABLE t (a int);")
+    pair(project, 2, "second", "CREATE INDEX ON t (a);")  # reads it whole
+    for version in (1, 2):
+        name = {1: "first", 2: "second"}[version]
+        project.file(f"000{version}_{name}.down.sql", "-- sqlmig: irreversible: test")
+    commit(project)
+    git(project.directory, "checkout", "-qb", "work")
+    gate = ["--fail-on", "reads,rewrites,losses"]
+    project.run("check", *gate, code=1)
+    assert project.run("check", *gate, "--base", "main").out.startswith("irreversible")
+
+    pair(
+        project,
+        3,
+        "third",
+        "\nCREATE TABLE u ();\nCREATE INDEX\n    ON t (a);\nSELECT 1;",
+    )
+    project.file("0003_third.down.sql", "DROP TABLE u; DROP INDEX t_a_idx1;")
+    output = project.run("check", *gate, "--base", "main", code=1)
+    assert "refused       0003_third" in output.out
+    assert output.out.count("refused") == 2  # the version, and the effect
+    assert (
+        "0003_third.up.sql,line=3,title=0003_third refused::refused: reads t"
+        in output.err
+    )

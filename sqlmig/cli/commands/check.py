@@ -42,7 +42,8 @@ _INDENT = " " * 14
     "--fail-on",
     metavar="LIST",
     help="Fail if a file rewrites a table or reads it whole while others wait for it, or if it loses data. "
-    "LIST is one or more of rewrites,reads,losses. A file passes if its directive accepts them.",
+    "LIST is one or more of rewrites,reads,losses. A file passes if its directive accepts them. With --base only "
+    "new versions are judged.",
 )
 @option(
     "--base",
@@ -61,19 +62,23 @@ def check(
     the end. There it runs each version up, down and up again, and compares the schema before and after. It also
     compares rows, if there are files VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
     """
-    from sqlmig.check import compare_with_base, prove
+    from sqlmig.check import Gate, compare_with_base, prove
 
     kinds = _effect_kinds(fail_on or "")
     if base is not None and not base.strip():
         raise UsageError("--base needs a git revision, such as origin/main")
     found = migrations.find(command_line.directory)
     plan.check_version(found, start)
-    problems = compare_with_base(command_line.directory, found, base) if base else []
+    gate = Gate(kinds)
+    problems: list[BaseProblem] = []
+    if base:
+        problems, new = compare_with_base(command_line.directory, found, base)
+        gate = Gate(kinds, new)
     for problem in problems:
         report_base_problem(problem)
 
     with _open_scratch(command_line, found) as scratch:
-        trials = prove(scratch, found, start or 0, kinds)
+        trials = prove(scratch, found, start or 0, gate)
         findings = _with_bar(trials, len(found))
         # Dropping the scratch database may take some seconds, or fail.
         report(findings, as_json=command_line.as_json)
