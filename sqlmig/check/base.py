@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core import migrations
 from sqlmig.core.errors import SqlmigError
+from sqlmig.core.numbering import is_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,8 @@ def compare_with_base(
     problems = _changed_files(base, fork, directory, found, revision)
     old = base.up_files(fork)
     newest = max(tip, default=-1)
+    taken = {*tip, *(migration.version for migration in found)}
+    free = newest
     new = {migration.version for migration in found} - {*old, *tip}
     for migration in found:
         name = migration.up_file.name
@@ -61,7 +65,12 @@ def compare_with_base(
         elif version not in tip and version < newest:
             message = f"it is older than the newest in {revision}, {tip[newest]}"
         if message:
-            message += f"; give it a number after {newest}"
+            free = next(number for number in count(free + 1) if number not in taken)
+            message += (
+                f"; give it a number after {newest}: sqlmig renumber {migration.label}"
+            )
+            if not is_timestamp(newest):
+                message += f" {free}"
             problems.append(BaseProblem(version, migration.up_file, message))
     return BaseComparison(problems, new)
 

@@ -6,17 +6,16 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sqlmig.core.errors import SqlmigError, UsageError
+from sqlmig.core.errors import SqlmigError
 from sqlmig.core.text import place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
+FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
 LARGEST_VERSION = 2**63 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -55,21 +54,24 @@ def find(directory: Path) -> list[Migration]:
     down_files: dict[int, Path] = {}
     rows_files: dict[int, Path] = {}
     by_kind = {"up": up_files, "down": down_files, "rows": rows_files}
-    for file_name in _sql_files(directory):
+    problems = []
+    for file_name in sql_files(directory):
         path = directory / file_name
-        version, kind = _parse_name(path)
-        files = by_kind[kind]
-        if version in files:
-            raise SqlmigError(
-                f"{path}: version {version} has another {kind} file, {files[version]}; rename or remove one"
+        version, kind = parse_name(path)
+        other = by_kind[kind].setdefault(version, path)
+        if other != path:
+            problems.append(
+                f"{path}: version {version} has another {kind} file, {other}; rename or remove one. "
+                f"`sqlmig renumber {label_of(path)}` gives it the next free number"
             )
-        files[version] = path
 
     for kind, files in by_kind.items():
         for version in sorted(files.keys() - up_files.keys()):
-            raise SqlmigError(
+            problems.append(
                 f"{files[version]}: version {version} has a {kind} file but no up file"
             )
+    if problems:
+        raise SqlmigError("\n".join(problems))
     if not up_files:
         raise SqlmigError(
             f"{directory}: no migrations there; write the first with `sqlmig new NAME`, or give --dir"
@@ -77,7 +79,7 @@ def find(directory: Path) -> list[Migration]:
 
     migrations = []
     for version, up_file in sorted(up_files.items()):
-        label = up_file.name.removesuffix(".up.sql")
+        label = label_of(up_file)
         name = label.partition("_")[2]
         migrations.append(
             Migration(
@@ -92,13 +94,18 @@ def find(directory: Path) -> list[Migration]:
     return migrations
 
 
-def _parse_name(path: Path) -> tuple[int, str]:
+def label_of(path: Path) -> str:
+    """Return the name of a file without its kind: ``0007_add_index``."""
+    return path.name.rsplit(".", 2)[0]
+
+
+def parse_name(path: Path) -> tuple[int, str]:
     """Return the version and the kind (``up``, ``down`` or ``rows``) from the name of a file."""
     if not path.name.isprintable():
         raise SqlmigError(
             f"{path.name!a}: the file name has bytes or characters that cannot be shown; rename it"
         )
-    match = _FILE_NAME.fullmatch(path.name)
+    match = FILE_NAME.fullmatch(path.name)
     if match is None or int(match[1]) > LARGEST_VERSION:
         raise SqlmigError(
             f"{path}: the name must be VERSION_NAME.up.sql, .down.sql or .rows.sql, VERSION a 64-bit number. "
@@ -107,7 +114,7 @@ def _parse_name(path: Path) -> tuple[int, str]:
     return int(match[1]), match[3]
 
 
-def _sql_files(directory: Path) -> list[str]:
+def sql_files(directory: Path) -> list[str]:
     """Return the names of the SQL files in a directory, sorted. Dot files and directories are left out."""
     names = []
     try:
@@ -154,56 +161,3 @@ def checksum(text: bytes) -> str:
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return hashlib.sha256(text).hexdigest()
-
-
-def create(directory: Path, title: str) -> list[Path]:
-    """Write the next pair of files, and return their paths.
-
-    The version is the next number. If the newest version is a timestamp, it is the current
-    time (UTC).
-    """
-    name = re.sub(r"\W+", "_", title.lower()).strip("_")
-    if not name:
-        raise UsageError(f"“{title}” has no letter or digit to name a file with")
-    _refuse_to_nest(directory)
-
-    stem = f"{_next_version(directory)}_{name}"
-    up_file = directory / f"{stem}.up.sql"
-    down_file = directory / f"{stem}.down.sql"
-    purpose = name.replace("_", " ").capitalize()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with up_file.open("x", encoding="utf-8") as file:
-            file.write(f"-- {purpose}: say what this is for.\n")
-        with down_file.open("x", encoding="utf-8") as file:
-            file.write(f"-- Undoes {stem}, in reverse order.\n")
-    except OSError as error:
-        raise SqlmigError(f"{error.filename}: {error.strerror}") from None
-    return [up_file, down_file]
-
-
-def _refuse_to_nest(directory: Path) -> None:
-    """Refuse to make a directory inside a directory of migrations: the user forgot --dir."""
-    parent = directory.absolute().parent
-    if directory.exists() or not parent.is_dir():
-        return
-    for file_name in _sql_files(parent):
-        if _FILE_NAME.fullmatch(file_name):
-            raise SqlmigError(
-                f"{directory}: not there, and {parent} holds migrations itself; name the directory with --dir"
-            )
-
-
-def _next_version(directory: Path) -> str:
-    """Return the next version with the same number of digits as the newest."""
-    digits = "0000"
-    if directory.exists() and _sql_files(directory):
-        digits = find(directory)[-1].label.partition("_")[0]
-
-    version = int(digits) + 1
-    if re.fullmatch(r"(?:19|2\d)\d{12}", digits):  # a timestamp
-        now = datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S")
-        version = max(version, int(now))
-    if version > LARGEST_VERSION:
-        raise SqlmigError(f"{directory}: no number comes after {digits}")
-    return f"{version:0{len(digits)}}"

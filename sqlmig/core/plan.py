@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core.errors import LedgerDisagrees, SqlmigError, UsageError
+from sqlmig.core.text import counted
 from sqlmig.core.versions import VersionState
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sqlmig.core.versions import LedgerRow, State
 
 _FEW = 3  # the number of versions that are named
+_FEW_LINES = 5  # the number of versions with a line of their own
 
 
 class VersionInfo(NamedTuple):
@@ -186,8 +188,11 @@ def _disagreement(
         f"{nothing} was applied to {database}, because the directory and the ledger disagree:"
     ]
     newest = max((row.version for row in rows if row.ledger_row), default=-1)
-    for row in problems:
+    for row in problems[:_FEW_LINES]:
         lines.append(f"{row.label}: {_remedy(row, is_newest=row.version == newest)}")
+    if len(problems) > _FEW_LINES:
+        more = counted(len(problems) - _FEW_LINES, "more version")
+        lines.append(f"and {more}; `sqlmig status` shows all")
 
     lines += _what_to_check(problems, rows, database)
     return "\n".join(lines)

@@ -269,6 +269,7 @@ def _ends_with_semicolon(text: bytes) -> bool:
 def _read_flyway(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
     """Read V1__name.sql, and U1__name.sql, which undoes it, if there is one."""
     by_version: dict[tuple[int, ...], ForeignMigration] = {}
+    clashes = []
     undone: dict[tuple[int, ...], Half] = {}
     for path, text in texts.items():
         match = _FLYWAY.fullmatch(path.name)
@@ -282,11 +283,12 @@ def _read_flyway(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
         if match[1] == "U":
             undone[key] = half
         elif key in by_version:
-            raise SqlmigError(
-                f"{path}: version {dotted} has another file, {by_version[key].path}"
+            clashes.append(
+                f"{path}: version {dotted} has another file, {by_version[key].path}; rename one"
             )
         else:
             by_version[key] = ForeignMigration(path, dotted, match[3], half)
+    _refuse_clashes(clashes)
 
     ordered = []
     for key, migration in sorted(by_version.items()):
@@ -342,14 +344,22 @@ def _numbered(path: Path) -> ForeignMigration | None:
 def _in_order(found: Sequence[ForeignMigration]) -> list[ForeignMigration]:
     """Sort migrations by version. Raises SqlmigError if two have the same version."""
     ordered: dict[int, ForeignMigration] = {}
+    clashes = []
     for migration in sorted(found, key=lambda migration: int(migration.version)):
         version = int(migration.version)
         if version in ordered:
-            raise SqlmigError(
+            clashes.append(
                 f"{migration.path}: version {version} has another file, {ordered[version].path}; rename one"
             )
         ordered[version] = migration
+    _refuse_clashes(clashes)
     return list(ordered.values())
+
+
+def _refuse_clashes(clashes: Sequence[str]) -> None:
+    """Raise SqlmigError with a line for each pair of files that have the same version."""
+    if clashes:
+        raise SqlmigError("\n".join(clashes))
 
 
 def _templates(path: Path, text: bytes, tool: str) -> Iterator[str]:

@@ -229,3 +229,18 @@ def test_with_a_base_the_gate_judges_new_versions_only(
         "0003_third.up.sql,line=3,title=0003_third refused::refused: reads t"
         in output.err
     )
+
+
+def test_the_printed_command_gives_each_file_a_free_number(branch: Project) -> None:
+    pair(branch, 2, "ours")
+    pair(branch, 3, "ours_too")
+    pair(branch, 5, "later")
+    error = branch.run("check", "--base", "main", code=1).err
+    commands = [line.partition(": sqlmig ")[2].split() for line in error.splitlines()]
+    assert commands == [
+        ["renumber", "0002_ours", "6"],
+        ["renumber", "0003_ours_too", "7"],
+    ]
+    for command in commands:
+        branch.run(*command)
+    assert branch.run("check", "--base", "main").err == ""
