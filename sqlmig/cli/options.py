@@ -212,8 +212,8 @@ def shared_options(*, is_group: bool) -> Decorator[Any]:
             multiple=True,
             callback=_keep_schemas,
             help="The ledger's schema (environment SQLMIG_SCHEMA, else public). It comes first in the search path; "
-            "up makes it if it is missing. up, down, status, stamp and repair take several: repeat the option. "
-            "* and ? find schemas that have a ledger.",
+            "up makes it if it is missing. up, down, status, stamp, unstamp and repair take several: repeat the "
+            "option. * and ? find schemas that have a ledger.",
         ),
         _kept(
             "--ledger-schema",

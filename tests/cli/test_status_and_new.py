@@ -40,7 +40,15 @@ def test_status_shows_every_state(project: Project) -> None:
         6: "pending",
     }
     assert project.states() == expected
-    lines = [line.split() for line in project.run("status").out.splitlines()]
+    *rows, counts = project.run("status").out.splitlines()
+    assert counts == "2 applied, 1 changed, 1 missing, 1 out-of-order, 1 pending"
+    lines = [line.split() for line in rows]
+    assert [
+        (line.split()[0])
+        for line in project.run("status", "--pending").out.splitlines()[:-1]
+    ] == ["4_x", "6_x"]
+    pending = project.run("status", "--pending", "--json").json()
+    assert [one["version"] for one in pending] == [4, 6]
     assert [(line[0], line[1]) for line in lines] == [
         (f"{version}_x", state) for version, state in expected.items()
     ]

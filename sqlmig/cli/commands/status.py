@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import click
@@ -33,11 +33,12 @@ _FEW = 5  # the number of names that are printed
     is_flag=True,
     help="Exit 1 unless every migration is applied (or ahead).",
 )
-def status(command_line: CommandLine, *, exit_code: bool) -> int:
+@option("--pending", is_flag=True, help="Show only what `up` would apply.")
+def status(command_line: CommandLine, *, exit_code: bool, pending: bool) -> int:
     """Show each version and its state. It writes nothing.
 
-    States: applied, pending, changed (edited since), missing (its file is gone), out-of-order (older than the newest
-    applied), ahead (its file is not here, and it is newer than every file).
+    The last line counts them. States: applied, pending, changed (edited since), missing (its file is gone),
+    out-of-order (older than the newest applied), ahead (its file is not here, and it is newer than every file).
     """
     with open_sessions(command_line) as opened:
         by_schema = {
@@ -47,15 +48,28 @@ def status(command_line: CommandLine, *, exit_code: bool) -> int:
             # A wrong URL is the most common mistake.
             click.echo(f"{opened.sessions[0].connection.database_name}:", err=True)
     opened.report_unreadable()
+    shown = _only_pending(by_schema) if pending else by_schema
     if command_line.as_json:
-        output.print_json(_objects(by_schema, command_line))
+        output.print_json(_objects(shown, command_line))
     elif opened.are_many:
-        _print_groups(by_schema)
+        _print_groups(shown)
     else:
-        for versions in by_schema.values():
+        for schema, versions in shown.items():
             _print_versions(versions)
+            if len(by_schema[schema]) > 1:
+                click.echo(_counts(by_schema[schema]))
     is_behind = any(_is_behind(versions) for versions in by_schema.values())
     return int(bool(opened.unreadable) or (exit_code and is_behind))
+
+
+def _only_pending(
+    by_schema: dict[str, list[VersionInfo]],
+) -> dict[str, list[VersionInfo]]:
+    states = ("pending", "out-of-order")
+    return {
+        schema: [one for one in versions if one.state in states]
+        for schema, versions in by_schema.items()
+    }
 
 
 def _is_behind(versions: Iterable[VersionInfo]) -> bool:
@@ -83,8 +97,8 @@ def _objects(
 
 def _print_versions(versions: Sequence[VersionInfo]) -> None:
     """Print a line for each version and its state."""
-    label_width = max(len(one.label) for one in versions)
-    state_width = max(len(one.state) for one in versions)
+    label_width = max((len(one.label) for one in versions), default=0)
+    state_width = max((len(one.state) for one in versions), default=0)
     for one in versions:
         padding = " " * (state_width - len(one.state))
         more = one.applied_at or ""
@@ -107,6 +121,12 @@ def _print_groups(by_schema: dict[str, list[VersionInfo]]) -> None:
         which = f" ({', '.join(schemas)})" if len(schemas) <= _FEW else ""
         each = ", each" if len(schemas) > 1 else ""
         click.echo(f"{counted(len(schemas), 'schema')}{which}{each}: {summary}")
+
+
+def _counts(versions: Sequence[VersionInfo]) -> str:
+    """Return how many versions are in each state."""
+    counts = Counter(one.state for one in versions)
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items())
 
 
 def _summary(versions: Sequence[VersionInfo]) -> str:
