@@ -46,12 +46,14 @@ _FOUND_BY_NAME = ("table", "view", "materialized view", "sequence", "function")
 class _Expected:
     """The catalog of a scratch database before and after the files ran there, as if their owner had run them.
 
-    schema: the schema of unqualified names.
+    schema: the schema of unqualified names. stand_in: the role, quoted for SQL, that ran them
+    in their owner's place; empty if the owner did.
     """
 
     before: Catalog
     after: Catalog
     schema: str
+    stand_in: str
 
     @property
     def made(self) -> set[Key]:
@@ -78,7 +80,11 @@ def find_drift(
     expected = run.read_expected()
     elsewhere = _schema_with_objects(session, expected)
     if elsewhere:
+        first = expected.schema
         expected = run.read_expected(leading_schema=elsewhere)
+        run.notes.append(
+            f"nothing of the files is in the schema {first}, so they are taken to have run in {elsewhere}"
+        )
     schemas = {expected.after[key].schema for key in expected.made} - {None}
 
     # Use a new connection: the server may have closed the first while it was idle.
@@ -90,7 +96,7 @@ def find_drift(
     made = expected.made
     for catalog in (expected.after, found):
         no_drift.take_out_ledger(catalog, session.ledger)
-    reasons = no_drift.Reasons(files, expected.after, found)
+    reasons = no_drift.Reasons(files, expected.after, found, expected.stand_in)
     for catalog in (expected.after, found):
         _drop_what_is_elsewhere(catalog, made, schemas)
         no_drift.take_out_ignored(catalog, ignored)
@@ -137,7 +143,7 @@ class _ScratchRun:
             connection.ticks = session.connection.ticks
             self._refuse_other_version(connection)
 
-            execute(connection, session.ledger.definition())
+            execute(connection, session.ledger.definition(may_exist=True))
             before = _read_with_schemas(connection)
             for file in self.files:
                 wanted = without_what_is_there(
@@ -152,6 +158,7 @@ class _ScratchRun:
             no_drift.with_owner(before, role, owner),
             no_drift.with_owner(after, role, owner),
             schema,
+            stand_in=role if role != owner else "",
         )
 
     def _refuse_other_version(self, connection: Connection) -> None:
@@ -180,7 +187,7 @@ class _ScratchRun:
             try:
                 run_file(scratch, file)
             except SqlmigError as error:
-                rest = without_server_wide_statement(scratch, file)
+                rest = without_server_wide_statement(scratch, file, error)
                 if rest is None:
                     raise SqlmigError(f"on the scratch database: {error}") from None
                 self._note(file, rest.words)
@@ -245,11 +252,11 @@ def _schema_with_objects(session: Session, expected: _Expected) -> str:
 
 
 def _names_in_first_schema(expected: _Expected) -> set[str]:
-    """Return the names, with the schema, of what the files create in the first schema of the search path."""
+    """Return the kinds and names, with the schema, of what the files create in the first schema of the search path."""
     names = set()
     for key in expected.made:
         if key.kind in _FOUND_BY_NAME and expected.after[key].schema == expected.schema:
-            names.add(key.name.partition("(")[0])
+            names.add(f"{key.kind} {key.name.partition('(')[0]}")
     return names
 
 

@@ -12,7 +12,7 @@ from sqlmig.core.ledger import TABLE
 from sqlmig.core.text import regex_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlmig.check.catalog import Catalog, Difference, Differences
     from sqlmig.core.ledger import Ledger
@@ -31,6 +31,17 @@ _KINDS = {
 _EXTENSION_WITH_SCHEMA = re.compile(
     rb"\bcreate\s+extension\s+(?:if\s+not\s+exists\s+)?([\w\"-]+)[^;]*?\bschema\b"
 )
+# The commands that create an object of a kind.
+_TAGS = {
+    "table": {"CREATE TABLE", "CREATE TABLE AS", "SELECT INTO"},
+    "view": {"CREATE VIEW"},
+    "materialized view": {"CREATE MATERIALIZED VIEW"},
+    "foreign table": {"CREATE FOREIGN TABLE"},
+    "sequence": {"CREATE SEQUENCE"},
+    "function": {"CREATE FUNCTION"},
+    "procedure": {"CREATE PROCEDURE"},
+    "schema": {"CREATE SCHEMA"},
+}
 _LAST_NAME = re.compile(r'(.*)\.(?:"(?:[^"]|"")*"|[^".]*)')
 
 
@@ -148,9 +159,17 @@ class Reasons:
     """Explanations for a difference, other than a change by hand."""
 
     def __init__(
-        self, files: Sequence[SqlFile], expected: Catalog, found: Catalog
+        self,
+        files: Sequence[SqlFile],
+        expected: Catalog,
+        found: Catalog,
+        stand_in: str = "",
     ) -> None:
-        """Collect the reasons from the files, and from objects in the database that they did not create."""
+        """Collect the reasons from the files, and from objects in the database that they did not create.
+
+        stand_in: the role, quoted for SQL, that ran the files in the place of their owner.
+        """
+        self._stand_in = stand_in
         self._kinds = _kinds_with_changed_defaults(files)
         self._extensions_with_schema = _extensions_with_schema(files)
         event_triggers = [
@@ -159,13 +178,14 @@ class Reasons:
             if key.kind == "event trigger" and key not in expected
         ]
         self._called_by_platform = {each["function"] for each in event_triggers}
-        # What the event triggers of the platform do to each new object, as far as their functions say so.
-        self._done_by_platform: set[str] = set()
+        # What the event triggers of the platform do to each new object of a kind, as far as their functions say so.
+        self._done_by_platform: set[tuple[str, str]] = set()
         for properties in event_triggers:
-            if properties["enabled"] != "D":
-                self._done_by_platform.update(properties["does"] or ())
+            for kind in _kinds_of_event_trigger(properties):
+                for action in properties["does"] or ():
+                    self._done_by_platform.add((kind, action))
         self._added_by_platform: set[Key] = set()
-        if "policies" in self._done_by_platform:
+        if ("table", "policies") in self._done_by_platform:
             self._added_by_platform = _policies_on_all_tables(expected, found)
         self._changed_alike = _changed_alike(expected, found)
 
@@ -176,18 +196,36 @@ class Reasons:
         if title == "grants" and kind in self._kinds:
             # The defaults changed between objects, and the catalog does not show which applied to an object.
             return "a file changes default privileges, which may be why"
+        if title.endswith("grants") and self._is_about_stand_in(difference):
+            role = self._stand_in
+            return f"what {role} may do is not compared, because it ran the files; with --scratch embedded: it is"
         if title == "not-null name":
             return "an upgrade to PostgreSQL 18 may be why"
         is_turned_on = title == "row level security" and difference.now
         # As Supabase's "Enable automatic RLS" does.
-        if is_turned_on and "row level security" in self._done_by_platform:
+        if is_turned_on and (kind, title) in self._done_by_platform:
             return "an event trigger of the database turns it on"
         done = title.split()[-1]  # also the grants of a row type
-        if done in self._done_by_platform and (kind, title) in self._changed_alike:
+        is_done = (kind, done) in self._done_by_platform
+        if is_done and (kind, title) in self._changed_alike:
             return f"each {kind} has it, and an event trigger of the database changes {done}"
         if kind == "extension":
             return self._of_extension(name, title)
         return None
+
+    def _is_about_stand_in(self, difference: Difference) -> bool:
+        """Check whether grants differ only for the role that owned the objects of the scratch database."""
+        if not self._stand_in:
+            return False
+        was, now = (
+            [text for text in grants or () if not self._is_to_stand_in(text)]
+            for grants in (difference.was, difference.now)
+        )
+        return not difference_in_words(was, now)
+
+    def _is_to_stand_in(self, text: str) -> bool:
+        access = read_access(text)
+        return access is not None and access.grantee == self._stand_in
 
     def _of_extension(self, name: str, title: str) -> str | None:
         if title == "version":
@@ -205,6 +243,16 @@ class Reasons:
                 "each table has it, and an event trigger of the database adds policies"
             )
         return None
+
+
+def _kinds_of_event_trigger(properties: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of objects whose creation an event trigger acts on."""
+    if properties["enabled"] == "D" or properties["event"] != "ddl_command_end":
+        return []
+    tags = properties["tags"]
+    if not tags:
+        return [*_TAGS]
+    return [kind for kind, of_kind in _TAGS.items() if not of_kind.isdisjoint(tags)]
 
 
 def _policies_on_all_tables(expected: Catalog, found: Catalog) -> set[Key]:

@@ -6,10 +6,11 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.core.connection import execute, fetch, fetch_on_callers_path
-from sqlmig.core.errors import ServerError
+from sqlmig.core.errors import ScanError, ServerError
+from sqlmig.core.lexer import plain_text
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 STATEMENTS = read_statements(Path(__file__).with_suffix(".sql"))
 _CREATES = re.compile(
-    rb"\bcreate\s+(extension|schema)\s+(?:if\s+not\s+exists\s+)?\"?([\w-]+)",
+    rb"\b(create|drop)\s+(extension|schema)\s+(if\s+(?:not\s+)?exists\s+)?\"?([\w-]+)",
     re.IGNORECASE,
 )
 
@@ -30,16 +31,15 @@ class Original:
     """What a scratch database takes over from the original.
 
     locale, collation_version and encoding are options of CREATE DATABASE. owner: the owner
-    of the database, quoted for SQL. settings: names and values, the strongest last.
-    schemas: for each, a statement that creates it and one that grants it. extensions: names
-    and schemas. privileges and roles are statements, and empty unless drift needs them.
+    of the database. settings: names and values, the strongest last. schemas: names, and the
+    roles that keep their rights there. extensions: names and schemas. privileges and roles
+    are statements, and empty unless drift needs them.
     """
 
     locale: str
     collation_version: str
     encoding: str
     owner: str
-    may_give_to_owner: bool
     settings: Sequence[tuple[str, str]]
     search_path: str
     schemas: Sequence[tuple[str, str]]
@@ -63,7 +63,7 @@ def read_original(
     on another server, where the settings of this role do not exist.
     """
     ((locale, collation_version, encoding),) = fetch(connection, STATEMENTS["options"])
-    ((owner, may_give_to_owner),) = fetch(connection, STATEMENTS["owner"])
+    ((owner,),) = fetch(connection, STATEMENTS["owner"])
     fields = {"is_elsewhere": str(is_elsewhere)}
     ((on_path, user),) = fetch_on_callers_path(
         connection,
@@ -86,7 +86,6 @@ def read_original(
         collation_version=collation_version or "",
         encoding=encoding,
         owner=owner,
-        may_give_to_owner=may_give_to_owner,
         settings=fetch(connection, STATEMENTS["settings"].format(**fields)),
         search_path=search_path,
         schemas=fetch(connection, STATEMENTS["schemas"].format(**fields)),
@@ -104,38 +103,98 @@ def try_each(connection: Connection, statements: Iterable[str]) -> None:
 
 
 def settings_statements(original: Original, name: str) -> list[str]:
-    """Return the statements that give a database the original's settings."""
-    return [
-        f"SELECT pg_catalog.set_config({literal(setting)}, {literal(value)}, true); "
-        f"ALTER DATABASE {name} SET {quoted(setting)} FROM CURRENT"
-        for setting, value in original.settings
-    ]
-
-
-def likeness_statements(original: Original) -> list[str]:
-    """Return the statements that give a database the original's schemas and privileges, run inside it."""
+    """Return the statements that give a database the original's settings, except those of custom_settings."""
     statements = []
-    for create, grant in original.schemas:
-        statements += [create, grant]
+    for setting, value in original.settings:
+        if "." not in setting:
+            statements.append(
+                f"SELECT pg_catalog.set_config({literal(setting)}, {literal(value)}, true); "
+                f"ALTER DATABASE {name} SET {quoted(setting)} FROM CURRENT"
+            )
+    return statements
+
+
+def custom_settings(original: Original) -> list[tuple[str, str]]:
+    """Return the names and values of settings such as ``app.key``.
+
+    ALTER DATABASE needs more privileges for them, and a server that refuses it logs the
+    value, which may be a secret.
+    """
+    return [setting for setting in original.settings if "." in setting[0]]
+
+
+class Created(NamedTuple):
+    """The extensions and schemas that files create. unless: those that they create only if they do not exist."""
+
+    always: set[tuple[str, str]]
+    unless: set[tuple[str, str]]
+
+
+def created_by(files: Iterable[Path], original: Original) -> Created:
+    """Return the extensions and schemas of the original that files create, or that down files drop.
+
+    A schema that a down file drops counts as created always: nothing else may be in it.
+    """
+    created = Created(set(), set())
+    if not original.extensions and len(original.schemas) <= 1:
+        return created  # the schema public
+    for path in files:
+        text = path.read_bytes()
+        if _CREATES.search(text):
+            for verb, kind, unless, name in _CREATES.findall(_without_comments(text)):
+                is_unless = unless and verb.lower() == b"create"
+                found = created.unless if is_unless else created.always
+                if verb.lower() == b"create" or kind.lower() == b"schema":
+                    key = (kind.decode().lower(), name.decode(errors="replace").lower())
+                    found.add(key)
+    return created
+
+
+def _without_comments(text: bytes) -> bytes:
+    with suppress(ScanError):
+        return plain_text(text).encode()
+    return text
+
+
+def likeness_statements(
+    original: Original,
+    created: Created,
+    more_schemas: Iterable[str],
+    files_owner: str | None,
+) -> list[str]:
+    """Return the statements that give a database the original's schemas and privileges, run inside it.
+
+    A schema that a file creates is left out. files_owner: may create there.
+    """
+    owners = dict(original.schemas) | dict.fromkeys(more_schemas, files_owner or "")
+    statements = []
+    for schema, owner in owners.items():
+        key = ("schema", schema)
+        if key in created.always or key in created.unless:
+            continue
+        statements.append(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+        for role in {owner, files_owner} - {None, ""}:
+            grant = f"GRANT ALL ON SCHEMA {quoted(schema)} TO {quoted(str(role))}"
+            statements.append(grant)
     return [*statements, *original.privileges]
 
 
-def extension_statements(original: Original, files: Iterable[Path]) -> list[str]:
-    """Return the statements that create the original's extensions and their schemas, except what a file creates."""
-    if not original.extensions:
-        return []
+def extension_statements(
+    original: Original, created: Created, *, even_if_unless: bool
+) -> list[str]:
+    """Return the statements that create the original's extensions and their schemas, except what a file creates.
 
-    made = set()
-    for path in files:
-        for kind, name in _CREATES.findall(path.read_bytes()):
-            made.add((kind.decode().lower(), name.decode(errors="replace").lower()))
-
+    even_if_unless: also those that a file creates only if they do not exist.
+    """
     statements = []
     for extension, schema in original.extensions:
-        if ("schema", schema) in made:
+        if ("schema", schema) in created.always:
             continue
         statements.append(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
-        if ("extension", extension) not in made:
-            create = f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)}"
-            statements.append(f"{create} SCHEMA {quoted(schema)}")
+        key = ("extension", extension)
+        if key in created.always or (key in created.unless and not even_if_unless):
+            continue
+        statements.append(
+            f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} SCHEMA {quoted(schema)}"
+        )
     return statements

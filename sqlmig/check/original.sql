@@ -27,8 +27,7 @@ CROSS JOIN LATERAL (
 WHERE datname = current_database()
 
 -- %% owner
--- The owner of the database, and whether this role is a member.
-SELECT datdba::regrole::text, pg_has_role(datdba, 'USAGE')
+SELECT pg_get_userbyid(datdba)::text
 FROM pg_database
 WHERE datname = current_database()
 
@@ -52,13 +51,11 @@ WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
 ORDER BY setrole <> 0, setdatabase <> 0
 
 -- %% schemas
--- The statements that create the schemas that unqualified names lead to. Another owner keeps its rights.
-SELECT
-    format('CREATE SCHEMA IF NOT EXISTS %I', nspname),
-    format('GRANT ALL ON SCHEMA %I TO %s', nspname, owner)
+-- The schemas that unqualified names lead to, and a role that keeps its rights there.
+SELECT nspname::text, pg_get_userbyid(owner)::text
 FROM pg_namespace
 CROSS JOIN LATERAL (
-    SELECT CASE nspowner::regrole::text WHEN 'pg_database_owner' THEN datdba ELSE nspowner END::regrole AS owner
+    SELECT CASE nspowner::regrole::text WHEN 'pg_database_owner' THEN datdba ELSE nspowner END AS owner
     FROM pg_database
     WHERE datname = current_database()
 ) AS owners
@@ -195,15 +192,19 @@ WHERE name = ANY ({names})
     AND (nspname = ANY ({names}) OR nspname = ANY ({path}))
 
 -- %% schemas_with
--- The schemas that have relations or functions with these names in place of a schema's, and how many.
+-- The schemas that have relations or functions of these kinds and names in place of a schema's, and how many.
 SELECT nspname, count(DISTINCT name)
 FROM (
-    SELECT relnamespace AS namespace, quote_ident(relname) AS name
+    SELECT
+        relnamespace AS namespace,
+        quote_ident(relname) AS name,
+        CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END AS kind
     FROM pg_class
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'S')
     UNION ALL
-    SELECT pronamespace, quote_ident(proname)
+    SELECT pronamespace, quote_ident(proname), 'function'
     FROM pg_proc
 ) AS objects
 JOIN pg_namespace AS s ON s.oid = namespace
-WHERE format('%I.%s', {schema}, name) IN ({names})
+WHERE format('%s %I.%s', kind, {schema}, name) IN ({names})
 GROUP BY nspname

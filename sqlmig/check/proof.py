@@ -211,7 +211,7 @@ def _try_in_one_transaction(
         trial.watcher.begin()
         scratch.connection.execute("BEGIN")
         writes_before = scratch.guard.writes()
-        counts.begin()
+        counts.begin(up, down)
 
         *pieces, reset = ups
         first_refused = trial.first_refused(up, finding)
@@ -266,8 +266,11 @@ def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
     for file in (up, down):
         if not file.in_transaction or file.has_own_mode or file.repeats:
             return False
-    # ROLLBACK does not move a sequence back.
-    return not _MOVES_SEQUENCE.search(up.text)
+    return not _move_a_sequence(up, down)  # ROLLBACK does not move a sequence back
+
+
+def _move_a_sequence(up: SqlFile, down: SqlFile) -> bool:
+    return any(_MOVES_SEQUENCE.search(file.text) for file in (up, down))
 
 
 def _body_of(scratch: Scratch, file: SqlFile) -> list[Piece]:
@@ -281,7 +284,7 @@ def _try_one_by_one(
 ) -> None:
     """Run up, down and up again, and commit each. Raises SqlmigError if up or down fails the first time."""
     _clear(trial)
-    moves_sequence = _MOVES_SEQUENCE.search(up.text) is not None
+    moves_sequence = _move_a_sequence(up, down)
     before = _read(trial.scratch, with_values=moves_sequence)
     _run_once(trial, up, finding)
     _run(trial, down)

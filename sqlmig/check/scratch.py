@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,8 @@ from psycopg.conninfo import make_conninfo
 
 from sqlmig.check.original import (
     Original,
+    created_by,
+    custom_settings,
     extension_statements,
     likeness_statements,
     read_original,
@@ -33,7 +36,8 @@ from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlmig.core.connection import Connection
     from sqlmig.core.ledger import Ledger
@@ -47,6 +51,7 @@ _READ_ONLY = "25006"
 _INSUFFICIENT_PRIVILEGE = "42501"
 # DROP DATABASE ... WITH (FORCE) may not end the session of a superuser, and a session that is just beginning.
 _OTHERS_ARE_CONNECTED = (_INSUFFICIENT_PRIVILEGE, "55006")
+_HAS_SET_OPTION = 160000  # the first server version with GRANT ... WITH SET
 _PATIENCE = 5.0  # seconds for the other sessions to end
 # Settings for the connection that creates and drops it. This connection is idle while the files run.
 _PATIENT = (
@@ -97,18 +102,19 @@ def scratch_database(
 ) -> Iterator[Scratch]:
     """Yield a new database that is like the original, and drop it at the end.
 
-    url: the original. files: the extensions that these create are not created for them.
-    files_owner: the role that owns the files' objects in the original, if they are compared
-    with it. In that case the scratch database also has its default privileges and grants on
-    schemas, and a server of our own has its roles. leading_schema: comes first in the search
-    path. set_up is called before the database gets anything that a setup file may create.
-    Raises SqlmigError if the database cannot be created.
+    url: the original. files: what they create is not created for them. files_owner: the role
+    that owns the files' objects in the original, if they are compared with it. In that case
+    the files run as this role if possible, the scratch database also has the default
+    privileges and grants on schemas, and a server of our own has the roles. leading_schema:
+    comes first in the search path. set_up is called before the database gets anything that
+    a setup file may create. Raises SqlmigError if the database cannot be created.
     """
     name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
     with _connect_outside(server, say, f"{_OWNER}{name}") as outside:
+        is_read_only = outside.info.parameter_status("default_transaction_read_only")
         send(outside, _PATIENT.encode())
         _remove_left_over(server.url, outside, say)
-        role = _role_on(outside, server, files_owner)
+        role = _role_to_run_as(outside, server, files_owner)
         with ExitStack() as stack:
             source = outside
             if server.is_elsewhere:
@@ -116,34 +122,48 @@ def scratch_database(
             original = read_original(
                 source,
                 ledger,
-                runner=role or str(outside.info.user),
+                runner=role or _current_role(outside),
                 files_owner=files_owner,
                 is_elsewhere=server.is_elsewhere,
             )
+
+        settings = custom_settings(original)
+        if is_read_only == "on":
+            settings.append(("default_transaction_read_only", "off"))
+        scratch_url = _ScratchUrl(server.url, outside, name, settings, say)
+        search_path = _search_path(original, ledger, leading_schema)
+
+        def as_scratch(connection: Connection) -> Scratch:
+            connection.known_search_path = search_path
+            guard = ServerGuard(connection, outside, owns_server=server.is_owned)
+            guard.require_counts()
+            return Scratch(connection, guard, server.is_owned, ledger.home_schema, url)
+
         try:
             _create(outside, name, original, server, say)
             try_each(outside, settings_statements(original, name))
-            with _inside(server.url, outside, name, role) as inside:
-                _give_to_owner(outside, name, original)
-                inside.known_search_path = _search_path(
-                    original, ledger, leading_schema
-                )
-                guard = ServerGuard(inside, outside, owns_server=server.is_owned)
-                guard.require_counts()
-                scratch = Scratch(
-                    inside, guard, server.is_owned, ledger.home_schema, url
-                )
+            with ExitStack() as stack:
+                inside = stack.enter_context(scratch_url.connect())
+                _give_to_owner(outside, name, original, files_owner)
+                scratch = as_scratch(inside)
                 execute(inside, STATEMENTS["own_public"])
                 set_up(scratch)
                 if server.is_owned:
-                    try_each(outside, original.roles)
+                    try_each(inside, original.roles)
+                schemas = [leading_schema] if leading_schema else []
+                made = created_by(files, original)
+                try_each(
+                    inside, likeness_statements(original, made, schemas, files_owner)
+                )
+                is_compared = files_owner is not None
+                try_each(
+                    inside,
+                    extension_statements(original, made, even_if_unless=is_compared),
+                )
+                if role:
+                    scratch = as_scratch(stack.enter_context(scratch_url.connect(role)))
                 if ledger.files_schema:
-                    execute(inside, ledger.schemas())
-                if leading_schema:
-                    create = f"CREATE SCHEMA IF NOT EXISTS {quoted(leading_schema)}"
-                    execute(inside, create)
-                try_each(inside, likeness_statements(original))
-                try_each(inside, extension_statements(original, files))
+                    execute(scratch.connection, ledger.schemas())
                 yield scratch
         finally:
             _drop_or_warn(server.url, outside, name, say)
@@ -164,16 +184,30 @@ def _connect_outside(
         yield outside
 
 
-def _role_on(
+def _current_role(connection: Connection) -> str:
+    ((role,),) = fetch(connection, "SELECT current_user::text")
+    return str(role)
+
+
+def _role_to_run_as(
     outside: Connection, server: ScratchServer, files_owner: str | None
 ) -> str | None:
-    """Return the role to run files as, if not the URL's. On a server of our own, the files' owner is a superuser."""
-    if files_owner is None or not server.is_owned:
+    """Return the files' owner, if the files can run as this role and do not anyway; otherwise None.
+
+    On a server of our own the role is made, and is a superuser.
+    """
+    if files_owner is None or files_owner == _current_role(outside):
         return None
-    name = quoted(files_owner)
-    try_each(outside, [f"CREATE ROLE {name}"])
-    execute(outside, f"ALTER ROLE {name} SUPERUSER LOGIN")
-    return files_owner
+    if server.is_owned:
+        name = quoted(files_owner)
+        try_each(outside, [f"CREATE ROLE {name}"])
+        execute(outside, f"ALTER ROLE {name} SUPERUSER")
+    kind = "SET" if outside.info.server_version >= _HAS_SET_OPTION else "MEMBER"
+    can_be_set = fetch(
+        outside,
+        f"SELECT 1 FROM pg_roles WHERE rolname = {literal(files_owner)} AND pg_has_role(oid, '{kind}')",
+    )
+    return files_owner if can_be_set else None
 
 
 def _search_path(original: Original, ledger: Ledger, leading_schema: str) -> str:
@@ -182,43 +216,81 @@ def _search_path(original: Original, ledger: Ledger, leading_schema: str) -> str
     return ", ".join(filter(None, [*path, original.search_path]))
 
 
-def _give_to_owner(outside: Connection, name: str, original: Original) -> None:
-    """Give the database to the owner of the original, who may do there what it may do here.
+def _give_to_owner(
+    outside: Connection, name: str, original: Original, files_owner: str | None
+) -> None:
+    """Give the database to the owner of the original, who may do there what it may do here, as may the files' owner.
 
     This happens after a session is connected to it: other members of the owner's group
-    would drop a database that nobody uses.
+    would drop a database that nobody uses. A role that does not inherit the owner's rights
+    could not drop it any more.
     """
-    statements = [f"GRANT ALL ON DATABASE {name} TO {original.owner}"]
-    if original.may_give_to_owner:
-        statements.append(f"ALTER DATABASE {name} OWNER TO {original.owner}")
-    try_each(outside, statements)
+    for role in {original.owner, files_owner} - {None}:
+        grant = f"GRANT ALL ON DATABASE {name} TO {quoted(str(role))}"
+        try_each(outside, [grant])
+    has_rights = fetch(
+        outside,
+        f"SELECT 1 FROM pg_roles WHERE rolname = {literal(original.owner)} AND pg_has_role(oid, 'USAGE')",
+    )
+    if has_rights:
+        give = f"ALTER DATABASE {name} OWNER TO {quoted(original.owner)}"
+        try_each(outside, [give])
 
 
-@contextmanager
-def _inside(
-    url: str, outside: Connection, name: str, role: str | None = None
-) -> Iterator[Connection]:
-    """Yield a connection to the scratch database. Raises SqlmigError.
+@dataclass(frozen=True)
+class _ScratchUrl:
+    """How to connect to the scratch database. settings: names and values for its sessions."""
 
-    It uses the password of the first connection, because .pgpass may have it for one
-    database only.
-    """
-    given = parameters(url) | {"dbname": name}
-    if outside.info.password:
-        given["password"] = outside.info.password
-    if role:
-        given["user"] = role
-    with ExitStack() as stack:
-        try:
-            inside = stack.enter_context(
-                connect(make_conninfo("", **given), lambda _: None)
-            )
-        except SqlmigError as error:
-            raise SqlmigError(
-                f"the scratch database {name} was made, but does not let us in: {error}. If pg_hba.conf or a pooler "
-                f"names the databases, allow those that begin with {PREFIX}, or name another server with --scratch"
-            ) from None
-        yield inside
+    url: str
+    outside: Connection
+    name: str
+    settings: Sequence[tuple[str, str]]
+    say: Say
+
+    @contextmanager
+    def connect(self, role: str | None = None) -> Iterator[Connection]:
+        """Yield a connection. role: the role that the session has. Raises SqlmigError.
+
+        It uses the password of the first connection, because .pgpass may have it for one
+        database only. If the server refuses the settings, there are none.
+        """
+        wanted = [*self.settings, *([("role", role)] if role else [])]
+        with ExitStack() as stack:
+            try:
+                inside = stack.enter_context(self._connect(wanted))
+            except SqlmigError as error:
+                if not wanted:
+                    raise self._not_let_in(error) from None
+                try:
+                    inside = stack.enter_context(self._connect([]))
+                except SqlmigError as second:
+                    raise self._not_let_in(second) from None
+                self.say(
+                    f"warning: the scratch database has not the settings of the database: {error}"
+                )
+            yield inside
+
+    def _connect(
+        self, settings: Iterable[tuple[str, str]]
+    ) -> AbstractContextManager[Connection]:
+        given = parameters(self.url) | {"dbname": self.name}
+        if self.outside.info.password:
+            given["password"] = self.outside.info.password
+        options = [f"-c {name}={_escaped(value)}" for name, value in settings]
+        if options:
+            given["options"] = " ".join([*options, self.outside.info.options])
+        return connect(make_conninfo("", **given), lambda _: None)
+
+    def _not_let_in(self, error: SqlmigError) -> SqlmigError:
+        return SqlmigError(
+            f"the scratch database {self.name} was made, but does not let us in: {error}. If pg_hba.conf or a pooler "
+            f"names the databases, allow those that begin with {PREFIX}, or name another server with --scratch"
+        )
+
+
+def _escaped(value: str) -> str:
+    """Return a value for the connection parameter ``options``."""
+    return re.sub(r"([\s\\])", r"\\\1", value)
 
 
 def _create(
@@ -285,7 +357,7 @@ def _end_prepared(url: str, outside: Connection, name: str) -> None:
     prepared = fetch(outside, query)
     if not prepared:
         return
-    with _inside(url, outside, name) as inside:
+    with _ScratchUrl(url, outside, name, [], lambda _: None).connect() as inside:
         for (gid,) in prepared:
             execute_alone(inside, f"ROLLBACK PREPARED {literal(gid)}")
 
@@ -328,10 +400,23 @@ def _drop(url: str, outside: Connection, name: str) -> None:
     with suppress(SqlmigError):
         _end_prepared(url, outside, name)
     drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
+    with _as_its_owner(outside, name):
+        with suppress(ServerError):
+            execute_alone(outside, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
+        try:
+            execute_alone(outside, drop)
+        except KeyboardInterrupt:  # drop it in any case
+            execute_alone(outside, drop)
+            raise
+
+
+@contextmanager
+def _as_its_owner(outside: Connection, name: str) -> Iterator[None]:
+    """Have the role of a database's owner, if a file has given it to a role whose rights we do not inherit."""
+    query = STATEMENTS["other_owner"].format(name=literal(name))
+    for (owner,) in fetch(outside, query):
+        with suppress(ServerError):
+            execute_alone(outside, f"SET ROLE {quoted(owner)}")
+    yield
     with suppress(ServerError):
-        execute_alone(outside, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
-    try:
-        execute_alone(outside, drop)
-    except KeyboardInterrupt:  # drop it in any case
-        execute_alone(outside, drop)
-        raise
+        execute_alone(outside, "RESET ROLE")

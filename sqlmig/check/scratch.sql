@@ -19,6 +19,13 @@ SELECT 1
 FROM pg_database
 WHERE datname = {name}
 
+-- %% other_owner
+-- The owner of a database, if this role does not have its rights.
+SELECT pg_get_userbyid(datdba)::text
+FROM pg_database
+WHERE datname = {name}
+    AND NOT pg_has_role(datdba, 'USAGE')
+
 -- %% prepared
 -- The prepared transactions that files left in a scratch database.
 SELECT gid
@@ -67,6 +74,15 @@ SELECT
     pg_stat_get_xact_tuples_updated(relation),
     pg_stat_get_xact_tuples_deleted(relation)
 FROM unnest(ARRAY[{names}]::regclass[]) WITH ORDINALITY AS named (relation, number)
+UNION ALL
+-- The first row: whether there is a function that may abort a subtransaction, whose rows are counted, too.
+SELECT 0, count(*), 0, 0
+FROM pg_proc
+WHERE oid >= 16384
+    AND (
+        prosrc ~* '\m(exception|execute)\M'
+        OR prolang NOT IN (SELECT oid FROM pg_language WHERE lanname IN ('sql', 'plpgsql', 'internal', 'c'))
+    )
 ORDER BY number
 
 -- %% tables_with_rows

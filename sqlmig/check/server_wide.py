@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlmig.core.transaction import Piece
 
 STATEMENTS = read_statements(Path(__file__).parent / "server_wide.sql")
-_OWN_SERVER = "check it on a throwaway server: sqlmig check --scratch embedded:"
+_OWN_SERVER = "use a throwaway server: --scratch embedded:"
 _REMEDY = f"which the whole server would see; {_OWN_SERVER}"
 SHARED_CATALOGS = [
     "pg_authid",
@@ -79,13 +79,12 @@ _REACHES_BEYOND = re.compile(
     rb"""
     (?:create|alter|drop)\ (?:role|user(?!\ mapping\b)|group|database|tablespace|subscription)\b
     |alter\ system\b
-    |(?:comment|security\ label)\b.*\ on\ (?:role|database|tablespace|subscription)\b
+    |(?:comment|security\ label(?:\ for\ \S+)?)\ on\ (?:role|database|tablespace|subscription)\b
     |(?:grant|revoke)\b.*\ on\ (?:database|tablespace|parameter)\b
     |(?:grant|revoke)\b(?!.*\ on\b)
     """,
     re.VERBOSE,
 )
-_ENDS_TRANSACTION = (b"commit", b"end")
 # The SQLSTATE of a COMMIT in a DO block or a procedure that runs in a transaction.
 _ENDS_TRANSACTION_ITSELF = "2D000"
 _MAY_CHANGE_SERVER = re.compile(
@@ -122,8 +121,9 @@ class ServerGuard:
         self._owns_server = owns_server
         self._writes_at_begin: dict[str, int] | None = None
         self._reach = Reach()
-        # The statement of a no-transaction file that runs or is refused; None inside the file's own transaction.
+        # Of a no-transaction file: the statement that runs or is refused, and the BEGIN of its own transaction.
         self.statement: Piece | None = None
+        self.own_begin: Piece | None = None
         # The counts that mean that a file writes to another database.
         self._writes_elsewhere = {_FOREIGN_TABLES}
         oids = [oid for (oid,) in fetch(connection, STATEMENTS["shared_catalogs"])]
@@ -195,7 +195,12 @@ class ServerGuard:
 
     def before_statement(self, statement: Piece) -> None:
         """Check a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
-        self.statement = statement if self._connection.is_idle else None
+        previous = self.statement
+        self.statement = statement
+        if self._connection.is_idle:
+            self.own_begin = None
+        elif self.own_begin is None:
+            self.own_begin = previous
         file = statement.file
         if file is None or (self._owns_server and not self._has_foreign_tables()):
             return
@@ -204,7 +209,7 @@ class ServerGuard:
         if not words:
             return
         if not self._connection.is_idle:
-            self._within_own_transaction(file, words)
+            self._within_own_transaction(file, previous)
             return
 
         self._writes_at_begin = None
@@ -221,11 +226,12 @@ class ServerGuard:
         ((has_some,),) = fetch(self._connection, STATEMENTS["has_foreign_tables"])
         return bool(has_some)
 
-    def _within_own_transaction(self, file: SqlFile, words: list[bytes]) -> None:
-        """Check the file's own transaction before it is committed."""
+    def _within_own_transaction(self, file: SqlFile, previous: Piece | None) -> None:
+        """Check the previous statement of the file's own transaction, before anything can commit it."""
         if self._writes_at_begin is None:
             self._writes_at_begin = self.writes()
-        elif words[0] in _ENDS_TRANSACTION:
+        elif self.reaches_beyond(self._writes_at_begin):
+            self.statement = previous
             self.refuse_if_beyond(file, self._writes_at_begin)
 
     def _try(self, file: SqlFile, text: bytes) -> None:

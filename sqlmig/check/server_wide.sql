@@ -10,14 +10,21 @@ WHERE relisshared
 
 -- %% changes
 -- How many rows this transaction wrote in each of them. The counts only grow, even if a savepoint is rolled back.
+-- The lock of a writer is counted, too: a file may turn off track_counts for a moment.
 SELECT
-    relation::text,
+    shared::text,
     (
-        pg_stat_get_xact_tuples_inserted(relation)
-        + pg_stat_get_xact_tuples_updated(relation)
-        + pg_stat_get_xact_tuples_deleted(relation)
+        pg_stat_get_xact_tuples_inserted(shared)
+        + pg_stat_get_xact_tuples_updated(shared)
+        + pg_stat_get_xact_tuples_deleted(shared)
+        + count(pid)
     )::bigint
-FROM unnest('{{{catalogs}}}'::regclass[]) AS relation
+FROM unnest('{{{catalogs}}}'::regclass[]) AS shared
+LEFT JOIN pg_locks
+    ON relation = shared
+    AND pid = pg_backend_pid()
+    AND mode = 'RowExclusiveLock'
+GROUP BY shared
 UNION ALL
 SELECT 'not counted', (current_setting('track_counts') = 'off')::int
 UNION ALL

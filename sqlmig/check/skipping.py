@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.check.dumps import without_statements
 from sqlmig.core.connection import rollback
-from sqlmig.core.errors import MigrationFailed
+from sqlmig.core.errors import MigrationFailed, SqlmigError
 from sqlmig.core.lexer import plain_text
 from sqlmig.core.sending import send_pieces
 from sqlmig.core.transaction import cut, file_transaction
 
 if TYPE_CHECKING:
     from sqlmig.check.scratch import Scratch
+    from sqlmig.check.server_wide import ServerGuard
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.transaction import Piece
 
 # A failed statement with one of these probably wanted to change the whole server.
 _ABOUT_SERVER = re.compile(
     rb"\b(?:create|alter|drop)\s+(?:role|user(?!\s+mapping)|group|database|tablespace|subscription)\b"
-    rb"|\bset\s+role\b|\bgrant\s+[\w\s,%\"]+\s+to\b",
+    rb"|\bgrant\s+(?:(?!\bon\b)[\w\s,%\"])+\bto\b",
     re.IGNORECASE,
 )
+
+# The session of a no-transaction file begins again with these.
+_SETS_SESSION = (b"set", b"reset", b"load", b"prepare", b"listen")
 
 
 class Rest(NamedTuple):
@@ -33,32 +37,48 @@ class Rest(NamedTuple):
     words: str
 
 
-def without_server_wide_statement(scratch: Scratch, file: SqlFile) -> Rest | None:
+def without_server_wide_statement(
+    scratch: Scratch, file: SqlFile, error: SqlmigError
+) -> Rest | None:
     """Return what is still to run of a file that failed, without a statement that changes the whole server.
 
     Returns None if no such statement is the reason. A file in a transaction runs again from
-    its start. Another file goes on after the statement.
+    its start. Another file goes on after the statement, or from the BEGIN of its own
+    transaction, with the settings that it has made until then.
     """
+    begin = 0
     if file.in_transaction:
         statement = _find_by_trial(scratch, file)
-        done: list[int] = []
     else:
         statement = scratch.guard.statement
-        done = [*file.statement_starts]
+        begin = _committed_until(scratch.guard)
+        if statement and not _changes_server(statement, error):
+            return None
     if statement is None:
         return None
 
-    text = bytes(statement.text)
-    if not file.in_transaction and not _ABOUT_SERVER.search(text):
-        return None
-    unwanted = {start for start in done if start < statement.begin}
-    words = " ".join(plain_text(text).split()[:2]).upper()
+    words = " ".join(plain_text(bytes(statement.text)).split()[:2]).upper()
     if words.startswith("DO "):
         words = "a DO block"
-    start = file.statement_starts[
-        bisect_right(file.statement_starts, statement.begin) - 1
-    ]
-    return Rest(without_statements(file, {*unwanted, start}), words)
+    starts = file.statement_starts
+    own_start = starts[bisect_right(starts, statement.begin) - 1]
+    unwanted = {own_start}
+    for start, word in zip(starts, file.first_words(), strict=True):
+        if start < begin and word not in _SETS_SESSION:
+            unwanted.add(start)
+    return Rest(without_statements(file, unwanted), words)
+
+
+def _committed_until(guard: ServerGuard) -> int:
+    """Return the byte up to which a no-transaction file is committed: where it goes on."""
+    at = guard.own_begin or guard.statement
+    return at.begin if at else 0
+
+
+def _changes_server(statement: Piece, error: SqlmigError) -> bool:
+    if not isinstance(error, MigrationFailed):  # the guard has refused it
+        return True
+    return bool(_ABOUT_SERVER.search(bytes(statement.text)))
 
 
 def _find_by_trial(scratch: Scratch, file: SqlFile) -> Piece | None:

@@ -166,7 +166,7 @@ def test_what_reaches_beyond_the_database_is_found_and_rolled_back(
     output = project.run("check", *arguments, code=1)
     words = output.out + output.err
     assert (
-        "which the whole server would see; check it on a throwaway server: sqlmig check --scratch embedded:"
+        "which the whole server would see; use a throwaway server: --scratch embedded:"
         in words
     )
     if where in ("up", "down", "before --from"):

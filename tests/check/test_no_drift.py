@@ -329,12 +329,15 @@ def test_the_files_may_have_run_on_another_search_path(
         )
         deploys.run("up")
         assert drift(deploys) == NOTHING
-        assert drift(project) == NOTHING
+        note = ""
+        if schema == "app":
+            note = f"note  nothing of the files is in the schema {role}, so they are taken to have run in app\n"
+        assert drift(project) == f"{note}{NOTHING}"
         project.query(f"CREATE TABLE {schema}.by_hand (); DROP VIEW {schema}.v")
-        assert drift(project, code=1).splitlines() == [
-            f"extra  table {schema}.by_hand",
-            f"missing  view {schema}.v",
-            f"missing  column {schema}.v.a",
-        ]
+        assert drift(project, code=1) == (
+            f"extra  table {schema}.by_hand\n"
+            f"missing  view {schema}.v\n"
+            f"missing  column {schema}.v.a\n{note}"
+        )
     finally:
         project.query(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")

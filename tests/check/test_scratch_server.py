@@ -52,7 +52,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_file_may_change_a_throwaway_server(project: Project) -> None:
     project.write(up_1_r=f"CREATE ROLE {NEW}", down_1_r=f"DROP ROLE {NEW}")
     error = project.run("check", code=1).out
-    assert "check it on a throwaway server: sqlmig check --scratch embedded:" in error
+    assert "use a throwaway server: --scratch embedded:" in error
     assert project.run("check", *EMBEDDED).out == "ok            1_r\n"
     assert project.query("SELECT 1 FROM pg_roles WHERE rolname = %s", NEW) == []
 

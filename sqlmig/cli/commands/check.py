@@ -18,6 +18,7 @@ from sqlmig.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from sqlmig.check import BaseProblem, Finding, Scratch
     from sqlmig.core.migrations import Migration
@@ -103,11 +104,20 @@ def _open_scratch(
             command_line.ledger,
             output.say,
             server=server,
-            files=[migration.up_file for migration in found],
+            files=_files(found),
             set_up=set_up,
         ) as scratch,
     ):
         yield scratch
+
+
+def _files(found: Sequence[Migration]) -> list[Path]:
+    files = []
+    for migration in found:
+        files.append(migration.up_file)
+        if migration.down_file:
+            files.append(migration.down_file)
+    return files
 
 
 def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
