@@ -21,16 +21,25 @@ class Terminated(KeyboardInterrupt):
 
 def command(arguments: list[str] | None = None) -> int:
     """Run a command line, and return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    output.report_errors_as_json(wanted="--json" in given)
     try:
         return int(
             group.main(arguments, prog_name="sqlmig", standalone_mode=False) or 0
         )
     except click.ClickException as error:
-        error.show()
+        if output.errors_are_json():
+            output.say_error(error.format_message())
+        else:
+            error.show()
         return error.exit_code
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
         cause = abort.__cause__
-        output.say(str(cause or "") or "interrupted")
+        message = str(cause or "") or "interrupted"
+        if output.errors_are_json():
+            output.say_error(message)
+        else:
+            output.say(message)
         number = signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT
         return 128 + number
     except SqlmigError as error:

@@ -44,7 +44,7 @@ class Opened:
     def report_unreadable(self) -> list[str]:
         """Print why ledgers cannot be read, and return their schemas."""
         for schema, problem in self.unreadable.items():
-            output.say(f"{schema}: {output.error_message(problem)}")
+            output.say_error(problem, schema)
         return list(self.unreadable)
 
 

@@ -18,6 +18,7 @@ _YELLOW = frozenset(("pending", "ahead", "no-down", "irreversible", "note"))
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Removes the progress line from the terminal.
 CLEAR_LINE = "\r\x1b[K"
+_errors_are_json = False
 
 
 def say(message: str) -> None:
@@ -27,14 +28,36 @@ def say(message: str) -> None:
         click.echo(clear + message, err=True)
 
 
-def say_error(message: object) -> None:
-    """Print an error."""
-    say(error_message(message))
+def report_errors_as_json(*, wanted: bool) -> None:
+    """Choose how say_error prints errors from now on."""
+    global _errors_are_json
+    _errors_are_json = wanted
 
 
-def error_message(message: object) -> str:
-    """Return a message as an error."""
-    return f"{coloured('error')}: {message}"
+def errors_are_json() -> bool:
+    """Check whether errors are printed as JSON."""
+    return _errors_are_json
+
+
+def say_error(error: object, schema: str = "") -> None:
+    """Print an error. schema: the schema in which it happened, if there are many."""
+    if _errors_are_json:
+        say(json.dumps(error_as_object(error, schema)))
+        return
+    prefix = f"{schema}: " if schema else ""
+    say(f"{prefix}{coloured('error')}: {error}")
+
+
+def error_as_object(error: object, schema: str = "") -> dict[str, object]:
+    """Return an error for JSON."""
+    fields: dict[str, object] = {"schema": schema} if schema else {}
+    fields["message"] = str(error)
+    for name in ("path", "line", "column", "sqlstate", "hint"):
+        fields[name] = getattr(error, name, None)
+    if fields["path"] is not None:
+        fields["path"] = str(fields["path"])
+    fields["applied"] = [applied._asdict() for applied in getattr(error, "applied", ())]
+    return fields
 
 
 def is_on_terminal() -> bool:

@@ -24,12 +24,11 @@ Result = TypeVar("Result")
 
 def report_failed(failed: Sequence[str], count: int) -> int:
     """Print which schemas failed, and return the exit code."""
-    if not failed:
-        return 0
-    output.say_error(
-        f"{len(failed):,} of {counted(count, 'schema')} failed: {', '.join(sorted(failed))}"
-    )
-    return 1
+    if failed and not output.errors_are_json():  # there is an object for each
+        output.say_error(
+            f"{len(failed):,} of {counted(count, 'schema')} failed: {', '.join(sorted(failed))}"
+        )
+    return int(bool(failed))
 
 
 class Reporter:
@@ -74,7 +73,7 @@ def on_each(
             reporter.end(outcome)
             if outcome.failure:
                 failed.append(outcome.session.ledger.schema)
-                outcome.session.say(output.error_message(outcome.failure))
+                output.say_error(outcome.failure, outcome.session.ledger.schema)
     return failed
 
 

@@ -25,14 +25,44 @@ if TYPE_CHECKING:
     from sqlmig.core.versions import Applied, VersionState
 
 
+_HINT = "HINT: "
+
+
 class SqlmigError(Exception):
     """Something failed. All errors of this package are of this class.
 
-    applied has the migrations that the same call committed before it failed.
+    path, line and column say where in a file, if that is known; columns are counted in
+    characters. sqlstate is the server's code, or None if the server did not reply. applied
+    has the migrations that the same call committed before it failed.
     """
 
     exit_code = 1
     applied: Sequence[Applied] = ()
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        sqlstate: str | None = None,
+    ) -> None:
+        """Keep the place, if it is known."""
+        super().__init__(message)
+        self.path = path
+        self.line = line
+        self.column = column
+        self.sqlstate = sqlstate
+
+    @property
+    def hint(self) -> str | None:
+        """What to do about it: the hints in the message, one in a line; None without any."""
+        hints = []
+        for line in str(self).splitlines():
+            if line.startswith(_HINT):
+                hints.append(line.removeprefix(_HINT))
+        return "\n".join(hints) or None
 
 
 class UsageError(SqlmigError):
@@ -51,27 +81,7 @@ class LedgerDisagrees(SqlmigError):
 
 
 class MigrationFailed(SqlmigError):
-    """A migration failed while it ran. If its file runs in a transaction, the file was rolled back.
-
-    path, line and column say where in the file, if that is known; columns are counted in
-    characters. sqlstate is the server's code, or None if the server did not reply.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        path: Path | None = None,
-        line: int | None = None,
-        column: int | None = None,
-        sqlstate: str | None = None,
-    ) -> None:
-        """Keep the place, if it is known."""
-        super().__init__(message)
-        self.path = path
-        self.line = line
-        self.column = column
-        self.sqlstate = sqlstate
+    """A migration failed while it ran. If its file runs in a transaction, the file was rolled back."""
 
 
 class TryAgain(MigrationFailed):
@@ -98,8 +108,7 @@ class ServerError(SqlmigError):
         results_before: list[PGresult],
     ) -> None:
         """Keep the server's own report with the message."""
-        super().__init__(message)
-        self.sqlstate = sqlstate
+        super().__init__(message, sqlstate=sqlstate)
         self.diagnostic = diagnostic
         self.results_before = results_before
 
@@ -132,14 +141,13 @@ class ScanError(Exception):
 
 def replace_message(error: BaseException, message: str) -> BaseException:
     """Return an error of the same kind with another message. A TryAgain becomes a MigrationFailed."""
-    if isinstance(error, MigrationFailed):
-        return MigrationFailed(
-            message,
-            path=error.path,
-            line=error.line,
-            column=error.column,
-            sqlstate=error.sqlstate,
-        )
-    if isinstance(error, SqlmigError):
-        return SqlmigError(message)
-    return type(error)(message)
+    if not isinstance(error, SqlmigError):
+        return type(error)(message)
+    kind = MigrationFailed if isinstance(error, MigrationFailed) else SqlmigError
+    return kind(
+        message,
+        path=error.path,
+        line=error.line,
+        column=error.column,
+        sqlstate=error.sqlstate,
+    )

@@ -137,7 +137,7 @@ def _exception_for(
         batch,
         run,
     )
-    own_refusal = _own_refusal(failure, error.sqlstate)
+    own_refusal = _own_refusal(failure, str(error.sqlstate))
     if own_refusal:
         return own_refusal
 
@@ -145,7 +145,7 @@ def _exception_for(
     file = failure.piece.file
     if file is None:
         return ServerError(
-            message, error.sqlstate, error.diagnostic, error.results_before
+            message, str(error.sqlstate), error.diagnostic, error.results_before
         )
     kind = TryAgain if _may_pass(error) else MigrationFailed
     line, column = failure.place or (None, None)

@@ -17,7 +17,7 @@ from sqlmig.core.lexer import (
     tokens,
 )
 from sqlmig.core.migrations import checksum, read
-from sqlmig.core.text import excerpt, place
+from sqlmig.core.text import excerpt, find_place, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,8 +134,12 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
         return file
     except ScanError as error:
         where = place(path, text, error.offset)
+        line, column = find_place(text, error.offset)
         raise SqlmigError(
-            f"{where}: {error.problem}\n{excerpt(text, error.offset)}"
+            f"{where}: {error.problem}\n{excerpt(text, error.offset)}",
+            path=path,
+            line=line,
+            column=column,
         ) from None
 
 

@@ -14,7 +14,7 @@ from sqlmig.cli.opening import open_scratch_server
 from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, SCRATCH, CommandLine, option
 from sqlmig.core import migrations, plan
 from sqlmig.core.database import database, has_database
-from sqlmig.core.errors import UsageError
+from sqlmig.core.errors import SqlmigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -217,7 +217,8 @@ def _annotate(finding: Finding) -> None:
 
 def report_base_problem(problem: BaseProblem) -> None:
     """Print a problem of a file compared with the base."""
-    output.say_error(f"{problem.path}: {problem.message}")
+    error = SqlmigError(f"{problem.path}: {problem.message}", path=problem.path)
+    output.say_error(error)
     if github.is_wanted():
         github.annotate(
             problem.path, None, "migration compared with the base", problem.message
