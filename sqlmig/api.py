@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class Status(NamedTuple):
-    """A version and its state. applied_at is UTC, in ISO 8601; None if it is not applied."""
+    """A version and its state.
+
+    applied_at is UTC; None if it is not applied. applied_by is the role that connected.
+    seconds: how long the file ran; None if it was stamped. Both are None if the ledger does
+    not say.
+    """
 
     version: int
     name: str
     state: State
-    applied_at: str | None
+    applied_at: datetime | None
+    applied_by: str | None = None
+    seconds: float | None = None
 
 
 def up(
@@ -122,9 +130,22 @@ def status(
     target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
     with _open(target, Options(), make=False) as session:
         return [
-            Status(one.version, one.name, one.state, one.applied_at)
+            Status(
+                one.version,
+                one.name,
+                one.state,
+                _as_time(one.applied_at),
+                one.applied_by,
+                one.seconds,
+            )
             for one in session.versions()
         ]
+
+
+def _as_time(iso_time: str | None) -> datetime | None:
+    if not iso_time:
+        return None
+    return datetime.fromisoformat(iso_time.replace("Z", "+00:00"))
 
 
 class _Target(NamedTuple):

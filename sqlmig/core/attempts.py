@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from sqlmig.core.text import counted
 
@@ -23,7 +24,12 @@ class Attempts:
     limit: int
     tries: int = 0
     rows: int = 0
+    began: float = field(default_factory=time.monotonic)
     _rows_at_last_failure: int = 0
+
+    def seconds(self) -> float:
+        """Return the seconds since the first try began."""
+        return time.monotonic() - self.began
 
     def note_failure(self) -> None:
         """Count a try that failed."""

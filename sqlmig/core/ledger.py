@@ -23,7 +23,7 @@ _CONDITIONS = {
     "has_our_columns": _STATEMENTS["has_our_columns"].strip(),
     "has_trusted_owner": _STATEMENTS["has_trusted_owner"].strip(),
 }
-for _title in ("runs_no_code", "has_plain_defaults", "shows_all_rows"):
+for _title in ("runs_no_code", "has_plain_defaults", "shows_all_rows", "has_duration"):
     _CONDITIONS[_title] = _STATEMENTS[_title].strip().format()
 _CONDITIONS["is_ours"] = _STATEMENTS["is_ours"].strip().format(**_CONDITIONS)
 
@@ -122,8 +122,13 @@ class Ledger:
             )
         return statements
 
-    def insert(self, migration: Migration, checksum: str) -> str:
-        """Return the statement, without its semicolon, that records a migration."""
+    def insert(self, migration: Migration, checksum: str, duration: str = "") -> str:
+        """Return the statement, without its semicolon, that records a migration.
+
+        duration: an SQL expression, if the ledger has this column and the file has run.
+        """
+        if duration:
+            return self._write("insert_with_duration", migration, checksum, duration)
         return self._write("insert", migration, checksum)
 
     def update(self, migration: Migration) -> str:
@@ -134,7 +139,9 @@ class Ledger:
         """Return the statement that takes a version out."""
         return self.sql("delete", version=version)
 
-    def _write(self, title: str, migration: Migration, checksum: str) -> str:
+    def _write(
+        self, title: str, migration: Migration, checksum: str, duration: str = ""
+    ) -> str:
         down = "NULL"
         if migration.down_text is not None:
             down = literal(migration.down_text)
@@ -144,6 +151,7 @@ class Ledger:
             name=literal(migration.name),
             checksum=literal(checksum),
             down=down,
+            duration=duration,
         )
 
 

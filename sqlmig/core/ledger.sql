@@ -70,6 +70,10 @@ SELECT CASE WHEN (SELECT count(*) FROM {table}) >= {count} THEN '1' ELSE 'the fi
 -- %% insert
 INSERT INTO {table} (version, name, checksum, applied_at, down) VALUES ({version}, {name}, {checksum}, now(), {down})
 
+-- %% insert_with_duration
+INSERT INTO {table} (version, name, checksum, applied_at, down, duration)
+VALUES ({version}, {name}, {checksum}, now(), {down}, {duration})
+
 -- %% delete
 DELETE FROM {table} WHERE version = {version}
 
@@ -105,6 +109,8 @@ BEGIN
         checksum text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now(),
         down text,
+        applied_by name NOT NULL DEFAULT session_user,
+        duration interval,
         CONSTRAINT sqlmig_schema_migrations_pkey PRIMARY KEY (version)
     );
     COMMENT ON TABLE {table} IS 'The migrations applied to this database, written by sqlmig alone.';
@@ -113,6 +119,8 @@ BEGIN
     COMMENT ON COLUMN {table}.checksum IS 'SHA-256 of the up file, line endings normalised, in hexadecimal.';
     COMMENT ON COLUMN {table}.applied_at IS 'When its transaction began.';
     COMMENT ON COLUMN {table}.down IS 'The down file, as it was then: a way back if the release with the file is gone.';
+    COMMENT ON COLUMN {table}.applied_by IS 'The role that connected.';
+    COMMENT ON COLUMN {table}.duration IS 'How long the file ran. Null for a version that was stamped.';
 
     IF pg_catalog.to_regrole('anon') IS NOT NULL THEN
         ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -153,7 +161,7 @@ SELECT set_config('row_security', 'on', true)
 FROM unnest(ARRAY[{literals}]) AS named (name)
 JOIN pg_class AS c ON c.oid = to_regclass(named.name)
 HAVING bool_and({shows_all_rows});
-SELECT {identity}, CASE WHEN {is_ours} THEN '1' ELSE 'this is not our ledger' END::int
+SELECT {identity}, {has_duration}, CASE WHEN {is_ours} THEN '1' ELSE 'this is not our ledger' END::int
 FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
 JOIN pg_class AS c ON c.oid = to_regclass(named.name)
 ORDER BY number;
@@ -179,7 +187,20 @@ COMMIT;
 )
 
 -- %% rows
-SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', down IS NOT NULL FROM {table}
+-- An older ledger lacks the last two columns. Then the names mean those of the first FROM item.
+SELECT
+    {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC', has_down,
+    ledger.applied_by::text, extract(epoch FROM ledger.duration::text::interval)::float8
+FROM (SELECT NULL::text AS applied_by, NULL::text AS duration) AS absent
+CROSS JOIN LATERAL (
+    SELECT version, name, checksum, applied_at, down IS NOT NULL AS has_down, applied_by, duration FROM {table}
+) AS ledger
+
+-- %% has_duration
+-- With pg_class AS c: whether it has the columns that tell who and how long. 1186 is interval.
+EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'duration' AND atttypid = 1186 AND NOT attisdropped
+)
 
 -- %% runs_no_code
 -- With pg_class AS c: a plain table. Neither reading it nor writing to it runs code that somebody has put there: it has no
@@ -202,11 +223,11 @@ SELECT {number} AS number, version, name, checksum, applied_at AT TIME ZONE 'UTC
 )
 
 -- %% has_plain_defaults
--- With pg_class AS c: its defaults are constants, or now(), which has the number 1299.
+-- With pg_class AS c: its defaults are constants, or now(), which has the number 1299, or session_user and the like.
 NOT EXISTS (
     SELECT
     FROM pg_attrdef
-    WHERE adrelid = c.oid AND adbin::text !~ '^{{(CONST|FUNCEXPR :funcid 1299) '
+    WHERE adrelid = c.oid AND adbin::text !~ '^{{(CONST|FUNCEXPR :funcid 1299|SQLVALUEFUNCTION) '
 )
 
 -- %% is_ours

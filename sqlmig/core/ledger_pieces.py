@@ -92,9 +92,12 @@ def check_of_ledger(
     return own_piece("own guard", check, file)
 
 
-def record_pieces(session: Session, step: Step) -> list[Piece]:
+def record_pieces(
+    session: Session, step: Step, seconds: float | None = None
+) -> list[Piece]:
     """Return the check that the ledger is still ours, and the statement that writes the step's row.
 
+    seconds: how long the file ran, if that was not in the present transaction alone.
     If the same transaction makes the ledger, its identity follows for the check before the
     next file.
     """
@@ -103,7 +106,12 @@ def record_pieces(session: Session, step: Step) -> list[Piece]:
     record = ledger.delete(step.version.version)
     if step.direction == "up" and step.version.migration:
         # The checksum is of the text that ran, whatever the file holds by now.
-        record = ledger.insert(step.version.migration, file.checksum)
+        duration = "clock_timestamp() - now()"
+        if seconds is not None:
+            duration = f"make_interval(secs => {seconds})"
+        if session.contents and not session.contents.has_duration:
+            duration = ""
+        record = ledger.insert(step.version.migration, file.checksum, duration)
     pieces = [
         own_piece("own guard", _guard_of_record(session), file),
         own_piece("record", record, file),

@@ -34,6 +34,16 @@ class VersionInfo(NamedTuple):
         return None if self.ledger_row is None else self.ledger_row.applied_at
 
     @property
+    def applied_by(self) -> str | None:
+        """Who applied it; None if that is not known."""
+        return None if self.ledger_row is None else self.ledger_row.applied_by
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; None if that is not known, or it was stamped."""
+        return None if self.ledger_row is None else self.ledger_row.seconds
+
+    @property
     def label_applied(self) -> str:
         """The label under which it was applied, for reverts."""
         if not self.has_another_name:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sqlmig.core.ledger import Ledger
 
 # The types of the columns as ledger.sql reads them, by their numbers in pg_type:
-# integer, bigint, text, text, timestamp, boolean.
-_TYPES_AS_READ = [23, 20, 25, 25, 1114, 16]
+# integer, bigint, text, text, timestamp, boolean, text, double precision.
+_TYPES_AS_READ = [23, 20, 25, 25, 1114, 16, 25, 701]
 _UNDEFINED_TABLE_OR_SCHEMA = ("42P01", "3F000")
 # A text that is no integer: so the checks of ledger.sql say no.
 _NOT_OURS = "22P02"
@@ -30,10 +30,15 @@ _UNDEFINED_COLUMN_OR_FUNCTION = ("42703", "42883")
 
 
 class Contents(NamedTuple):
-    """What a ledger held when it was read. identity changes when the table itself does."""
+    """What a ledger held when it was read. identity changes when the table itself does.
+
+    has_duration: whether it has the columns that tell who applied a version and how long it
+    took; older ledgers lack them.
+    """
 
     rows: list[LedgerRow]
     identity: str
+    has_duration: bool = True
 
 
 def read(connection: Connection, ledger: Ledger) -> Contents | None:
@@ -75,7 +80,9 @@ def read_several(
     rows = _rows_by_ledger(table, len(ledgers))
     contents = []
     for number, of_ledger in enumerate(rows):
-        contents.append(Contents(of_ledger, _cell(identities, number, 0)))
+        has_duration = _cell(identities, number, 1) == "t"
+        identity = _cell(identities, number, 0)
+        contents.append(Contents(of_ledger, identity, has_duration))
     return contents
 
 
@@ -108,11 +115,19 @@ def _rows_by_ledger(table: PGresult, ledgers: int) -> list[list[LedgerRow]]:
     found: list[list[LedgerRow]] = [[] for _ in range(ledgers)]
     for row in range(table.ntuples):
         cells = [_cell(table, row, column) for column in range(table.nfields)]
-        number, version, name, checksum, applied_at, has_down_copy = cells
+        number, version, name, checksum, applied_at, has_copy, by, seconds = cells
         iso_time = ""
         if applied_at:
             iso_time = f"{applied_at[:10]}T{applied_at[11:19]}Z"
-        entry = LedgerRow(int(version), name, checksum, iso_time, has_down_copy == "t")
+        entry = LedgerRow(
+            int(version),
+            name,
+            checksum,
+            iso_time,
+            has_down_copy=has_copy == "t",
+            applied_by=by or None,
+            seconds=float(seconds) if seconds else None,
+        )
         found[int(number)].append(entry)
     return found
 

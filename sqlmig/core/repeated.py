@@ -60,7 +60,7 @@ def run_repeatedly(session: Session, step: Step, attempts: Attempts) -> str | No
         )
     try:
         while True:
-            rows, results = _run_once(session, step)
+            rows, results = _run_once(session, step, attempts)
             if not rows:
                 return cell_of(results, COLUMN)
             if session.contents is None:
@@ -74,7 +74,9 @@ def run_repeatedly(session: Session, step: Step, attempts: Attempts) -> str | No
         raise
 
 
-def _run_once(session: Session, step: Step) -> tuple[int, list[PGresult]]:
+def _run_once(
+    session: Session, step: Step, attempts: Attempts
+) -> tuple[int, list[PGresult]]:
     """Run a file in one transaction, and return how many rows it changed, and the results of its end.
 
     If it changed none, its ledger row is written as well.
@@ -96,7 +98,7 @@ def _run_once(session: Session, step: Step) -> tuple[int, list[PGresult]]:
     rows = counter.rows
     if _has_other_statements(step.file) or not rows:
         rows = _rows_since(before, session, step.file, counter.rows)
-    record = [] if rows else record_pieces(session, step)
+    record = [] if rows else record_pieces(session, step, attempts.seconds())
     end = [*transaction.end, *record, *transaction.commit]
     send_pieces(connection, end, results.extend)
     return rows, results

@@ -16,13 +16,19 @@ class VersionState(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """A row of the ledger. applied_at is UTC, in ISO 8601."""
+    """A row of the ledger. applied_at is UTC, in ISO 8601.
+
+    applied_by and seconds are None if the ledger does not say; seconds also for a version
+    that was stamped.
+    """
 
     version: int
     name: str
     checksum: str
     applied_at: str
     has_down_copy: bool = False  # whether the ledger holds the text of the down file
+    applied_by: str | None = None
+    seconds: float | None = None
 
 
 class Applied(NamedTuple):

@@ -221,7 +221,7 @@ def _step(ledger: Ledger, migration: Migration, file: SqlFile, *, down: bool) ->
         version=migration.version,
         text=text or "SELECT",
         path=path,
-        outer=dollar_quote("sqlmig", label + text + ledger.table),
+        outer=dollar_quote("sqlmig", label + text + ledger.table + record),
         inner=dollar_quote("file", label + text),
         condition="EXISTS" if down else "NOT EXISTS",
         after=_without_results(

@@ -86,9 +86,11 @@ DECLARE
     callers_role text := pg_catalog.current_setting('sqlmig.role', true);
     callers_path text := pg_catalog.current_setting('sqlmig.search_path', true);
     ledger_rows text := pg_catalog.current_setting('sqlmig.rows', true);
+    began text := pg_catalog.current_setting('sqlmig.began', true);
 BEGIN
     RESET ALL;
     PERFORM pg_catalog.set_config('sqlmig.rows', ledger_rows, false),
+        pg_catalog.set_config('sqlmig.began', began, false),
         pg_catalog.set_config('sqlmig.role', callers_role, false),
         pg_catalog.set_config('sqlmig.search_path', callers_path, false),
         pg_catalog.set_config('search_path', callers_path, false),
@@ -104,6 +106,7 @@ DO {outer}
 BEGIN
     IF {condition} (SELECT FROM {table} WHERE version = {version}) THEN
         PERFORM set_config('sqlmig.rows', (SELECT {digest} FROM {table}), false);
+        PERFORM set_config('sqlmig.began', clock_timestamp()::text, false);
         PERFORM set_config('row_security', 'on', true), set_config('search_path', {path}, true);
         EXECUTE {inner}
 -- {label}
@@ -124,7 +127,15 @@ BEGIN
     PERFORM set_config('sqlmig.rows', '', false);
 END
 {outer};
-{record};
+DO {outer}
+BEGIN
+    {record};
+    IF FOUND AND EXISTS (SELECT FROM pg_class AS c WHERE oid = to_regclass({literal}) AND {has_duration}) THEN
+        UPDATE {table} SET duration = clock_timestamp() - current_setting('sqlmig.began')::timestamptz
+        WHERE version = {version};
+    END IF;
+END
+{outer};
 
 -- %% tail
 

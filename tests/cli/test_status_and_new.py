@@ -60,12 +60,20 @@ def test_status_in_json_has_these_fields(project: Project) -> None:
     project.file("0008_two.up.sql", "SELECT 1")
     first, second = project.run("status", "--json").json()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first.pop("applied_at"))
-    assert first == {"version": 7, "name": "one", "state": "applied"}
+    assert 0 <= first.pop("seconds") < 60
+    assert first == {
+        "version": 7,
+        "name": "one",
+        "state": "applied",
+        "applied_by": "postgres",
+    }
     assert second == {
         "version": 8,
         "name": "two",
         "state": "pending",
         "applied_at": None,
+        "applied_by": None,
+        "seconds": None,
     }
 
 

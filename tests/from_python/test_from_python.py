@@ -45,7 +45,8 @@ def test_up_down_and_status_say_what_they_did(three: Project) -> None:
     assert [(row.version, row.name, row.state) for row in rows] == [
         (n, "t", "applied") for n in (1, 2, 3)
     ]
-    assert all(row.applied_at and row.applied_at.endswith("Z") for row in rows)
+    assert all(row.applied_at and row.applied_at.tzinfo for row in rows)
+    assert all(row.applied_by == "postgres" and row.seconds for row in rows)
     assert sqlmig.up(three.url, three.directory) == []
     assert [one.version for one in sqlmig.down(three.url, three.directory)] == [3]
     assert [one.version for one in sqlmig.down(three.url, three.directory, to=1)] == [2]

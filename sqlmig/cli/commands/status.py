@@ -90,6 +90,8 @@ def _objects(
                 "name": one.name,
                 "state": one.state,
                 "applied_at": one.applied_at,
+                "applied_by": one.applied_by,
+                "seconds": one.seconds,
             }
             objects.append(fields)
     return objects
