@@ -1,0 +1,194 @@
+"""The fixtures of sqlmig.testing, used by a small project as the manual shows it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from sqlmig import testing
+from tests.support.project import SQL, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILES = (
+    "CREATE TABLE invoices (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, total int)"
+)
+CONFTEST = """
+import sqlmig.testing
+
+database_url = sqlmig.testing.database_url("sql"{options})
+connection = sqlmig.testing.connection("sql"{options})
+sqlalchemy_connection = sqlmig.testing.sqlalchemy_connection("sql"{options})
+asyncpg_url = sqlmig.testing.database_url("sql", driver="asyncpg"{options})
+"""
+TESTS = """
+import asyncio
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import Session
+
+COUNT = "SELECT count(*) FROM invoices"
+ADD = "INSERT INTO invoices (total) VALUES (10)"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_each_test_has_a_database_of_its_own(database_url, number):
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(COUNT).fetchone() == (0,)
+        connection.execute(ADD)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_sqlalchemy_can_read_the_url(database_url, number):
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(ADD))
+        assert connection.execute(text(COUNT)).scalar() == 1
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_asyncpg_can_read_it_too(asyncpg_url, number):
+    async def work():
+        engine = create_async_engine(asyncpg_url)
+        async with engine.begin() as connection:
+            await connection.execute(text(ADD))
+            assert (await connection.execute(text(COUNT))).scalar() == 1
+        await engine.dispose()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_connection_is_rolled_back(connection, number):
+    assert connection.execute(COUNT).fetchone() == (0,)
+    connection.execute(ADD)
+    with connection.transaction():
+        connection.execute(ADD)
+    assert connection.execute(COUNT).fetchone() == (2,)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_session_may_commit_and_roll_back(sqlalchemy_connection, number):
+    with Session(sqlalchemy_connection, join_transaction_mode="create_savepoint") as session:
+        assert session.execute(text(COUNT)).scalar() == 0
+        session.execute(text(ADD))
+        session.commit()
+        session.execute(text(ADD))
+        session.rollback()
+        assert session.execute(text(COUNT)).scalar() == 1
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """Return a small project with a test suite."""
+    suite = tmp_path / "suite"
+    (suite / "sql").mkdir(parents=True)
+    (suite / "sql" / "1_invoices.up.sql").write_text(FILES)
+    (suite / "conftest.py").write_text(CONFTEST.format(options=""))
+    (suite / "test_it.py").write_text(TESTS)
+    return suite
+
+
+def run(suite: Path, *arguments: str) -> str:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_")
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=suite,
+        env=environment | {"PYTHONPATH": str(SQL.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def left_over(runs: str) -> list[Path]:
+    """Return what runs left in the places where they keep their servers. runs: a pattern of their names."""
+    found = []
+    for place in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+        for path in place.glob("sqlmig-testing-*"):
+            if re.search(runs, path.name):
+                found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_suite_on_a_private_server(suite: Path, workers: str) -> None:
+    """What a killed run left is removed as well."""
+    killed = Path(tempfile.gettempdir()) / f"sqlmig-testing-{os.getuid()}-killed"
+    if os.access("/dev/shm", os.W_OK):
+        killed = Path("/dev/shm") / killed.name
+    killed.mkdir(exist_ok=True)
+    killed.with_suffix(".lock").touch()
+    (suite / "test_run.py").write_text(
+        "import os\n\ndef test_run(connection):\n"
+        "    name = os.environ.get('PYTEST_XDIST_TESTRUNUID') or str(os.getpid())\n"
+        "    open('run.txt', 'w').write(name)\n"
+    )
+    assert "14 passed" in run(suite, "-n", workers)
+    assert left_over(f"-{(suite / 'run.txt').read_text()}|-killed") == []
+
+
+@pytest.fixture
+def on_server(project: Project, suite: Path) -> Iterator[Path]:
+    """Return the suite with fixtures on the server of this run, and check that no database stays."""
+    options = f", url={project.url!r}"
+    (suite / "conftest.py").write_text(CONFTEST.format(options=options))
+    yield suite
+    left = project.query(
+        "SELECT datname FROM pg_database WHERE datname ~ '^sqlmig_test_' AND datname !~ 'template'"
+    )
+    assert left == []
+    for (name,) in templates(project):
+        project.query(f"DROP DATABASE {name}")
+
+
+def templates(project: Project) -> list[tuple[str]]:
+    return project.query(
+        "SELECT datname FROM pg_database WHERE datname ~ '^sqlmig_test_template_'"
+    )
+
+
+def test_a_suite_on_a_server_makes_one_template_until_the_files_change(
+    project: Project, on_server: Path
+) -> None:
+    run(on_server, "-n", "2")
+    ((first,),) = templates(project)
+    run(on_server)
+    assert templates(project) == [(first,)]
+    (on_server / "sql" / "2_more.up.sql").write_text("CREATE TABLE more ()")
+    run(on_server)
+    ((second,),) = templates(project)
+    assert second != first
+
+
+def test_the_context_managers_need_no_pytest(suite: Path) -> None:
+    with testing.template(suite / "sql", schema="app") as made, made.copy() as url:
+        assert url.startswith("postgresql://")
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT total FROM app.invoices").fetchall() == []
+
+
+def test_a_file_that_fails_is_named(suite: Path) -> None:
+    (suite / "sql" / "2_wrong.up.sql").write_text("SELECT wrong")
+    with pytest.raises(AssertionError, match=r"2_wrong\.up\.sql:1:8"):
+        run(suite)
