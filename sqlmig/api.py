@@ -1,4 +1,4 @@
-"""The Python API: up, down and status."""
+"""The Python API: up, down and status. proofs.py has the rest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from sqlmig.core.migrations import find
 from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
 from sqlmig.core.text import parse_lock_timeout
+from sqlmig.core.versions import Applied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
-    from sqlmig.core.versions import Applied, State
+    from sqlmig.core.versions import State
+
+    OnApplied = Callable[[Applied], object]
 
 
 class Status(NamedTuple):
@@ -53,6 +56,8 @@ def up(
     lock_timeout: str = "5s",
     retries: int = 10,
     wait: float = 0,
+    dry_run: bool = False,
+    on_applied: OnApplied | None = None,
 ) -> list[Applied]:
     """Apply the pending migrations, oldest first, and return them.
 
@@ -61,8 +66,10 @@ def up(
     refused unless allow_non_empty is true: it may be another application's.
     schema: the schema of the ledger, which also comes first in the search path.
     ledger_schema: the schema of the ledger alone.
-    wait: seconds to keep trying a server that does not answer yet.
-    Messages go to ``logging.getLogger("sqlmig")``.
+    wait: seconds to keep trying a server that does not answer yet. dry_run: rehearse it in
+    one transaction, which is rolled back. on_applied is called with each migration when it
+    is committed. Messages go to ``logging.getLogger("sqlmig")``, with a line for each
+    migration at level INFO.
 
     Raises UsageError, LedgerDisagrees if the files and the database do not fit together, and
     MigrationFailed. The attribute ``applied`` of an error has the migrations that were
@@ -73,8 +80,9 @@ def up(
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries)
     request = Up(to, steps, allow_out_of_order, allow_non_empty)
-    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
-    return _run(target, request, options, make=True)
+    target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    hooks = _Hooks(dry_run, on_applied)
+    return _run(target, request, options, hooks, make=True)
 
 
 def down(
@@ -89,10 +97,13 @@ def down(
     lock_timeout: str = "5s",
     retries: int = 10,
     wait: float = 0,
+    dry_run: bool = False,
+    on_applied: OnApplied | None = None,
 ) -> list[Applied]:
     """Revert the newest migration, or more, newest first, and return them. It does not ask.
 
-    to: revert all above this version. Raises as up does.
+    to: revert all above this version. on_applied is called with each migration when it is
+    reverted. The other keywords are as for up. Raises as up does.
     """
     given = [to is not None, steps is not None, all]
     if sum(given) > 1:
@@ -101,8 +112,9 @@ def down(
         steps = 1
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries)
-    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
-    return _run(target, Down(to, steps), options, make=False)
+    target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    hooks = _Hooks(dry_run, on_applied)
+    return _run(target, Down(to, steps), options, hooks, make=False)
 
 
 def _options(lock_timeout: str, retries: int) -> Options:
@@ -127,8 +139,8 @@ def status(
     wait: float = 0,
 ) -> list[Status]:
     """Return each version and its state, by version. It writes nothing."""
-    target = _Target(url, directory, ledger_in(schema, ledger_schema), wait)
-    with _open(target, Options(), make=False) as session:
+    target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    with open_target(target, Options(), make=False) as session:
         return [
             Status(
                 one.version,
@@ -148,7 +160,7 @@ def _as_time(iso_time: str | None) -> datetime | None:
     return datetime.fromisoformat(iso_time.replace("Z", "+00:00"))
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """A database, the files, the ledger, and how long to wait for the server."""
 
     url: str
@@ -157,21 +169,48 @@ class _Target(NamedTuple):
     wait: float
 
 
+class _Hooks(NamedTuple):
+    """Whether a run is only rehearsed, and what is called after each step."""
+
+    dry_run: bool
+    on_applied: OnApplied | None
+
+
 def _run(
-    target: _Target, request: Request, options: Options, *, make: bool
+    target: Target, request: Request, options: Options, hooks: _Hooks, *, make: bool
 ) -> list[Applied]:
     from sqlmig.core.runner import run
 
-    with _open(target, options, make=make) as session:
+    with open_target(target, options, make=make) as session:
         if isinstance(request, Up) and session.ahead():
             session.say(message_for_ahead(session.ahead()))
         if not session.has_work(request):
             return []
-        return [done.summary for done in run(session, request)]
+        if hooks.dry_run:
+            return _rehearse(session, request)
+        applied = []
+        for done in run(session, request):
+            step = done.step
+            session.say(f"{step.verb} {step.label} ({done.seconds:.3f} s)")
+            applied.append(done.summary)
+            if hooks.on_applied:
+                hooks.on_applied(done.summary)
+        return applied
+
+
+def _rehearse(session: Session, request: Request) -> list[Applied]:
+    from sqlmig.rehearsal import rehearse
+
+    rehearsed = []
+    for one in rehearse(session, request):
+        version = one.step.version
+        rehearsed.append(Applied(version.version, version.name, one.seconds or 0))
+    return rehearsed
 
 
 @contextmanager
-def _open(target: _Target, options: Options, *, make: bool) -> Iterator[Session]:
+def open_target(target: Target, options: Options, *, make: bool) -> Iterator[Session]:
+    """Open a database, and yield a session. Raises SqlmigError."""
     url, directory, ledger, wait = target
     if not isinstance(url, str):
         # Its value is not repeated: it may hold a password.

@@ -4,10 +4,16 @@ from sqlmig.check.base import BaseProblem, compare_with_base
 from sqlmig.check.catalog import Difference, Differences
 from sqlmig.check.drift import find_drift
 from sqlmig.check.effects import KINDS as EFFECT_KINDS
+from sqlmig.check.finding import Finding
 from sqlmig.check.gate import Gate
-from sqlmig.check.proof import Finding, prove
+from sqlmig.check.proof import prove
 from sqlmig.check.running import setup_from
-from sqlmig.check.scratch import Scratch, ScratchServer, scratch_database
+from sqlmig.check.scratch import (
+    Scratch,
+    ScratchServer,
+    open_scratch_server,
+    scratch_database,
+)
 
 __all__ = [
     "EFFECT_KINDS",
@@ -20,6 +26,7 @@ __all__ = [
     "ScratchServer",
     "compare_with_base",
     "find_drift",
+    "open_scratch_server",
     "prove",
     "scratch_database",
     "setup_from",

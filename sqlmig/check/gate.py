@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlmig.check.effects import EffectWatcher
-    from sqlmig.check.proof import Finding
+    from sqlmig.check.finding import Finding
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.transaction import Piece
 

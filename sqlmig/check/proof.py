@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlmig.check.catalog import (
     Catalog,
@@ -17,9 +17,10 @@ from sqlmig.check.catalog import (
     read_catalog,
 )
 from sqlmig.check.counts import CatalogCounts
-from sqlmig.check.effects import Effects, EffectWatcher
+from sqlmig.check.effects import EffectWatcher
+from sqlmig.check.finding import Finding
 from sqlmig.check.gate import FirstRefused, Gate, judge
-from sqlmig.check.rows import RowChange, Rows, compare_rows, read_rows
+from sqlmig.check.rows import Rows, compare_rows, read_rows
 from sqlmig.check.running import run_file, send_watched
 from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
 from sqlmig.core.connection import rollback
@@ -37,35 +38,9 @@ if TYPE_CHECKING:
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.transaction import Piece
 
-Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 # A file that contains one of these moves a sequence. Taking the next value, like INSERT
 # does, is not counted as a change, because no down file can give it back.
 _MOVES_SEQUENCE = re.compile(rb"\b(?:setval|restart)\b", re.IGNORECASE)
-
-
-@dataclass
-class Finding:
-    """The result of checking a version.
-
-    path and line give the place, if it is known. refused describes the effects that the
-    gate does not allow.
-    """
-
-    version: int
-    label: str
-    path: Path
-    result: Result = "ok"
-    line: int | None = None
-    differences: Differences = field(default_factory=Differences)
-    row_changes: list[RowChange] = field(default_factory=list)
-    effects: Effects = field(default_factory=Effects)
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether this finding makes the check fail."""
-        return self.result not in ("ok", "irreversible") or bool(self.refused)
 
 
 @dataclass

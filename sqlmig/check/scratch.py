@@ -32,6 +32,7 @@ from sqlmig.core.connection import (
     parameters,
     send,
 )
+from sqlmig.core.database import database, is_throwaway
 from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.sql import literal, quoted, read_statements
 
@@ -71,6 +72,32 @@ class ScratchServer:
     url: str
     is_elsewhere: bool = False
     is_owned: bool = False
+
+
+@contextmanager
+def open_scratch_server(
+    url: str, scratch: str, say: Say, *, wait: float = 0, owns_database: bool = False
+) -> Iterator[ScratchServer]:
+    """Yield the server for scratch databases. It is the server of the database, unless another is named.
+
+    url: the database. scratch: the URL of the server, or ``embedded:`` for a throwaway one,
+    which has the major version of the database if possible. wait: seconds to keep trying a
+    server that does not respond yet. owns_database: the server of the database was started
+    for this, too. Raises SqlmigError.
+    """
+    scratch = scratch.strip()
+    if not scratch:
+        yield ScratchServer(url, is_owned=owns_database)
+        return
+    major = ""
+    if is_throwaway(scratch):
+        with connect(url, say) as connection:
+            major = str(connection.info.server_version // 10000)
+    opened = database(scratch, wait, make=True, major=major)
+    with opened as scratch_url:
+        yield ScratchServer(
+            scratch_url, is_elsewhere=True, is_owned=is_throwaway(scratch)
+        )
 
 
 @dataclass

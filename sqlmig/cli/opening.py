@@ -15,6 +15,7 @@ from sqlmig.core.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from sqlmig.check import ScratchServer
     from sqlmig.cli.options import CommandLine
@@ -48,28 +49,19 @@ class Opened:
         return list(self.unreadable)
 
 
-@contextmanager
-def open_scratch_server(command_line: CommandLine, url: str) -> Iterator[ScratchServer]:
-    """Yield the server for scratch databases. It is the server of the database, unless --scratch names another.
+def scratch_server(
+    command_line: CommandLine, url: str
+) -> AbstractContextManager[ScratchServer]:
+    """Return the server for scratch databases of a command line. url: the database."""
+    from sqlmig.check import open_scratch_server
 
-    url: the database. A throwaway server has its major version if possible.
-    """
-    from sqlmig.check import ScratchServer
-    from sqlmig.core.connection import connect
-
-    scratch = command_line.scratch.strip()
-    if not scratch:
-        yield ScratchServer(url, is_owned=is_throwaway(command_line.url))
-        return
-    major = ""
-    if is_throwaway(scratch):
-        with connect(url, output.say) as connection:
-            major = str(connection.info.server_version // 10000)
-    opened = database(scratch, command_line.wait, make=True, major=major)
-    with opened as scratch_url:
-        yield ScratchServer(
-            scratch_url, is_elsewhere=True, is_owned=is_throwaway(scratch)
-        )
+    return open_scratch_server(
+        url,
+        command_line.scratch,
+        output.say,
+        wait=command_line.wait,
+        owns_database=is_throwaway(command_line.url),
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pytest
 
 import sqlmig
 import sqlmig.testing
-from tests.support.project import LOCK, until
+from tests.support.project import LOCK, SQL, until
 from tests.support.waits import GO, WAITS, at_the_wait, tables
 
 if TYPE_CHECKING:
@@ -174,8 +174,13 @@ def test_nothing_is_printed_and_messages_are_logged(
         sqlmig.up(three.url, three.directory)
         sqlmig.status(three.url, three.directory)
     assert capfd.readouterr() == ("", "")
-    assert [(record.name, record.getMessage()) for record in caplog.records] == [
-        ("sqlmig", "NOTICE: hello")
+    lines = [record.getMessage() for record in caplog.records]
+    assert {record.name for record in caplog.records} == {"sqlmig"}
+    assert lines[0] == "NOTICE: hello"
+    assert [line.partition(" (")[0] for line in lines[1:]] == [
+        "applied 0001_t",
+        "applied 0002_t",
+        "applied 0003_t",
     ]
 
 
@@ -278,12 +283,12 @@ def test_an_import_loads_no_driver_and_no_click() -> None:
     } & set(loaded)
     assert set(dir(sqlmig)) >= {"MigrationFailed", "SqlmigError"}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = sqlmig.nonsense
+        _ = sqlmig.nonsense  # type: ignore[attr-defined]
 
 
 def test_everything_that_it_promises_is_there() -> None:
     for name in sqlmig.__all__:
-        assert getattr(sqlmig, name).__doc__
+        assert getattr(sqlmig, name).__doc__ or name == "State"  # a Literal has none
 
 
 def test_a_project_of_three_lines_gives_each_test_a_migrated_database(
@@ -339,3 +344,71 @@ def test_a_loader_ignores_what_it_does_not_know(three: Project) -> None:
         directory=three.directory, schema="app", newer_keyword=object(), **connection
     )
     assert replace(three).query("SELECT to_regclass('app.t3') IS NOT NULL") == [(True,)]
+
+
+def test_each_migration_is_reported_when_it_is_committed(three: Project) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def note(applied: sqlmig.Applied) -> None:
+        ((count,),) = three.query("SELECT count(*) FROM schema_migrations")
+        seen.append((applied.version, count))
+
+    sqlmig.up(three.url, three.directory, on_applied=note)
+    assert seen == [(1, 1), (2, 2), (3, 3)]
+    sqlmig.down(three.url, three.directory, all=True, on_applied=note)
+    assert seen[3:] == [(3, 2), (2, 1), (1, 0)]
+
+
+def test_a_rehearsal_changes_nothing(three: Project) -> None:
+    rehearsed = sqlmig.up(three.url, three.directory, to=2, dry_run=True)
+    assert [one.version for one in rehearsed] == [1, 2]
+    assert all(one.seconds > 0 for one in rehearsed)
+    assert three.tables() == set()
+    sqlmig.up(three.url, three.directory)
+    (one,) = sqlmig.down(three.url, three.directory, dry_run=True)
+    assert one.version == 3
+    assert len(three.tables()) == 3
+    three.write(up_4_x="SELECT wrong")
+    with pytest.raises(sqlmig.MigrationFailed):
+        sqlmig.up(three.url, three.directory, dry_run=True)
+
+
+@pytest.mark.parametrize("scratch", ["", "embedded:"])
+def test_drift_and_check_from_python(three: Project, scratch: str) -> None:
+    sqlmig.up(three.url, three.directory)
+    assert not sqlmig.find_drift(three.url, three.directory, scratch=scratch)
+    three.query("CREATE TABLE by_hand ()")
+    drift = sqlmig.find_drift(three.url, three.directory, scratch=scratch)
+    assert [" ".join(key) for key in drift.left] == ["table public.by_hand"]
+    assert not sqlmig.find_drift(three.url, three.directory, ignore=["*.by_hand"])
+    three.write(up_4_x="CREATE TABLE x ()", down_4_x="SELECT 1")
+    *good, bad = sqlmig.prove(three.directory, url=three.url, scratch=scratch)
+    assert [one.result for one in good] == ["ok"] * 3
+    assert (bad.version, bad.result, bad.has_failed) == (4, "broken", True)
+
+
+def test_check_needs_no_database(three: Project) -> None:
+    assert [one.result for one in sqlmig.prove(three.directory)] == ["ok"] * 3
+
+
+def test_a_type_checker_refuses_a_name_that_does_not_exist(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sqlmig\n"
+        "for row in sqlmig.status('x'):\n"
+        "    if row.applied_at: print(row.applied_at.year, row.seconds)\n"
+        "try: sqlmig.up('x', on_applied=print)\n"
+        "except sqlmig.LedgerDisagrees as error:\n"
+        "    states: list[sqlmig.VersionState] = error.rows\n"
+        "except sqlmig.SqlmigError as error: print(error.hint, error.applied)\n"
+        "sqlmig.upp('x')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(program)],
+        cwd=SQL.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "program.py:8: error: Module has no attribute" in ran.stdout
+    assert "Found 1 error" in ran.stdout, ran.stdout

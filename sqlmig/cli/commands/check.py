@@ -10,7 +10,7 @@ import click
 
 from sqlmig.cli import github, output
 from sqlmig.cli.command import command
-from sqlmig.cli.opening import open_scratch_server
+from sqlmig.cli.opening import scratch_server
 from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, SCRATCH, CommandLine, option
 from sqlmig.core import migrations, plan
 from sqlmig.core.database import database, has_database
@@ -98,7 +98,7 @@ def _open_scratch(
         command_line.url, command_line.scratch = command_line.scratch, ""
     with (
         database(command_line.url, command_line.wait, make=True) as url,
-        open_scratch_server(command_line, url) as server,
+        scratch_server(command_line, url) as server,
         scratch_database(
             url,
             command_line.ledger,

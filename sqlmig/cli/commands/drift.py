@@ -6,7 +6,7 @@ import click
 
 from sqlmig.cli import output
 from sqlmig.cli.command import command
-from sqlmig.cli.opening import open_scratch_server, open_sessions
+from sqlmig.cli.opening import open_sessions, scratch_server
 from sqlmig.cli.options import AS_JSON, SCRATCH, CommandLine, option
 
 
@@ -32,7 +32,7 @@ def drift(command_line: CommandLine, *, ignore: tuple[str, ...]) -> int:
     _ = command_line.ledger  # one schema
     with (
         open_sessions(command_line) as opened,
-        open_scratch_server(command_line, opened.url) as server,
+        scratch_server(command_line, opened.url) as server,
     ):
         differences = find_drift(
             opened.sessions[0],

@@ -1,0 +1,99 @@
+"""The Python API of ``check`` and ``drift``."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlmig.api import Target, open_target
+from sqlmig.core.database import database, has_database, is_throwaway
+from sqlmig.core.ledger import ledger_in
+from sqlmig.core.migrations import find
+from sqlmig.core.session import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlmig.check import Differences, Finding
+
+
+def find_drift(
+    url: str,
+    directory: str | Path = "sql",
+    *,
+    schema: str | None = None,
+    ledger_schema: str | None = None,
+    ignore: Sequence[str] = (),
+    scratch: str = "",
+    setup: str | Path | None = None,
+    wait: float = 0,
+) -> Differences:
+    """Compare a database with the result of its applied files, as ``sqlmig drift`` does, and return the differences.
+
+    It is false if there are none. ignore: patterns of names to leave out. scratch: the
+    server for the scratch database, ``embedded:`` for a throwaway one; "" for the server of
+    the database. setup: a file to run there first. Raises SqlmigError.
+    """
+    from sqlmig import check
+
+    target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
+    with ExitStack() as stack:
+        session = stack.enter_context(open_target(target, Options(), make=False))
+        opened = stack.enter_context(database(url))
+        server = stack.enter_context(
+            check.open_scratch_server(opened, scratch, session.say, wait=wait)
+        )
+        return check.find_drift(
+            session,
+            opened,
+            server,
+            ignored=ignore,
+            setup=None if setup is None else Path(setup),
+        )
+
+
+def prove(
+    directory: str | Path = "sql",
+    *,
+    url: str = "",
+    schema: str | None = None,
+    start: int = 0,
+    fail_on: Sequence[str] = (),
+    scratch: str = "",
+    setup: str | Path | None = None,
+    wait: float = 0,
+) -> list[Finding]:
+    """Try each up and down file on a scratch database, as ``sqlmig check`` does, and return a finding for each version.
+
+    url: the database that the scratch database is like; without one, a throwaway server is
+    used. start: only run the versions before this one. fail_on: ``rewrites``, ``reads`` or
+    ``losses``, which a finding then refuses. scratch and setup are as for find_drift.
+    Raises SqlmigError.
+    """
+    from sqlmig import check
+
+    say = logging.getLogger("sqlmig").info
+    migrations = find(Path(directory))
+    if not has_database(url):
+        url = scratch or "embedded:"
+        scratch = ""
+    with ExitStack() as stack:
+        opened = stack.enter_context(database(url, wait, make=True, say=say))
+        server = stack.enter_context(
+            check.open_scratch_server(
+                opened, scratch, say, wait=wait, owns_database=is_throwaway(url)
+            )
+        )
+        made = stack.enter_context(
+            check.scratch_database(
+                opened,
+                ledger_in(schema),
+                say,
+                server=server,
+                files=[migration.up_file for migration in migrations],
+                set_up=check.setup_from(None if setup is None else Path(setup)),
+            )
+        )
+        return list(check.prove(made, migrations, start, check.Gate(fail_on)))
