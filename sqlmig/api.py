@@ -15,6 +15,7 @@ from sqlmig.core.migrations import find
 from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
 from sqlmig.core.text import parse_lock_timeout
+from sqlmig.core.url import as_text
 from sqlmig.core.versions import Applied
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
+    from sqlmig.core.url import SqlalchemyUrl
     from sqlmig.core.versions import State
 
     OnApplied = Callable[[Applied], object]
@@ -44,7 +46,7 @@ class Status(NamedTuple):
 
 
 def up(
-    url: str,
+    url: str | SqlalchemyUrl,
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
@@ -86,7 +88,7 @@ def up(
 
 
 def down(
-    url: str,
+    url: str | SqlalchemyUrl,
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
@@ -131,7 +133,7 @@ def _refuse_negative(**numbers: int | None) -> None:
 
 
 def status(
-    url: str,
+    url: str | SqlalchemyUrl,
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
@@ -163,7 +165,7 @@ def _as_time(iso_time: str | None) -> datetime | None:
 class Target(NamedTuple):
     """A database, the files, the ledger, and how long to wait for the server."""
 
-    url: str
+    url: str | SqlalchemyUrl
     directory: str | Path
     ledger: Ledger
     wait: float
@@ -212,18 +214,13 @@ def _rehearse(session: Session, request: Request) -> list[Applied]:
 def open_target(target: Target, options: Options, *, make: bool) -> Iterator[Session]:
     """Open a database, and yield a session. Raises SqlmigError."""
     url, directory, ledger, wait = target
-    if not isinstance(url, str):
-        # Its value is not repeated: it may hold a password.
-        raise UsageError(
-            f"the database URL must be text, and is a {type(url).__name__}"
-        )
     if not isinstance(wait, int | float):
         raise UsageError(f"wait is a number of seconds, and not {wait!r}")
 
     say = logging.getLogger("sqlmig").info
     migrations = find(Path(directory))
     with (
-        database(url, wait, make=make, say=say) as found,
+        database(as_text(url), wait, make=make, say=say) as found,
         open_session(found, ledger, migrations, say, options=options) as session,
     ):
         yield session

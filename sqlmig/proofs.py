@@ -12,15 +12,17 @@ from sqlmig.core.database import database, has_database, is_throwaway
 from sqlmig.core.ledger import ledger_in
 from sqlmig.core.migrations import find
 from sqlmig.core.session import Options
+from sqlmig.core.url import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlmig.check import Differences, Finding
+    from sqlmig.core.url import SqlalchemyUrl
 
 
 def find_drift(
-    url: str,
+    url: str | SqlalchemyUrl,
     directory: str | Path = "sql",
     *,
     schema: str | None = None,
@@ -41,7 +43,7 @@ def find_drift(
     target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
     with ExitStack() as stack:
         session = stack.enter_context(open_target(target, Options(), make=False))
-        opened = stack.enter_context(database(url))
+        opened = stack.enter_context(database(as_text(url)))
         server = stack.enter_context(
             check.open_scratch_server(opened, scratch, session.say, wait=wait)
         )
@@ -57,7 +59,7 @@ def find_drift(
 def prove(
     directory: str | Path = "sql",
     *,
-    url: str = "",
+    url: str | SqlalchemyUrl = "",
     schema: str | None = None,
     start: int = 0,
     fail_on: Sequence[str] = (),
@@ -76,6 +78,7 @@ def prove(
 
     say = logging.getLogger("sqlmig").info
     migrations = find(Path(directory))
+    url = as_text(url)
     if not has_database(url):
         url = scratch or "embedded:"
         scratch = ""

@@ -1,6 +1,12 @@
 """Connection URLs, and messages about those that cannot be read, which repeat no possible password. Pure."""
 
+from __future__ import annotations
+
 import re
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+from sqlmig.core.errors import UsageError
 
 # What SQLAlchemy's URLs begin with: the driver's name is of no interest here.
 _DRIVER = re.compile(
@@ -30,15 +36,62 @@ _FOREIGN_PARAMETERS = {
     "ssl_require": "write sslmode=require",
     "sslaccept": "write sslmode=require or sslmode=verify-full",
 }
+# Parameters of asyncpg that mean nothing for a connection of libpq.
+_IGNORED = (
+    "prepared_statement_cache_size",
+    "prepared_statement_name_func",
+    "statement_cache_size",
+    "command_timeout",
+    "server_settings",
+)
+# Parameters of asyncpg, and what libpq calls them.
+_RENAMED = {"ssl": "sslmode", "timeout": "connect_timeout"}
+_SSL_MODES = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
 _PARAMETER = re.compile(r"(?<=[?&])[\w-]+(?==)")
 # An @ or / in the password moves a part of it into another field, which libpq's messages
 # then show.
 _PASSWORD_MOVED = re.compile(r"postgres(?:ql)?://(?:[^?@]*@[^?@]*|[^?@/]*/[^?@]*)@")
 
 
+class SqlalchemyUrl(Protocol):
+    """A URL object of SQLAlchemy."""
+
+    def render_as_string(self, hide_password: bool = True) -> str:  # noqa: FBT001, FBT002 -- as SQLAlchemy has it
+        """Return the URL as text."""
+
+
+def as_text(url: str | SqlalchemyUrl) -> str:
+    """Return a URL as text. Raises UsageError for anything else. Its value is not repeated: it may hold a password."""
+    if isinstance(url, str):
+        return url
+    render = getattr(url, "render_as_string", None)
+    if render is None:
+        raise UsageError(
+            f"the database URL must be text or a URL of SQLAlchemy, and is a {type(url).__name__}"
+        )
+    return str(render(hide_password=False))
+
+
 def without_driver(url: str) -> str:
-    """Return a URL of SQLAlchemy without the name of the driver, for libpq."""
-    return _DRIVER.sub("postgresql://", url.strip(), count=1)
+    """Return a URL of SQLAlchemy for libpq: without the name of the driver, and with libpq's names of parameters."""
+    url = url.strip()
+    driver = _DRIVER.match(url)
+    if not driver:
+        return url
+    plain = _DRIVER.sub("postgresql://", url, count=1)
+    if "asyncpg" not in driver[0] or "?" not in plain:
+        return plain
+
+    place, _, query = plain.rpartition("?")
+    kept = []
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        if name in _IGNORED:
+            continue
+        if name == "ssl":
+            value = quote(_SSL_MODES.get(unquote(value).lower(), unquote(value)))
+        kept.append(f"{_RENAMED.get(name, name)}={value}")
+    return f"{place}?{'&'.join(kept)}" if kept else place
 
 
 def what_is_wrong(url: str) -> str:

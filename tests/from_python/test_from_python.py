@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 import sqlmig
 import sqlmig.testing
+from sqlmig.core.url import without_driver
 from tests.support.project import LOCK, SQL, until
 from tests.support.waits import GO, WAITS, at_the_wait, tables
 
@@ -116,7 +118,7 @@ def test_a_wrong_call_is_a_usage_error(three: Project, call: object) -> None:
 def test_a_url_that_is_no_text_is_not_repeated(three: Project) -> None:
     with pytest.raises(sqlmig.UsageError) as error:
         sqlmig.up({"password": "s3cret"}, three.directory)  # type: ignore[arg-type]
-    assert str(error.value) == "the database URL must be text, and is a dict"
+    assert str(error.value) == "the database URL must be text or a URL of SQLAlchemy, and is a dict"
 
 
 def test_a_failure_says_where_and_what_was_committed_before(three: Project) -> None:
@@ -412,3 +414,32 @@ def test_a_type_checker_refuses_a_name_that_does_not_exist(tmp_path: Path) -> No
     )
     assert "program.py:8: error: Module has no attribute" in ran.stdout
     assert "Found 1 error" in ran.stdout, ran.stdout
+
+
+def test_a_url_object_of_sqlalchemy_is_a_url(three: Project) -> None:
+    url = make_url(three.url).set(drivername="postgresql+asyncpg")
+    assert len(sqlmig.up(url, three.directory)) == 3
+    assert not sqlmig.find_drift(url, three.directory)
+    assert len(sqlmig.status(url, three.directory)) == 3
+
+
+ASYNCPG = {
+    "ssl=require": "sslmode=require",
+    "ssl=true": "sslmode=require",
+    "ssl=False": "sslmode=disable",
+    "ssl=verify-full&prepared_statement_cache_size=0": "sslmode=verify-full",
+    "prepared_statement_cache_size=0&command_timeout=60&server_settings=x": "",
+    "timeout=5&application_name=a%20b&host=/tmp": "connect_timeout=5&application_name=a%20b&host=/tmp",
+}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), ASYNCPG.items(), ids=ASYNCPG)
+def test_a_url_for_asyncpg_serves_libpq_too(theirs: str, ours: str) -> None:
+    expected = f"postgresql://u:p%3Fw@h/d?{ours}".rstrip("?")
+    assert without_driver(f"postgresql+asyncpg://u:p%3Fw@h/d?{theirs}") == expected
+
+
+def test_a_url_for_asyncpg_connects(three: Project) -> None:
+    place, _, query = three.url.partition("://")[2].partition("?")
+    url = f"postgresql+asyncpg://{place}?prepared_statement_cache_size=0&ssl=prefer&{query}"
+    assert len(sqlmig.up(url, three.directory)) == 3
