@@ -118,7 +118,10 @@ def test_a_wrong_call_is_a_usage_error(three: Project, call: object) -> None:
 def test_a_url_that_is_no_text_is_not_repeated(three: Project) -> None:
     with pytest.raises(sqlmig.UsageError) as error:
         sqlmig.up({"password": "s3cret"}, three.directory)  # type: ignore[arg-type]
-    assert str(error.value) == "the database URL must be text or a URL of SQLAlchemy, and is a dict"
+    assert (
+        str(error.value)
+        == "the database URL must be text or a URL of SQLAlchemy, and is a dict"
+    )
 
 
 def test_a_failure_says_where_and_what_was_committed_before(three: Project) -> None:
