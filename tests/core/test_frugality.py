@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from tests.support.proxy import Proxy
 
 
-def queries(proxy: Proxy) -> int:
-    """Count the queries that the last connection sent.
+def queries(proxy: Proxy, project: Project, *arguments: str) -> int:
+    """Run a command through the proxy, and count the queries that its first connection sent.
 
+    If the server is silent for a second, a second connection asks why. It does not count.
     After the startup message, each message begins with its type and its length. Q is a simple query, and S ends an
     extended query.
     (https://www.postgresql.org/docs/current/protocol-message-formats.html)
     """
-    sent = proxy.sent[-1]
+    proxy.sent.clear()
+    proxy.before(project).run(*arguments)
+    sent = proxy.sent[0]
     at, asked = int.from_bytes(sent[:4], "big"), 0
     while at < len(sent):
         asked += sent[at : at + 1] in b"QS"
@@ -31,14 +34,11 @@ def queries(proxy: Proxy) -> int:
 
 
 def test_a_file_is_one_round_trip(project: Project, proxy: Proxy) -> None:
-    behind = proxy.before(project)
     counts = {}
     for count in (10, 40):
         tables(project, count)
-        behind.run("up")
-        counts["up", count] = queries(proxy)
-        behind.run("down", "--all", "--yes")
-        counts["down", count] = queries(proxy)
+        counts["up", count] = queries(proxy, project, "up")
+        counts["down", count] = queries(proxy, project, "down", "--all", "--yes")
     # Each run has a fixed number of queries, and one more for each file: ten files first, then forty.
     assert counts["down", 40] - counts["down", 10] == 30
     assert counts["down", 10] <= 10 + 2
@@ -51,8 +51,7 @@ def test_a_long_file_is_a_message_a_megabyte(project: Project, proxy: Proxy) -> 
         "1_t.up.sql",
         "CREATE TABLE t (id int);\n" + "INSERT INTO t VALUES (1);\n" * 200_000,
     )
-    proxy.before(project).run("up")
-    assert 5 <= queries(proxy) <= 6 + 5
+    assert 5 <= queries(proxy, project, "up") <= 6 + 5
     assert project.query("SELECT count(*) FROM t") == [(200_000,)]
 
 
@@ -62,8 +61,7 @@ def test_nothing_to_do_is_one_question(
 ) -> None:
     tables(project, 3)
     project.run("up")
-    proxy.before(project).run(command)
-    assert queries(proxy) == 1
+    assert queries(proxy, project, command) == 1
 
 
 def loaded(project: Project, *arguments: str) -> set[str]:
