@@ -9,13 +9,20 @@ import click
 from sqlmig.cli.options import SHARED_NAMES, all_of, shared_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
-def epilog(examples: Sequence[str], fails: str) -> str:
-    """Return the text below a command's help: examples, and the exit codes. fails: when the exit code is 1."""
+def epilog(
+    examples: Sequence[str], fails: str, more_codes: Mapping[int, str] | None = None
+) -> str:
+    """Return the text below a command's help: examples, and the exit codes.
+
+    fails: when the exit code is 1. more_codes: other exit codes of the command, and when.
+    """
     lines = "".join(f"  {example}\n" for example in examples)
-    return f"\b\nExamples:\n{lines}\nExit codes: 0 done, 1 {fails}, 2 the command line was wrong."
+    codes = {0: "done", 1: fails, 2: "the command line was wrong", **(more_codes or {})}
+    listed = ", ".join(f"{code} {when}" for code, when in sorted(codes.items()))
+    return f"\b\nExamples:\n{lines}\nExit codes: {listed}."
 
 
 class Command(click.Command):
@@ -43,16 +50,23 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-def command(*examples: str, fails: str = "it failed") -> Callable[..., Any]:
+def command(
+    *examples: str,
+    fails: str = "it failed",
+    more_codes: Mapping[int, str] | None = None,
+) -> Callable[..., Any]:
     """Make a function a command. Its first parameter is the CommandLine, its docstring the help.
 
-    examples: command lines for the help. fails: when the exit code is 1.
+    examples: command lines for the help. fails: when the exit code is 1. more_codes: other
+    exit codes, and when.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         name = function.__name__.rstrip("_")  # a keyword of Python has one at its end
         add = all_of(
-            click.command(name, cls=Command, epilog=epilog(examples, fails)),
+            click.command(
+                name, cls=Command, epilog=epilog(examples, fails, more_codes)
+            ),
             shared_options(is_group=False),
         )
         return add(click.pass_obj(function))

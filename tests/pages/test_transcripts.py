@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,34 @@ def agree(shown: str, said: str) -> bool:
         else:
             pattern += re.sub("…$", r"[^\\n]*", re.escape(line)) + "\n"
     return bool(re.fullmatch(pattern, without_what_differs(said)))
+
+
+def difference(command: str, shown: str, said: str) -> str:
+    """Return the lines in which the page and a command's output differ, and a line around them."""
+    lines = unified_diff(
+        without_what_differs(shown).splitlines(),
+        without_what_differs(said).splitlines(),
+        "the page",
+        "the command",
+        n=1,
+        lineterm="",
+    )
+    return "\n".join([f"$ {command}", *lines])
+
+
+def test_a_difference_is_shown_as_lines_and_not_as_a_wall() -> None:
+    page = "".join(f"line {n}\n" for n in range(100))
+    words = difference("sqlmig up", page, page.replace("line 50", "another line"))
+    assert words.splitlines() == [
+        "$ sqlmig up",
+        "--- the page",
+        "+++ the command",
+        "@@ -50,3 +50,3 @@",
+        " line 49",
+        "-line 50",
+        "+another line",
+        " line 51",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +124,8 @@ def type_all(
                 text=True,
                 check=False,
             )
-            assert agree(shown, ran.stdout), (
-                f"$ {command}\n{ran.stdout}\nThe page has:\n{shown}"
-            )
+            if not agree(shown, ran.stdout):
+                pytest.fail(difference(command, shown, ran.stdout))
             after(command)
             done += 1
     return done
