@@ -36,6 +36,7 @@ _PATIENCE = {
     "keepalives_interval": "10",
     "keepalives_count": "6",
 }
+_ADD_WAIT = "To wait for a server that is starting, add --wait 30s"
 _SUCCESS = (
     pq.ExecStatus.COMMAND_OK,
     pq.ExecStatus.TUPLES_OK,
@@ -214,7 +215,7 @@ def _why_not_connected(error: psycopg.Error, password: str | None) -> str:
     if password:
         message = message.replace(password, "***")
     if "Connection refused" in message or "is starting up" in message:
-        message += "\nTo wait for a server that is starting, add --wait 30s"
+        message += f"\n{_ADD_WAIT}"
     return message
 
 
@@ -240,7 +241,12 @@ def _require_standard_strings(connection: Connection) -> None:
 
 
 def wait_for_server(url: str, seconds: float) -> None:
-    """Wait for a server that cannot be reached yet, or is starting. Any other reply ends the wait."""
+    """Wait for a server that cannot be reached yet, or is starting. Any other reply ends the wait.
+
+    Raises SqlmigError if the time is up.
+    """
+    if not seconds:
+        return
     deadline = time.monotonic() + seconds
     given = parameters(url)
     while (left := deadline - time.monotonic()) > 0:
@@ -250,6 +256,12 @@ def wait_for_server(url: str, seconds: float) -> None:
         if pq.PGconn.ping(conninfo) not in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE):
             return
         time.sleep(0.2)
+    try:
+        with connect(url, lambda _: None):
+            return
+    except SqlmigError as error:
+        why = str(error).partition(_ADD_WAIT)[0].strip()
+        raise SqlmigError(f"no answer within {seconds:g} s: {why}") from None
 
 
 @contextmanager

@@ -15,7 +15,8 @@ Run = Literal["", "first", "later"]
 class _Hint(NamedTuple):
     """What to do about an error, by its SQLSTATE and message, and by how the file runs.
 
-    A hint with a text of the message is left out if the server does not report in English.
+    message: names of objects are the same in every language of the server. A hint with
+    English words is left out if the server reports in another language.
     """
 
     sqlstates: str  # a regular expression
@@ -47,12 +48,12 @@ _HINTS = (
     ),
     _Hint(
         sqlstates="42704",
-        message='role "(anon|authenticated|service_role)"',
+        message=r"\b(anon|authenticated|service_role)\b",
         advice="it is Supabase's: create the role, or look into pg_roles before you use it",
     ),
     _Hint(
         sqlstates="0A000|58P01",
-        message="extension ",
+        message=r"(?im)^create\s+extension\b|\$libdir",
         advice=(
             "this server does not have the extension. The private server has those of PostgreSQL's contrib, except "
             "pgcrypto and uuid-ossp, and vector. For others use a server that has them, with --database-url, "
@@ -61,17 +62,17 @@ _HINTS = (
     ),
     _Hint(
         sqlstates="42704",
-        message='unrecognized configuration parameter "transaction_timeout"',
+        message=r"\btransaction_timeout\b",
         advice="a pg_dump of PostgreSQL 17 or newer wrote this line, and this server is older: remove the line",
     ),
     _Hint(
         sqlstates="42P06",
-        message='schema "public"',
+        message=r"\bpublic\b",
         advice="every database has this schema, and a dump creates it again. Remove the line",
     ),
     _Hint(
         sqlstates="42P07|42P16",
-        message='"schema_migrations"',
+        message=r"\bschema_migrations\b",
         advice=(
             "this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own: "
             "remove the statements about this table"
@@ -103,7 +104,7 @@ _HINTS = (
     ),
     _Hint(
         sqlstates="42501",
-        message="for schema public",
+        message=r"\bpublic\b",
         advice=(
             "since PostgreSQL 15 a role may not create in public unless it was allowed to: "
             "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema"
@@ -148,7 +149,7 @@ _HINTS = (
 
 def hints_for(
     sqlstate: str,
-    first_line: str,
+    message: str,
     *,
     in_transaction: bool,
     run: Run,
@@ -156,7 +157,7 @@ def hints_for(
 ) -> list[str]:
     """Return the first hint that fits an error, as a line, or no line.
 
-    first_line: the first line of the server's message. version: the file's version as it is
+    message: the server's message, and the beginning of the statement. version: the file's version as it is
     written in the file's name.
     """
     for hint in _HINTS:
@@ -166,6 +167,6 @@ def hints_for(
             continue
         if not re.fullmatch(hint.sqlstates, sqlstate):
             continue
-        if re.search(hint.message, first_line):
+        if re.search(hint.message, message):
             return [f"HINT: {hint.advice.replace('{version}', version)}"]
     return []

@@ -149,6 +149,8 @@ def read(path: Path) -> bytes:
             f"{place(path, text, error.start)}: not UTF-8; save the file as UTF-8"
         ) from None
     nul = text.find(b"\0")
+    if nul >= 0 and text.count(b"\0") * 3 > len(text):
+        raise SqlmigError(f"{path}: UTF-16, as it seems; save the file as UTF-8")
     if nul >= 0:
         raise SqlmigError(
             f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take"

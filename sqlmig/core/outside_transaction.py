@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sqlmig.core.connection import fetch, reply_comes, rollback, send
@@ -16,13 +16,14 @@ from sqlmig.core.errors import (
 )
 from sqlmig.core.hidden_rows import hidden_rows_after
 from sqlmig.core.indexes import Named, invalid_indexes, left_invalid, named_in
+from sqlmig.core.lexer import first_token
 from sqlmig.core.sending import refuse_changed_settings, send_pieces
 from sqlmig.core.sql import OWN_SETTINGS, literal
 from sqlmig.core.text import counted, find_place, place
 from sqlmig.core.transaction import KEEPALIVES, cut, file_piece, own_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlmig.core.connection import Connection
     from sqlmig.core.indexes import Invalid
@@ -37,6 +38,7 @@ _CHANGES_SESSION = re.compile(
     rb"(?:set\s+(?!local\b|transaction\b|constraints\b)|listen\b|load\b|prepare\b|create\s+(?:local\s+)?temp)",
     re.IGNORECASE,
 )
+_COMMITS_ITSELF = re.compile(rb"(?:call|do)\b", re.IGNORECASE)
 _USE_THE_SERVER = "connect to the server itself"
 _HAS_TRANSACTION_TIMEOUT = 170000  # the first server version that has it
 
@@ -56,7 +58,7 @@ def run_outside_transaction(
     """
     lock_owner = session.connection
     named = named_in(file)
-    with session.surroundings.connect(session.ledger.worker_name) as worker:
+    with _connect_worker(session, file) as worker:
         worker.ticks = lock_owner.ticks
         _take_lock(lock_owner, session.ledger)
         old: list[Invalid] = []
@@ -80,6 +82,20 @@ def run_outside_transaction(
         finally:
             rollback(lock_owner)
     return hidden
+
+
+@contextmanager
+def _connect_worker(session: Session, file: SqlFile) -> Iterator[Connection]:
+    """Yield the connection that the statements run on. Raises SqlmigError."""
+    with ExitStack() as stack:
+        connect = session.surroundings.connect
+        try:
+            worker = stack.enter_context(connect(session.ledger.worker_name))
+        except SqlmigError as error:
+            raise SqlmigError(
+                f"{file.path}: a no-transaction file needs a second connection: {error}"
+            ) from None
+        yield worker
 
 
 def _take_lock(lock_owner: Connection, ledger: Ledger) -> None:
@@ -183,6 +199,9 @@ def send_each_statement(
             send_pieces(worker, [statement])
         except (SqlmigError, KeyboardInterrupt) as error:
             state = _state_of_statements(committed, done, count)
+            first = first_token(file.text, statement.begin)
+            if _COMMITS_ITSELF.match(file.text, first):
+                state += ". What the statement itself had committed stays"
             raise _stopped(error, file, statement, state) from None
     if not worker.is_idle:
         raise MigrationFailed(

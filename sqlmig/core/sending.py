@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FIRST_NORMAL_OID = 16384
 # How a check of ledger.sql fails: it casts a text to an integer.
 _INVALID_TEXT = "22P02"
+# The checks after a file fail, or the ledger is gone.
+_LEDGER_CHANGED = (_INVALID_TEXT, "42P01", "3F000")
 _UNIQUE_VIOLATION = "23505"
 _DUPLICATE_TABLE = "42P07"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -47,6 +49,7 @@ _HAS_OBJECTS = f"""
         OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_NORMAL_OID})
         OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_NORMAL_OID})
 """
+_BEGINNING = 40  # bytes of a statement that hints look at
 # A file must not change how the rest of it is read.
 _FIXED_SETTINGS = (("standard_conforming_strings", "on"), ("client_encoding", "UTF8"))
 # If a statement of our own fails, this says when.
@@ -164,10 +167,11 @@ def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
         return PlanIsStale()  # another session has made a table of that name
     if role == "record" and sqlstate == _UNIQUE_VIOLATION:
         return PlanIsStale(failure.message)
-    if role == "own guard" and sqlstate == _INVALID_TEXT and file:
+    if role == "own guard" and sqlstate in _LEDGER_CHANGED and file:
         return MigrationFailed(
             f"{file.path}: it changes {TABLE}, which is the ledger of sqlmig, or another session did while it ran; "
-            "remove the statements about this table",
+            "remove the statements about this table. If the file is about every table of the schema, or drops the "
+            "schema, keep the ledger in another one with --ledger-schema",
             path=file.path,
         )
     return None
@@ -212,6 +216,7 @@ def explain(
     first, *more = server_message(diagnostic).splitlines()
 
     found: Place | None = None
+    statement = ""
     if file is None or piece.role != "file":
         where = f"{file.path}: {_WHEN.get(piece.role, '')}" if file else ""
         lines = [f"{where}{first}"]
@@ -219,6 +224,7 @@ def explain(
         # A statement without an end is refused after the last character.
         offset = min(piece.begin + offset, len(file.text.rstrip()))
         found = find_place(file.text, offset)
+        statement = file.text[offset : offset + _BEGINNING].decode(errors="replace")
         lines = [
             f"{place(file.path, file.text, offset)}: {first}",
             excerpt(file.text, offset),
@@ -228,7 +234,7 @@ def explain(
     lines += more
     lines += hints_for(
         diagnostic.sqlstate,
-        first,
+        f"{first}\n{statement}",
         in_transaction=file is None or file.in_transaction,
         run=run if file and file.path.name.endswith(".up.sql") else "",
         version=file.path.name.partition("_")[0] if file else "",

@@ -174,6 +174,7 @@ def _without_restrictions(text: bytes) -> bytes:
 def _scan(text: bytes, path: Path) -> SqlFile:
     _refuse_two_halves(text)
     directives = _read_directives(text)
+    _refuse_misplaced_directive(text, directives)
     starts = array("q")
     opening: list[bytes] = []
     control: list[_Control] = []
@@ -250,6 +251,21 @@ def _read_directives(text: bytes) -> dict[bytes, _Directive]:
             raise ScanError(f"“{name.decode()}” is there twice; write it once", start)
         found[name] = _Directive(start, words.decode().strip())
     return found
+
+
+def _refuse_misplaced_directive(
+    text: bytes, directives: Mapping[bytes, _Directive]
+) -> None:
+    """Refuse a directive that is not read: behind the first statement, or not alone on its line."""
+    if len(_DIRECTIVE.findall(text)) == len(directives):
+        return
+    read = {directive.start for directive in directives.values()}
+    for kind, start, end in tokens(text):
+        if kind == "line" and start not in read and _DIRECTIVE.match(text, start, end):
+            raise ScanError(
+                "a directive stands alone on a line, before the first statement; move it there",
+                start,
+            )
 
 
 def _words(directives: Mapping[bytes, _Directive], name: bytes) -> str | None:

@@ -60,6 +60,7 @@ _HIDES_ROWS = """
 _GONE = ("42P01", "42703")  # an undefined table, an undefined column
 _LOCK_TIMEOUT = "55P03"
 _UNSAFE_NEW_ENUM_VALUE = "55P04"
+_OUT_OF_MEMORY = "53200"
 _KEEPS_ROWS = frozenset((b"insert", b"update", b"set", b"reset"))
 _TOUCHES_NO_ROW = re.compile(
     rb"(?:create (?:unique )?index|drop index|reindex|vacuum|analyze)\b"
@@ -205,6 +206,12 @@ def rehearse_steps(
         if failure.sqlstate == _UNSAFE_NEW_ENUM_VALUE:
             raise SqlmigError(
                 f"{failure}\nthis cannot be rehearsed in one transaction; `sqlmig up` can do it"
+            ) from None
+        if failure.sqlstate == _OUT_OF_MEMORY:
+            raise SqlmigError(
+                f"{failure}\nthe rehearsal locks every table in one transaction, and the server has no room for so "
+                "many locks (max_locks_per_transaction). `sqlmig up` takes one file at a time, and is not concerned. "
+                "Rehearse fewer files, with --steps"
             ) from None
         raise
     finally:

@@ -12,7 +12,25 @@ WITH held AS MATERIALIZED (
         AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
     GROUP BY relation
 ),
-now AS MATERIALIZED (
+before AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset({before}) AS was (
+        oid bigint,
+        "table" text,
+        own text,
+        kind text,
+        columns json,
+        node bigint,
+        size bigint,
+        empty boolean,
+        lock integer,
+        read bigint,
+        deleted bigint,
+        inserted bigint,
+        rows bigint
+    )
+),
+now AS MATERIALIZED (  -- only what existed before, so a rehearsal of many files takes no longer for each
     SELECT
         relation.oid::bigint AS oid,
         CASE
@@ -63,28 +81,11 @@ now AS MATERIALIZED (
     WHERE relation.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I', 'S')
         AND relation.relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
         AND root.relname <> 'schema_migrations'
+        AND ({before} IS NULL OR relation.oid IN (SELECT before.oid FROM before))
         AND (
             NOT {only_schema}
             OR relation.relnamespace IN (to_regnamespace({home_literal}), to_regnamespace('public'))
         )
-),
-before AS (
-    SELECT *
-    FROM json_to_recordset({before}) AS was (
-        oid bigint,
-        "table" text,
-        own text,
-        kind text,
-        columns json,
-        node bigint,
-        size bigint,
-        empty boolean,
-        lock integer,
-        read bigint,
-        deleted bigint,
-        inserted bigint,
-        rows bigint
-    )
 ),
 pairs AS (
     SELECT
@@ -164,7 +165,6 @@ SELECT
     (
         SELECT coalesce(json_agg(now), '[]')::text
         FROM now
-        WHERE {before} IS NULL OR oid IN (SELECT oid FROM before)
     ),
     json_build_object(
         'locks', (

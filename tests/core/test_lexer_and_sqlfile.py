@@ -68,8 +68,7 @@ def test_a_statement_longer_than_any_match_ends_where_it_ends() -> None:
         ("/* a */\n-- sqlmig: no-transaction\nVACUUM", True),
         ("-- sqlmig: no-transaction", True),
         ("/*\n-- sqlmig: no-transaction\n*/ SELECT 1", False),
-        ("/* a */ -- sqlmig: no-transaction\nSELECT 1", False),
-        ("SELECT 1;\n-- sqlmig: no-transaction", False),
+        ("SELECT $$\n-- sqlmig: no-transaction\n$$", False),
         ("SELECT '\n-- sqlmig: no-transaction\n'", False),
         ("CREATE INDEX CONCURRENTLY i ON t (a)", True),
         ("create unique /* a */ index\nconcurrently i_1 on t$1 (a);", True),
@@ -226,3 +225,18 @@ def test_to_prepare_a_statement_of_that_name_is_no_transaction_control() -> None
     )
     with pytest.raises(ScanError, match="PREPARE TRANSACTION would end"):
         scan(b"PREPARE TRANSACTION 'x'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/* a */ ¶-- sqlmig: no-transaction\nSELECT 1",
+        "SELECT 1;\n¶-- sqlmig: no-transaction",
+        "SELECT 1; ¶-- sqlmig: repeat\nSELECT 2",
+        "-- sqlmig: no-transaction\nSELECT 1;\n  ¶--sqlmig: accepts reads: so",
+    ],
+)
+def test_a_misplaced_directive_is_refused(text: str) -> None:
+    with pytest.raises(ScanError, match="before the first statement") as error:
+        scan(text.replace("¶", "").encode())
+    assert error.value.offset == text.encode().index("¶".encode())
