@@ -13,7 +13,7 @@ from sqlmig.core.errors import SqlmigError
 from sqlmig.core.numbering import is_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from sqlmig.core.migrations import Migration
 
@@ -50,29 +50,38 @@ def compare_with_base(
     fork = base.merge_base(revision)
     problems = _changed_files(base, fork, directory, found, revision)
     old = base.up_files(fork)
-    newest = max(tip, default=-1)
-    taken = {*tip, *(migration.version for migration in found)}
-    free = newest
-    new = {migration.version for migration in found} - {*old, *tip}
+    here = {migration.version for migration in found}
+    free = _free_numbers({*tip, *here}, max(tip, default=-1))
     for migration in found:
-        name = migration.up_file.name
-        version = migration.version
-        message = ""
-        if old.get(version) == name:
+        if old.get(migration.version) == migration.up_file.name:
             continue  # not new in this branch
-        if version in tip and tip[version] != name:
-            message = f"version {version} is taken in {revision} by {tip[version]}"
-        elif version not in tip and version < newest:
-            message = f"it is older than the newest in {revision}, {tip[newest]}"
+        message = _clash(migration, tip, revision)
         if message:
-            free = next(number for number in count(free + 1) if number not in taken)
-            message += (
-                f"; give it a number after {newest}: sqlmig renumber {migration.label}"
-            )
-            if not is_timestamp(newest):
-                message += f" {free}"
-            problems.append(BaseProblem(version, migration.up_file, message))
-    return BaseComparison(problems, new)
+            message += f": sqlmig renumber {migration.label}{next(free)}"
+            path = migration.up_file
+            problems.append(BaseProblem(migration.version, path, message))
+    return BaseComparison(problems, here - {*old, *tip})
+
+
+def _clash(migration: Migration, tip: Mapping[int, str], revision: str) -> str:
+    """Return why the number of a new version cannot stay, or nothing."""
+    version = migration.version
+    newest = max(tip, default=-1)
+    why = ""
+    if version in tip and tip[version] != migration.up_file.name:
+        why = f"version {version} is taken in {revision} by {tip[version]}"
+    elif version not in tip and version < newest:
+        why = f"it is older than the newest in {revision}, {tip[newest]}"
+    return f"{why}; give it a number after {newest}" if why else ""
+
+
+def _free_numbers(taken: Container[int], newest: int) -> Iterator[str]:
+    """Yield the numbers that are free, after a blank; nothing but empty texts if versions are timestamps."""
+    for number in count(newest + 1):
+        if is_timestamp(newest):
+            yield ""
+        elif number not in taken:
+            yield f" {number}"
 
 
 def _changed_files(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlmig.core.text import find_place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlmig.check.effects import EffectWatcher
     from sqlmig.check.finding import Finding
@@ -45,7 +45,12 @@ class FirstRefused:
     kinds: Sequence[str]
     line: int | None = None
 
-    def look(self, statement: Piece) -> None:
+    @property
+    def look(self) -> Callable[[Piece], None] | None:
+        """A function to call after each statement; None if the version is not judged."""
+        return self._look if self.kinds else None
+
+    def _look(self, statement: Piece) -> None:
         """Look at the effects up to a statement that has just run in the open transaction."""
         if self.line is not None or statement.role != "file":
             return

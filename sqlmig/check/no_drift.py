@@ -193,39 +193,52 @@ class Reasons:
         """Return the reason why a property may differ, or None."""
         kind, name = difference.key
         title = difference.property
+        if title == "not-null name":
+            return "an upgrade to PostgreSQL 18 may be why"
+        if kind == "extension":
+            return self._of_extension(name, title)
+        if title.endswith("grants"):
+            reason = self._of_grants(kind, title, difference)
+            if reason:
+                return reason
+        return self._of_platform(kind, title, difference)
+
+    def _of_grants(self, kind: str, title: str, difference: Difference) -> str | None:
         if title == "grants" and kind in self._kinds:
             # The defaults changed between objects, and the catalog does not show which applied to an object.
             return "a file changes default privileges, which may be why"
-        if title.endswith("grants") and self._is_about_stand_in(difference):
+        if self._is_about_stand_in(difference):
             role = self._stand_in
             return f"what {role} may do is not compared, because it ran the files; with --scratch embedded: it is"
-        if title == "not-null name":
-            return "an upgrade to PostgreSQL 18 may be why"
-        is_turned_on = title == "row level security" and difference.now
-        # As Supabase's "Enable automatic RLS" does.
-        if is_turned_on and (kind, title) in self._done_by_platform:
-            return "an event trigger of the database turns it on"
+        return None
+
+    def _of_platform(self, kind: str, title: str, difference: Difference) -> str | None:
         done = title.split()[-1]  # also the grants of a row type
-        is_done = (kind, done) in self._done_by_platform
-        if is_done and (kind, title) in self._changed_alike:
+        if title == "row level security":
+            # As Supabase's "Enable automatic RLS" does.
+            if difference.now and (kind, title) in self._done_by_platform:
+                return "an event trigger of the database turns it on"
+        elif (kind, done) in self._done_by_platform and (
+            kind,
+            title,
+        ) in self._changed_alike:
             return f"each {kind} has it, and an event trigger of the database changes {done}"
-        if kind == "extension":
-            return self._of_extension(name, title)
         return None
 
     def _is_about_stand_in(self, difference: Difference) -> bool:
         """Check whether grants differ only for the role that owned the objects of the scratch database."""
         if not self._stand_in:
             return False
-        was, now = (
-            [text for text in grants or () if not self._is_to_stand_in(text)]
-            for grants in (difference.was, difference.now)
-        )
-        return not difference_in_words(was, now)
+        was = self._without_stand_in(difference.was)
+        return not difference_in_words(was, self._without_stand_in(difference.now))
 
-    def _is_to_stand_in(self, text: str) -> bool:
-        access = read_access(text)
-        return access is not None and access.grantee == self._stand_in
+    def _without_stand_in(self, grants: Iterable[str] | None) -> list[str]:
+        kept = []
+        for text in grants or ():
+            access = read_access(text)
+            if access is None or access.grantee != self._stand_in:
+                kept.append(text)
+        return kept
 
     def _of_extension(self, name: str, title: str) -> str | None:
         if title == "version":

@@ -56,10 +56,10 @@ class _Trial:
     compares_rows: bool
     gate: Gate
 
-    def first_refused(self, file: SqlFile, finding: Finding) -> FirstRefused | None:
-        """Return what finds the first statement that the gate refuses; None if the version is not judged."""
+    def first_refused(self, file: SqlFile, finding: Finding) -> FirstRefused:
+        """Return what finds the first statement that the gate refuses."""
         kinds = self.gate.kinds_for(finding.version)
-        return FirstRefused(self.watcher, file, kinds) if kinds else None
+        return FirstRefused(self.watcher, file, kinds)
 
     def rows(self) -> Rows:
         """Return the rows of all tables, or nothing if rows are not compared."""
@@ -193,7 +193,7 @@ def _try_in_one_transaction(
         send_watched(
             scratch.connection,
             [own_piece("other", "SAVEPOINT before"), *pieces],
-            first_refused.look if first_refused else None,
+            first_refused.look,
         )
         if scratch.guard.reaches_beyond(writes_before):
             return False  # running the files one by one shows which file does
@@ -207,14 +207,11 @@ def _try_in_one_transaction(
         send_pieces(scratch.connection, [reset])
 
         row_changes = compare_rows(rows_before, trial.rows())
-        if counts.is_unchanged():
-            # Nothing differs, so the up file can run again on the state that the down file left.
-            differences = Differences()
-            again = [*ups, back_to_applied]
-        else:
-            after = _read(scratch)
-            send_pieces(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
-            differences = compare(_read(scratch), after)
+        # If nothing differs, the up file can run again on the state that the down file left.
+        again = [*ups, back_to_applied]
+        differences = Differences()
+        if not counts.is_unchanged():
+            differences = _differences_after_down(scratch)
             again = ups
             if not differences:  # it is not yet known whether the up file can run again
                 again = [*ups, applied, *downs, *ups, back_to_applied]
@@ -232,9 +229,15 @@ def _try_in_one_transaction(
     finding.notes += differences.notes
     finding.row_changes = row_changes
     finding.effects = effects
-    if first_refused:
-        finding.line = first_refused.line
+    finding.line = first_refused.line
     return True
+
+
+def _differences_after_down(scratch: Scratch) -> Differences:
+    """Compare the catalog with that before the up file. Afterwards the transaction is there again."""
+    after = _read(scratch)
+    send_pieces(scratch.connection, [own_piece("other", "ROLLBACK TO before")])
+    return compare(_read(scratch), after)
 
 
 def _fit_one_transaction(up: SqlFile, down: SqlFile) -> bool:
@@ -299,11 +302,8 @@ def _run_once(trial: _Trial, up: SqlFile, finding: Finding) -> None:
     first_refused = trial.first_refused(up, finding)
     trial.watcher.begin()
     try:
-        run_file(
-            trial.scratch, up, observe, first_refused.look if first_refused else None
-        )
-        if first_refused:
-            finding.line = first_refused.line
+        run_file(trial.scratch, up, observe, first_refused.look)
+        finding.line = first_refused.line
     finally:
         _forget(trial, up)
 

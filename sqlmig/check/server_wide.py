@@ -195,12 +195,7 @@ class ServerGuard:
 
     def before_statement(self, statement: Piece) -> None:
         """Check a statement of a no-transaction file before it is sent. Raises BeyondDatabase."""
-        previous = self.statement
-        self.statement = statement
-        if self._connection.is_idle:
-            self.own_begin = None
-        elif self.own_begin is None:
-            self.own_begin = previous
+        previous = self._note_statement(statement)
         file = statement.file
         if file is None or (self._owns_server and not self._has_foreign_tables()):
             return
@@ -221,6 +216,16 @@ class ServerGuard:
         # They affect the session, or would end the trial.
         if words[0] not in CONTROL_WORDS:
             self._try(file, text)
+
+    def _note_statement(self, statement: Piece) -> Piece | None:
+        """Note which statement runs, and return the one before it."""
+        previous = self.statement
+        self.statement = statement
+        if self._connection.is_idle:
+            self.own_begin = None
+        elif self.own_begin is None:
+            self.own_begin = previous
+        return previous
 
     def _has_foreign_tables(self) -> bool:
         ((has_some,),) = fetch(self._connection, STATEMENTS["has_foreign_tables"])

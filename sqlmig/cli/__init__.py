@@ -28,18 +28,11 @@ def command(arguments: list[str] | None = None) -> int:
             group.main(arguments, prog_name="sqlmig", standalone_mode=False) or 0
         )
     except click.ClickException as error:
-        if output.errors_are_json():
-            output.say_error(error.format_message())
-        else:
-            error.show()
+        _show(error)
         return error.exit_code
     except click.Abort as abort:  # which click makes of KeyboardInterrupt
         cause = abort.__cause__
-        message = str(cause or "") or "interrupted"
-        if output.errors_are_json():
-            output.say_error(message)
-        else:
-            output.say(message)
+        output.say_interruption(str(cause or "") or "interrupted")
         number = signal.SIGTERM if isinstance(cause, Terminated) else signal.SIGINT
         return 128 + number
     except SqlmigError as error:
@@ -48,6 +41,14 @@ def command(arguments: list[str] | None = None) -> int:
     except OSError as error:  # a full disk, for example
         output.say_error(error.strerror)
         return 1
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of click's."""
+    if output.errors_are_json():
+        output.say_error(error.format_message())
+    else:
+        error.show()
 
 
 def main() -> NoReturn:

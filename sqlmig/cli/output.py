@@ -48,6 +48,14 @@ def say_error(error: object, schema: str = "") -> None:
     say(f"{prefix}{coloured('error')}: {error}")
 
 
+def say_interruption(message: str) -> None:
+    """Print that the user has interrupted the command."""
+    if _errors_are_json:
+        say_error(message)
+    else:
+        say(message)
+
+
 def error_as_object(error: object, schema: str = "") -> dict[str, object]:
     """Return an error for JSON."""
     fields: dict[str, object] = {"schema": schema} if schema else {}

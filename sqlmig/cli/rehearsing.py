@@ -9,6 +9,7 @@ import click
 
 from sqlmig.cli import output
 from sqlmig.cli.reporting import Reporter, on_each, report_failed
+from sqlmig.core.errors import SqlmigError
 from sqlmig.core.plan import Up
 from sqlmig.core.text import counted
 from sqlmig.rehearsal import rehearse
@@ -76,7 +77,12 @@ def rehearse_all(
     def work(session: Session) -> list[Rehearsed]:
         return rehearse(session, request, only_schema=opened.are_many)
 
-    rehearsal.failed = on_each(command_line, opened, todo, work, _Keep(rehearsal))
+    try:
+        rehearsal.failed = on_each(command_line, opened, todo, work, _Keep(rehearsal))
+    except SqlmigError:
+        if command_line.as_json:  # also then there is a list on standard output
+            output.print_json([])
+        raise
     return rehearsal
 
 

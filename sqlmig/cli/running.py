@@ -129,12 +129,7 @@ def _rehearse_first(
         rehearse_all,
     )
 
-    try:
-        rehearsal = rehearse_all(command_line, opened, todo, request)
-    except SqlmigError:
-        if command_line.as_json:
-            output.print_json([])
-        raise
+    rehearsal = rehearse_all(command_line, opened, todo, request)
     rehearsal.failed += failed
     if command_line.is_dry_run or not rehearsal.by_schema:
         return print_rehearsal(rehearsal, request, command_line, opened.count)

@@ -96,20 +96,20 @@ def renumber(directory: Path, which: str, new: str | None) -> list[tuple[Path, P
 
 def _files_of(paths: list[Path], which: str) -> list[Path]:
     """Return the files of a version or of a migration. Raises UsageError unless exactly one migration is meant."""
-    if not which.isascii() or not which.isdecimal():
+    if re.fullmatch(r"[0-9]+", which):
+        chosen = [path for path in paths if parse_name(path)[0] == int(which)]
+    else:
         chosen = [path for path in paths if label_of(path) == which]
-        if not chosen:
-            raise UsageError(f"there is no migration {which}")
-        return chosen
+    labels = set()
+    for path in chosen:
+        if path.name.endswith(".up.sql"):
+            labels.add(label_of(path))
 
-    chosen = [path for path in paths if parse_name(path)[0] == int(which)]
-    labels = sorted({label_of(path) for path in chosen if ".up." in path.name})
     if not labels:
         raise UsageError(f"there is no version {which}")
     if len(labels) > 1:
-        raise UsageError(
-            f"version {which} is {' and '.join(labels)}; name the one to renumber"
-        )
+        names = " and ".join(sorted(labels))
+        raise UsageError(f"version {which} is {names}; name the one to renumber")
     return chosen
 
 

@@ -67,7 +67,7 @@ def test_or_the_number_that_is_named(files: Project, new: str, number: str) -> N
     ("arguments", "words"),
     [
         (["9"], "there is no version 9"),
-        (["0009_x"], "there is no migration 0009_x"),
+        (["0009_x"], "there is no version 0009_x"),
         (["1", "7"], "version 7 is taken by 0007_ours.down.sql"),
         (["1", "1"], "version 1 is taken by 0001_first.down.sql"),
         (["1", str(2**63)], "is larger than 64 bits"),

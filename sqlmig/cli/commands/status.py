@@ -16,6 +16,7 @@ from sqlmig.core.text import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sqlmig.cli.opening import Opened
     from sqlmig.core.plan import VersionInfo
 
 _FEW = 5  # the number of names that are printed
@@ -48,7 +49,22 @@ def status(command_line: CommandLine, *, exit_code: bool, pending: bool) -> int:
             # A wrong URL is the most common mistake.
             click.echo(f"{opened.sessions[0].connection.database_name}:", err=True)
     opened.report_unreadable()
-    shown = _only_pending(by_schema) if pending else by_schema
+    _print_all(command_line, opened, by_schema, only_pending=pending)
+    is_behind = any(_is_behind(versions) for versions in by_schema.values())
+    return int(bool(opened.unreadable) or (exit_code and is_behind))
+
+
+def _print_all(
+    command_line: CommandLine,
+    opened: Opened,
+    by_schema: dict[str, list[VersionInfo]],
+    *,
+    only_pending: bool,
+) -> None:
+    """Print the versions of each schema: as JSON, in groups, or a line for each and a line that counts them."""
+    shown = by_schema
+    if only_pending:
+        shown = {schema: _pending(versions) for schema, versions in by_schema.items()}
     if command_line.as_json:
         output.print_json(_objects(shown, command_line))
     elif opened.are_many:
@@ -58,18 +74,10 @@ def status(command_line: CommandLine, *, exit_code: bool, pending: bool) -> int:
             _print_versions(versions)
             if len(by_schema[schema]) > 1:
                 click.echo(_counts(by_schema[schema]))
-    is_behind = any(_is_behind(versions) for versions in by_schema.values())
-    return int(bool(opened.unreadable) or (exit_code and is_behind))
 
 
-def _only_pending(
-    by_schema: dict[str, list[VersionInfo]],
-) -> dict[str, list[VersionInfo]]:
-    states = ("pending", "out-of-order")
-    return {
-        schema: [one for one in versions if one.state in states]
-        for schema, versions in by_schema.items()
-    }
+def _pending(versions: Iterable[VersionInfo]) -> list[VersionInfo]:
+    return [one for one in versions if one.state in ("pending", "out-of-order")]
 
 
 def _is_behind(versions: Iterable[VersionInfo]) -> bool:
