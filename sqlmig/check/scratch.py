@@ -157,43 +157,81 @@ def scratch_database(
         settings = custom_settings(original)
         if is_read_only == "on":
             settings.append(("default_transaction_read_only", "off"))
-        scratch_url = _ScratchUrl(server.url, outside, name, settings, say)
-        search_path = _search_path(original, ledger, leading_schema)
-
-        def as_scratch(connection: Connection) -> Scratch:
-            connection.known_search_path = search_path
-            guard = ServerGuard(connection, outside, owns_server=server.is_owned)
-            guard.require_counts()
-            return Scratch(connection, guard, server.is_owned, ledger.home_schema, url)
-
+        made = _Made(
+            name=name,
+            outside=outside,
+            url=_ScratchUrl(server.url, outside, name, settings, say),
+            server=server,
+            original=original,
+            original_url=url,
+            ledger=ledger,
+            files=files,
+            files_owner=files_owner,
+            leading_schema=leading_schema,
+        )
         try:
             _create(outside, name, original, server, say)
             try_each(outside, settings_statements(original, name))
             with ExitStack() as stack:
-                inside = stack.enter_context(scratch_url.connect())
-                _give_to_owner(outside, name, original, files_owner)
-                scratch = as_scratch(inside)
-                execute(inside, STATEMENTS["own_public"])
-                set_up(scratch)
-                if server.is_owned:
-                    try_each(inside, original.roles)
-                schemas = [leading_schema] if leading_schema else []
-                made = created_by(files, original)
-                try_each(
-                    inside, likeness_statements(original, made, schemas, files_owner)
-                )
-                is_compared = files_owner is not None
-                try_each(
-                    inside,
-                    extension_statements(original, made, even_if_unless=is_compared),
-                )
-                if role:
-                    scratch = as_scratch(stack.enter_context(scratch_url.connect(role)))
-                if ledger.files_schema:
-                    execute(scratch.connection, ledger.schemas())
-                yield scratch
+                yield made.prepare(stack, role, set_up)
         finally:
             _drop_or_warn(server.url, outside, name, say)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A scratch database that was created, and all that it is made from."""
+
+    name: str
+    outside: Connection
+    url: _ScratchUrl
+    server: ScratchServer
+    original: Original
+    original_url: str
+    ledger: Ledger
+    files: Iterable[Path]
+    files_owner: str | None
+    leading_schema: str
+
+    def prepare(
+        self, stack: ExitStack, role: str | None, set_up: Callable[[Scratch], None]
+    ) -> Scratch:
+        """Connect, and make it like the original. role: the role that the files run as, if it is another one."""
+        inside = stack.enter_context(self.url.connect())
+        _give_to_owner(self.outside, self.name, self.original, self.files_owner)
+        scratch = self._guarded(inside)
+        execute(inside, STATEMENTS["own_public"])
+        set_up(scratch)
+        self._make_like_the_original(inside)
+        if role:
+            scratch = self._guarded(stack.enter_context(self.url.connect(role)))
+        if self.ledger.files_schema:
+            execute(scratch.connection, self.ledger.schemas())
+        return scratch
+
+    def _guarded(self, connection: Connection) -> Scratch:
+        connection.known_search_path = _search_path(
+            self.original, self.ledger, self.leading_schema
+        )
+        owns_server = self.server.is_owned
+        guard = ServerGuard(connection, self.outside, owns_server=owns_server)
+        guard.require_counts()
+        return Scratch(
+            connection, guard, owns_server, self.ledger.home_schema, self.original_url
+        )
+
+    def _make_like_the_original(self, inside: Connection) -> None:
+        """Create the roles, schemas, privileges and extensions. What the role may not do there is left out."""
+        original = self.original
+        owner = self.files_owner
+        if self.server.is_owned:
+            try_each(inside, original.roles)
+        schemas = [self.leading_schema] if self.leading_schema else []
+        made = created_by(self.files, original)
+        try_each(inside, likeness_statements(original, made, schemas, owner))
+        is_compared = owner is not None
+        extensions = extension_statements(original, made, even_if_unless=is_compared)
+        try_each(inside, extensions)
 
 
 @contextmanager
@@ -293,7 +331,7 @@ class _ScratchUrl:
                 except SqlmigError as second:
                     raise self._not_let_in(second) from None
                 self.say(
-                    f"warning: the scratch database has not the settings of the database: {error}"
+                    f"warning: the scratch database does not have the settings of the database: {error}"
                 )
             yield inside
 

@@ -55,7 +55,9 @@ def names_in_our_sql() -> set[str]:
     names: set[str] = set()
     for path in [*package.rglob("*.sql"), *package.rglob("*.py")]:
         names.update(_CALL.findall(path.read_text()))
-    return names - {"copy"}  # a method of Python's; beside other words it looks like COPY … TO
+    return names - {
+        "copy"
+    }  # a method of Python's; beside other words it looks like COPY … TO
 
 
 def planted() -> str:
