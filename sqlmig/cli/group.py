@@ -63,7 +63,8 @@ class Group(click.Group):
         for name in (cmd_name, f"{cmd_name}_"):
             if (_FOLDER / f"{name}.py").exists():
                 module = import_module(f"sqlmig.cli.commands.{name}")
-                found: click.Command = getattr(module, name)
+                found: click.Command | None = getattr(module, name, None)
+                assert found, f"{module.__file__} needs a function called {name}"
                 return found
         return None
 

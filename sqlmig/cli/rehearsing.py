@@ -138,9 +138,16 @@ def _lines(rehearsal: Rehearsal, verb: str, command_line: CommandLine) -> Iterat
             took = output.duration(sum(one.seconds for one in ones))
             if ones[0].step.file.repeats:
                 took += ", its first run; it repeats until a run changes no row"
+            if _was_stamped(ones[0]):
+                took += "; it was stamped, sqlmig has not run it"
             yield f"would {verb} {label}{where} ({took})"
         for effect in _effects(ones):
             yield f"  {effect}"
+
+
+def _was_stamped(one: Rehearsed) -> bool:
+    row = one.step.version.ledger_row
+    return row is not None and row.was_stamped
 
 
 def _objects(

@@ -107,7 +107,15 @@ _HINTS = (
         message=r"\bpublic\b",
         advice=(
             "since PostgreSQL 15 a role may not create in public unless it was allowed to: "
-            "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema"
+            "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema, "
+            "or one for the ledger alone with --ledger-schema"
+        ),
+    ),
+    _Hint(
+        sqlstates="42501",
+        message="for database",
+        advice=(
+            "the role may not create a schema here. An administrator can: CREATE SCHEMA name AUTHORIZATION role"
         ),
     ),
     _Hint(

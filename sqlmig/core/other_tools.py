@@ -10,6 +10,7 @@ from sqlmig.core.connection import fetch, fetch_each
 from sqlmig.core.errors import ServerError, SqlmigError
 from sqlmig.core.ledger import TABLE, Ledger, ledger_in
 from sqlmig.core.sql import literal, quoted, read_statements
+from sqlmig.core.text import counted, few
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,9 @@ def _another_tools(
     """Return a message for a table with other columns than our ledger."""
     whose = _BY_COLUMNS.get(columns, "not sqlmig's ledger")
     message = f"{ledger.schema}.{TABLE} is {whose}, and was left untouched"
+    others = other_ledgers(connection, ledger)
+    if others:
+        return f"{message}. {others}"
     if "version" not in columns.split():
         return f"{message}; name another schema with --ledger-schema"
     version = "V"
@@ -139,6 +143,24 @@ def find_neighbours(connection: Connection, ledger: Ledger) -> Neighbours:
     if any(is_ledger for _, is_ledger in objects):
         return Neighbours([], [])
     return Neighbours(tables, [str(name) for name, _ in objects])
+
+
+def other_ledgers(connection: Connection, ledger: Ledger) -> str:
+    """Return a message about ledgers of sqlmig in other schemas; "" if the user named a schema, or there is none.
+
+    The user may have forgotten an option or a variable.
+    """
+    if ledger.is_named:
+        return ""
+    rows = fetch(connection, ledger.sql("schemas", pattern=literal(".*")))
+    schemas = [str(schema) for schema, has_ledger in rows if has_ledger]
+    if not schemas:
+        return ""
+    options = replace(ledger, schema=schemas[0], is_named=True).schema_option
+    return (
+        f"There is a ledger of sqlmig in {counted(len(schemas), 'other schema')}: {few(schemas)}. If it is meant, "
+        f"add{options}, or --schema"
+    )
 
 
 def refuse_other_tool(

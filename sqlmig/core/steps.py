@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlmig.core.connection import fetch
 from sqlmig.core.errors import SqlmigError
-from sqlmig.core.other_tools import find_neighbours, refuse_other_tool
+from sqlmig.core.other_tools import (
+    find_neighbours,
+    other_ledgers,
+    refuse_other_tool,
+)
 from sqlmig.core.outside_transaction import refuse_pooler
 from sqlmig.core.plan import Up
 from sqlmig.core.sqlfile import load
@@ -81,6 +85,9 @@ def _refuse_non_empty(session: Session, objects: Sequence[str]) -> None:
 
 def message_for_non_empty(session: Session, objects: Sequence[str]) -> str:
     """Return the message for a schema that has objects but no ledger."""
+    others = other_ledgers(session.connection, session.ledger)
+    if others:
+        return f"nothing was applied: {session.connection.database_name} has no ledger in the schema public. {others}"
     return (
         f"nothing was applied: {session.connection.database_name} has no ledger in the schema {session.ledger.schema}, "
         f"but it is not empty: {few(objects)}. Is it the right database? If it has what these files make, "

@@ -30,6 +30,11 @@ class LedgerRow(NamedTuple):
     applied_by: str | None = None
     seconds: float | None = None
 
+    @property
+    def was_stamped(self) -> bool:
+        """Whether the ledger says that sqlmig recorded the version without running it."""
+        return self.applied_by is not None and self.seconds is None
+
 
 class Applied(NamedTuple):
     """A migration that was applied, or reverted, and how long it took."""

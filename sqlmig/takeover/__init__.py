@@ -38,13 +38,14 @@ def to_unstamp(session: Session, versions: Sequence[int]) -> list[Correction]:
     corrections = []
     for one in session.versions(checks_files=False):
         if one.version in versions and one.ledger_row:
-            corrections.append(_to_take_out(session, one))
+            but = "" if one.seconds is None else ", although sqlmig has run it"
+            corrections.append(_to_take_out(session, one, but))
     return corrections
 
 
-def _to_take_out(session: Session, one: VersionInfo) -> Correction:
+def _to_take_out(session: Session, one: VersionInfo, but: str = "") -> Correction:
     return Correction(
-        f"take {one.label_applied} out of the ledger; what it made stays",
+        f"take {one.label_applied} out of the ledger{but}; what it made stays",
         session.ledger.delete(one.version),
     )
 

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from sqlmig.cli.group import group
+from sqlmig.cli.options import SHARED_NAMES
 from sqlmig.core.errors import ScanError
 from sqlmig.core.sqlfile import DIRECTIVES, scan
 from tests.support.pages import (
@@ -144,7 +145,20 @@ def test_the_front_page_is_short() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_each_command_and_each_option_of_it_is_explained(name: str) -> None:
     command = COMMANDS[name]
-    assert f"sqlmig {name}" in MANUAL.text
+    assert re.search(rf"\bsqlmig {name}\b", MANUAL.text), (
+        f'sqlmig/README.md does not name "sqlmig {name}"'
+    )
+    explained = MANUAL.text
+    for block in MANUAL.of("console"):
+        for line, shown in block.steps():
+            if line.endswith("--help"):
+                explained = explained.replace(shown, "")
+    for option in command.params:
+        own = isinstance(option, click.Option) and option.name not in SHARED_NAMES
+        if own and "--help" not in option.opts:
+            assert any(opt in explained for opt in option.opts), (
+                f"sqlmig/README.md does not explain {option.opts[-1]} of {name}"
+            )
     words = command.get_help(click.Context(command, info_name=f"sqlmig {name}"))
     assert f"  Examples:\n    sqlmig {name}" in words
     assert "Exit codes: 0 done, 1 " in words
@@ -153,6 +167,17 @@ def test_each_command_and_each_option_of_it_is_explained(name: str) -> None:
             assert option.help
             if isinstance(option.default, (int, str)) and option.default is not False:
                 assert f"default: {option.default}" in words
+
+
+def test_the_lists_of_commands_are_complete() -> None:
+    with_json = set()
+    for name, command in COMMANDS.items():
+        if any("--json" in option.opts for option in command.params):
+            with_json.add(name)
+    (listed,) = re.findall(r"((?:`\w+`(?:,|\sand)?\s)+)have\s`--json`", MANUAL.text)
+    assert set(re.findall(r"`(\w+)`", listed)) == with_json
+    _, _, changes = MANUAL.text.partition("## Changes")
+    assert [name for name in COMMANDS if f"`{name}`" not in changes] == []
 
 
 def test_the_front_pages_diagram_has_the_keys_of_the_database(

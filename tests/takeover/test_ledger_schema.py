@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 import sqlmig
 from tests.support.pasting import paste
+from tests.support.project import RUN
 
 if TYPE_CHECKING:
     from tests.support.project import Project
@@ -126,3 +129,41 @@ def test_a_role_that_may_not_create_the_schema_is_told_so(both: Project) -> None
     error = both.run("up", *LEDGER, code=1).err
     assert "sqlmig.schema_migrations is a view" in error
     assert "or name another schema with --ledger-schema" in error
+
+
+def test_who_forgets_the_option_is_told_where_the_ledger_is(both: Project) -> None:
+    both.run(*LEDGER, "stamp", "2")
+    words = "There is a ledger of sqlmig in 1 other schema: sqlmig. If it is meant, add --ledger-schema sqlmig"
+    assert words in both.run("up", code=1).err
+    both.query("DROP TABLE public.schema_migrations")
+    assert words in both.run("up", code=1).err
+    error = both.run("stamp", "2", code=1).err
+    assert "nothing was recorded" in error
+    assert words in error
+    assert both.query("SELECT to_regclass('public.schema_migrations')") == [(None,)]
+    both.run("--ledger-schema", "public", "stamp", "2")  # it is meant
+
+
+def test_a_version_that_was_only_stamped_is_said_to_be(both: Project) -> None:
+    both.run(*LEDGER, "stamp", "2")
+    both.run(*LEDGER, "up")
+    shown = both.run(*LEDGER, "down", "--to", "1", "--dry-run").out
+    stamped, ran = "it was stamped, sqlmig has not run it", "would revert 3_c ("
+    assert stamped not in shown[shown.index(ran) : shown.index("would revert 2_b")]
+    assert stamped in shown[shown.index("would revert 2_b") :]
+    error = both.run(*LEDGER, "unstamp", "2", "3", code=1).err
+    assert "would take 2_b out of the ledger; what it made stays\n" in error
+    assert (
+        "would take 3_c out of the ledger, although sqlmig has run it; what it" in error
+    )
+
+
+def test_a_role_that_may_not_create_a_schema_is_told_who_can(both: Project) -> None:
+    role = f"no_schema_{RUN}"
+    both.query(f"CREATE ROLE {role} LOGIN")
+    narrow = replace(both, url=make_conninfo(both.url, user=role))
+    try:
+        error = narrow.run(*LEDGER, "stamp", "2", code=1).err
+        assert "HINT: the role may not create a schema here. An administrator" in error
+    finally:
+        both.query(f"DROP ROLE {role}")

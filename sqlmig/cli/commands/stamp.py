@@ -11,7 +11,7 @@ from sqlmig.cli.command import command
 from sqlmig.cli.correcting import correct_all
 from sqlmig.cli.opening import open_sessions
 from sqlmig.cli.options import NOT_NEGATIVE, CommandLine, option
-from sqlmig.core.errors import UsageError
+from sqlmig.core.errors import SqlmigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,22 @@ def stamp(command_line: CommandLine, version: int, *, only: bool) -> int:
         raise UsageError("stamp works on named schemas: give --schema without * or ?")
     with open_sessions(command_line) as opened:
         check_versions(opened.sessions, [version])
+        _refuse_second_ledger(opened.sessions)
         if not only:
             _report_newer(opened.sessions, version)
         corrections_of = partial(to_stamp, version=version, only=only)
         return correct_all(command_line, opened, opened.sessions, corrections_of)
+
+
+def _refuse_second_ledger(sessions: Sequence[Session]) -> None:
+    """Raise SqlmigError if a first ledger would be made beside a ledger of ours in another schema."""
+    from sqlmig.core.other_tools import other_ledgers
+
+    for session in sessions:
+        if session.contents is None:
+            others = other_ledgers(session.connection, session.ledger)
+            if others:
+                raise SqlmigError(f"nothing was recorded. {others}")
 
 
 def _report_newer(sessions: Sequence[Session], version: int) -> None:
