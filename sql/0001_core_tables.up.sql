@@ -163,12 +163,12 @@ DECLARE
     api_role text;
 BEGIN
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format(
+        EXECUTE pg_catalog.format(
             'REVOKE ALL ON organizations, therapists, patients, sessions, clinical_notes, session_recordings,
                 wearable_data, consent_records, audit_logs FROM %I',
             api_role
         );
-        EXECUTE format('REVOKE ALL ON FUNCTION current_org_id() FROM %I', api_role);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION current_org_id() FROM %I', api_role);
     END LOOP;
 END;
 $$;

@@ -61,13 +61,13 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
 -- a folder, a backslash, %, ?, # and control characters.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
     CHECK (
-        starts_with(storage_path, org_id || '/')
+        starts_with(storage_path, org_id::text || '/'::text)
         AND storage_path !~ '/(/|\.{1,2}(/|$)|$)'
         AND storage_path !~ '[\\%?#[:cntrl:]]'
     );
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_document_path
     CHECK (
-        starts_with(document_path, org_id || '/')
+        starts_with(document_path, org_id::text || '/'::text)
         AND document_path !~ '/(/|\.{1,2}(/|$)|$)'
         AND document_path !~ '[\\%?#[:cntrl:]]'
     );

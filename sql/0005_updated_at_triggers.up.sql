@@ -46,7 +46,7 @@ DECLARE
     api_role text;
 BEGIN
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION update_updated_at_column() FROM %I', api_role);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION update_updated_at_column() FROM %I', api_role);
     END LOOP;
 END;
 $$;

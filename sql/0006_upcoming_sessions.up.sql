@@ -17,7 +17,7 @@ DECLARE
     api_role text;
 BEGIN
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format('REVOKE ALL ON upcoming_sessions FROM %I', api_role);
+        EXECUTE pg_catalog.format('REVOKE ALL ON upcoming_sessions FROM %I', api_role);
     END LOOP;
 END;
 $$;

@@ -227,11 +227,11 @@ DO $$
 DECLARE
     api_role text;
 BEGIN
-    EXECUTE format('ALTER FUNCTION take_org_id_of_patient() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION take_org_id_of_session() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION check_recording_consent() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION take_org_id_of_patient() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION take_org_id_of_session() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION check_recording_consent() SET search_path = %I, pg_temp', current_schema());
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format(
+        EXECUTE pg_catalog.format(
             'REVOKE ALL ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
                 refuse_change(), withdraw_approval() FROM %I',
             api_role

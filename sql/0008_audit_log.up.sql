@@ -185,7 +185,7 @@ CREATE TRIGGER stamp
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
         pg_trigger_depth() = 0
-        OR NOT has_table_privilege('audit_logs'::regclass, 'UPDATE')
+        OR NOT pg_catalog.has_table_privilege('audit_logs'::regclass::oid, 'UPDATE'::text)
         OR NEW.created_at <> now()
         OR NEW.organization_id IS NULL
         OR NEW.organization_id <> NEW.org_id
@@ -310,11 +310,11 @@ DO $$
 DECLARE
     api_role text;
 BEGIN
-    EXECUTE format('ALTER FUNCTION stamp_audit_log() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION keep_audit_log() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION write_audit_log() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION stamp_audit_log() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION keep_audit_log() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION write_audit_log() SET search_path = %I, pg_temp', current_schema());
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
-        EXECUTE format(
+        EXECUTE pg_catalog.format(
             'REVOKE ALL ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM %I',
             api_role
         );

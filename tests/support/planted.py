@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlmig
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
 
 _CALL = re.compile(r"\b([a-z][a-z0-9_]*) ?\(")
 _TYPES = (
@@ -52,17 +56,28 @@ _OPERATORS = (
 def names_in_our_sql() -> set[str]:
     """Return every name before a parenthesis in the package. This includes all functions that its SQL calls."""
     package = Path(sqlmig.__file__).parent
+    names = names_in([*package.rglob("*.sql"), *package.rglob("*.py")])
+    # A method of Python's. Beside other words it looks like COPY … TO.
+    return names - {"copy"}
+
+
+def names_in(paths: Iterable[Path]) -> set[str]:
+    """Return every name before a parenthesis in some files."""
     names: set[str] = set()
-    for path in [*package.rglob("*.sql"), *package.rglob("*.py")]:
+    for path in paths:
         names.update(_CALL.findall(path.read_text()))
-    return names - {
-        "copy"
-    }  # a method of Python's; beside other words it looks like COPY … TO
+    return names
 
 
-def planted() -> str:
-    """Return a DO block that creates them. Each of them raises the error ``planted: …`` when it is called."""
-    names = ", ".join(f"'{name}'" for name in sorted(names_in_our_sql()))
+def planted(called: Collection[str] = (), more_types: Sequence[str] = ()) -> str:
+    """Return a DO block that creates them. Each of them raises the error ``planted: …`` when it is called.
+
+    called: the names of the functions; without any, those in the package. more_types: types
+    of arguments beside the usual ones.
+    """
+    types = (*_TYPES, *more_types)
+    fewer_types = (*_FEWER_TYPES, *more_types)
+    names = ", ".join(f"'{name}'" for name in sorted(called or names_in_our_sql()))
     operators = ", ".join(f"'{operator}'" for operator in _OPERATORS)
     return f"""
 DO $plant$
@@ -80,11 +95,11 @@ BEGIN
     LOOP
         body_of := replace(body, 'TG_NAME', '''''' || called.proname || '''''');
         FOR signature IN
-            SELECT format('(%s)', a) FROM unnest(ARRAY[{_listed(_TYPES)}]) AS a
+            SELECT format('(%s)', a) FROM unnest(ARRAY[{_listed(types)}]) AS a
             WHERE called.arguments = 1
             UNION ALL
             SELECT format('(%s, %s)', a, b)
-            FROM unnest(ARRAY[{_listed(_FEWER_TYPES)}]) AS a, unnest(ARRAY[{_listed(_FEWER_TYPES)}]) AS b
+            FROM unnest(ARRAY[{_listed(fewer_types)}]) AS a, unnest(ARRAY[{_listed(fewer_types)}]) AS b
             WHERE called.arguments IN (2, 3)
             UNION ALL
             SELECT format('(%s, %s, %s)', a, b, c)
@@ -99,7 +114,7 @@ BEGIN
     FOR called IN
         SELECT operator, a, b
         FROM unnest(ARRAY[{operators}]) WITH ORDINALITY AS operators (operator, number),
-            unnest(ARRAY[{_listed(_TYPES)}]) AS a, unnest(ARRAY[{_listed(_TYPES)}]) AS b
+            unnest(ARRAY[{_listed(types)}]) AS a, unnest(ARRAY[{_listed(types)}]) AS b
     LOOP
         IF to_regprocedure(format('public.planted(%s, %s)', called.a, called.b)) IS NULL THEN
             EXECUTE format(
@@ -117,5 +132,5 @@ $plant$;
 """
 
 
-def _listed(types: tuple[str, ...]) -> str:
+def _listed(types: Sequence[str]) -> str:
     return ", ".join(f"'{one}'" for one in types)
