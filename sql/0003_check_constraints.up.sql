@@ -25,17 +25,81 @@ ALTER TABLE patients ADD CONSTRAINT check_patient_name
 ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
     CHECK (abha_id ~ '\S');
 
--- JSON columns hold objects.
+-- JSON columns hold objects: at most 1 MB, 32 levels deep, with numbers that fit on a line. A number such as 1e131071 or
+-- 0e-16383 is short here, but its text is up to 131 kB long: a row with thousands of them could be neither read nor
+-- dumped, and a dump of deeper levels could not be restored. The cheap conditions come first: CASE keeps their order.
+-- No condition shows how many digits a zero has, so the zeros of all but the smallest values are looked at as text. The
+-- types are exact, so that no operator or function of another role fits better.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_settings
-    CHECK (jsonb_typeof(settings) = 'object');
+    CHECK (
+        jsonb_typeof(settings) = 'object'::text
+        AND CASE
+            WHEN pg_column_size(settings) > 1000000 THEN false
+            WHEN settings OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
+            WHEN settings OPERATOR(pg_catalog.@?)
+                '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
+            THEN false
+            WHEN pg_column_size(settings) <= 2000 THEN true
+            WHEN jsonb_array_length(jsonb_path_query_array(settings, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
+            ELSE octet_length(jsonb_path_query_array(settings, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
+        END
+    );
 ALTER TABLE patients ADD CONSTRAINT check_patient_demographics
-    CHECK (jsonb_typeof(demographics) = 'object');
+    CHECK (
+        jsonb_typeof(demographics) = 'object'::text
+        AND CASE
+            WHEN pg_column_size(demographics) > 1000000 THEN false
+            WHEN demographics OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
+            WHEN demographics OPERATOR(pg_catalog.@?)
+                '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
+            THEN false
+            WHEN pg_column_size(demographics) <= 2000 THEN true
+            WHEN jsonb_array_length(jsonb_path_query_array(demographics, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
+            ELSE octet_length(jsonb_path_query_array(demographics, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
+        END
+    );
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_content
-    CHECK (jsonb_typeof(content) = 'object');
+    CHECK (
+        jsonb_typeof(content) = 'object'::text
+        AND CASE
+            WHEN pg_column_size(content) > 1000000 THEN false
+            WHEN content OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
+            WHEN content OPERATOR(pg_catalog.@?)
+                '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
+            THEN false
+            WHEN pg_column_size(content) <= 2000 THEN true
+            WHEN jsonb_array_length(jsonb_path_query_array(content, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
+            ELSE octet_length(jsonb_path_query_array(content, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
+        END
+    );
 ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
-    CHECK (jsonb_typeof(metrics) = 'object');
+    CHECK (
+        jsonb_typeof(metrics) = 'object'::text
+        AND CASE
+            WHEN pg_column_size(metrics) > 1000000 THEN false
+            WHEN metrics OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
+            WHEN metrics OPERATOR(pg_catalog.@?)
+                '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
+            THEN false
+            WHEN pg_column_size(metrics) <= 2000 THEN true
+            WHEN jsonb_array_length(jsonb_path_query_array(metrics, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
+            ELSE octet_length(jsonb_path_query_array(metrics, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
+        END
+    );
 ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
-    CHECK (jsonb_typeof(details) = 'object');
+    CHECK (
+        jsonb_typeof(details) = 'object'::text
+        AND CASE
+            WHEN pg_column_size(details) > 1000000 THEN false
+            WHEN details OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
+            WHEN details OPERATOR(pg_catalog.@?)
+                '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
+            THEN false
+            WHEN pg_column_size(details) <= 2000 THEN true
+            WHEN jsonb_array_length(jsonb_path_query_array(details, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
+            ELSE octet_length(jsonb_path_query_array(details, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
+        END
+    );
 
 -- Refuse 'infinity' as a time: such a row would always be first in a list, or would never end.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at

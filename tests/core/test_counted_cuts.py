@@ -327,6 +327,7 @@ class Trial:
                 watcher.execute((RESET + prepared).encode())
                 self.proxy.arm(direction, place, act)
                 self._run(behind, scenario.command)
+                self.proxy.wait_until_acted()
                 count = self.proxy.count
                 until(lambda: not watcher.execute(OTHERS, [ours]).fetchall())
                 assert scenario.holds(watcher), place

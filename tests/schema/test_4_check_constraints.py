@@ -38,6 +38,33 @@ BAD_PATHS: list[object] = [
 ]
 NO_OBJECTS: list[object] = [Jsonb([]), Jsonb("x"), Jsonb(1), Jsonb(None)]
 
+
+def nested(levels: int) -> str:
+    return '{"a": ' * levels + "1" + "}" * levels
+
+
+# A day of steps by the minute, most of them 0; a long note; numbers as sensors write them.
+NORMAL_JSON = [
+    {"steps": [0, 12] * 720},
+    {"plan": "x" * 200_000},
+    {"values": [1e-12, 1.5, -3.25e9, 0.0, 6.02e23]},
+    nested(30),
+]
+# Each is short, and its text is long, or it cannot be restored from a dump. test_json_bombs.py has larger ones, as a
+# tenant sends them. The owner gets the row back in the error, as text.
+JSON_BOMBS = [
+    '{"s": [' + "1e131071," * 50 + "1]}",
+    '{"s": [' + "-1e131071," * 50 + "1]}",
+    '{"s": [' + "1e-16383," * 50 + "1]}",
+    '{"s": [' + "0e-16383," * 400 + "1]}",
+    '{"s": [' + "0," * 10_001 + "1]}",
+    '{"a": {"b": [[{"c": 1e40}]]}}',
+    nested(40),
+    nested(13_099),
+    '{"s": "' + "x" * 1_000_001 + '"}',
+    "{" + ", ".join(f'"{n:0100}": 1' for n in range(10_000)) + "}",
+]
+
 CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
     (
         "check_subscription_tier",
@@ -135,7 +162,13 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
         ["infinity", "-infinity"],
     ),
     *(
-        (name, table, column, [{}, {"a": [1]}], NO_OBJECTS)
+        (
+            name,
+            table,
+            column,
+            [{}, {"a": [1]}, *NORMAL_JSON],
+            [*NO_OBJECTS, *JSON_BOMBS],
+        )
         for name, table, column in (
             ("check_organization_settings", "organizations", "settings"),
             ("check_patient_demographics", "patients", "demographics"),

@@ -36,6 +36,8 @@ class CountingProxy:
         self._direction: Direction = "to the server"
         self._at = 0
         self._act: Callable[[], None] = lambda: None
+        self._has_acted = threading.Event()
+        self._has_acted.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
@@ -56,6 +58,10 @@ class CountingProxy:
             self._direction = direction
             self._at = at
             self._act = act
+
+    def wait_until_acted(self) -> None:
+        """Wait until ``act`` has ended, if it has begun: on a busy machine the command may end before it."""
+        assert self._has_acted.wait(60)
 
     def cut(self) -> None:
         """Cut all open connections."""
@@ -130,5 +136,10 @@ class CountingProxy:
                 return
             self.count += 1
             acts = self.count == self._at
+            if acts:
+                self._has_acted.clear()
         if acts:
-            self._act()
+            try:
+                self._act()
+            finally:
+                self._has_acted.set()
