@@ -13,17 +13,33 @@ ALTER TABLE sessions ADD CONSTRAINT check_session_status
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_type 
   CHECK (note_type IN ('soap', 'dap', 'progress'));
 
--- Names and identifiers are not blank.
+-- Names and identifiers are not blank: they have a character that can be seen. Blanks of other scripts and characters
+-- without a width do not count.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_name
-    CHECK (name ~ '\S');
+    CHECK (
+        name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+            '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
+    );
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_name
-    CHECK (full_name ~ '\S');
+    CHECK (
+        full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+            '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
+    );
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_email
-    CHECK (email ~ '\S');
+    CHECK (
+        email ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+            '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
+    );
 ALTER TABLE patients ADD CONSTRAINT check_patient_name
-    CHECK (full_name ~ '\S');
+    CHECK (
+        full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+            '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
+    );
 ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
-    CHECK (abha_id ~ '\S');
+    CHECK (
+        abha_id ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+            '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
+    );
 
 -- JSON columns hold objects: at most 1 MB, 32 levels deep, with numbers that fit on a line. A number such as 1e131071 or
 -- 0e-16383 is short here, but its text is up to 131 kB long: a row with thousands of them could be neither read nor
@@ -34,12 +50,12 @@ ALTER TABLE organizations ADD CONSTRAINT check_organization_settings
     CHECK (
         jsonb_typeof(settings) = 'object'::text
         AND CASE
-            WHEN pg_column_size(settings) > 1000000 THEN false
+            WHEN pg_catalog.pg_column_size(settings) > 1000000 THEN false
             WHEN settings OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
             WHEN settings OPERATOR(pg_catalog.@?)
                 '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
             THEN false
-            WHEN pg_column_size(settings) <= 2000 THEN true
+            WHEN pg_catalog.pg_column_size(settings) <= 2000 THEN true
             WHEN jsonb_array_length(jsonb_path_query_array(settings, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
             ELSE octet_length(jsonb_path_query_array(settings, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
         END
@@ -48,12 +64,12 @@ ALTER TABLE patients ADD CONSTRAINT check_patient_demographics
     CHECK (
         jsonb_typeof(demographics) = 'object'::text
         AND CASE
-            WHEN pg_column_size(demographics) > 1000000 THEN false
+            WHEN pg_catalog.pg_column_size(demographics) > 1000000 THEN false
             WHEN demographics OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
             WHEN demographics OPERATOR(pg_catalog.@?)
                 '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
             THEN false
-            WHEN pg_column_size(demographics) <= 2000 THEN true
+            WHEN pg_catalog.pg_column_size(demographics) <= 2000 THEN true
             WHEN jsonb_array_length(jsonb_path_query_array(demographics, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
             ELSE octet_length(jsonb_path_query_array(demographics, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
         END
@@ -62,12 +78,12 @@ ALTER TABLE clinical_notes ADD CONSTRAINT check_note_content
     CHECK (
         jsonb_typeof(content) = 'object'::text
         AND CASE
-            WHEN pg_column_size(content) > 1000000 THEN false
+            WHEN pg_catalog.pg_column_size(content) > 1000000 THEN false
             WHEN content OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
             WHEN content OPERATOR(pg_catalog.@?)
                 '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
             THEN false
-            WHEN pg_column_size(content) <= 2000 THEN true
+            WHEN pg_catalog.pg_column_size(content) <= 2000 THEN true
             WHEN jsonb_array_length(jsonb_path_query_array(content, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
             ELSE octet_length(jsonb_path_query_array(content, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
         END
@@ -76,12 +92,12 @@ ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_metrics
     CHECK (
         jsonb_typeof(metrics) = 'object'::text
         AND CASE
-            WHEN pg_column_size(metrics) > 1000000 THEN false
+            WHEN pg_catalog.pg_column_size(metrics) > 1000000 THEN false
             WHEN metrics OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
             WHEN metrics OPERATOR(pg_catalog.@?)
                 '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
             THEN false
-            WHEN pg_column_size(metrics) <= 2000 THEN true
+            WHEN pg_catalog.pg_column_size(metrics) <= 2000 THEN true
             WHEN jsonb_array_length(jsonb_path_query_array(metrics, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
             ELSE octet_length(jsonb_path_query_array(metrics, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
         END
@@ -90,12 +106,12 @@ ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
     CHECK (
         jsonb_typeof(details) = 'object'::text
         AND CASE
-            WHEN pg_column_size(details) > 1000000 THEN false
+            WHEN pg_catalog.pg_column_size(details) > 1000000 THEN false
             WHEN details OPERATOR(pg_catalog.@?) '$.**{33}'::jsonpath THEN false
             WHEN details OPERATOR(pg_catalog.@?)
                 '$.** ? (@ > 1e30 || @ < -1e30 || (@ > -1e-30 && @ < 1e-30 && @ != 0))'::jsonpath
             THEN false
-            WHEN pg_column_size(details) <= 2000 THEN true
+            WHEN pg_catalog.pg_column_size(details) <= 2000 THEN true
             WHEN jsonb_array_length(jsonb_path_query_array(details, '$.** ? (@ == 0)'::jsonpath)) > 10000 THEN false
             ELSE octet_length(jsonb_path_query_array(details, '$.** ? (@ == 0)'::jsonpath)::text) < 100000
         END

@@ -115,7 +115,8 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- 3. Who did it, and from where. A malformed token or header is ignored: it must not make the statement fail.
+    -- 3. Who did it, and from where. A malformed token or header is ignored: it must not make the statement fail. An
+    -- address is kept without a mask, and at most 500 characters of the user agent: the log cannot be shortened.
     BEGIN
         claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
         actor := (claims ->> 'sub'::text)::uuid;
@@ -129,12 +130,12 @@ BEGIN
     END IF;
     BEGIN
         headers := nullif(current_setting('request.headers', true), '')::jsonb;
-        address := btrim(split_part(headers ->> 'x-forwarded-for'::text, ',', 1))::inet;
+        address := host(btrim(split_part(headers ->> 'x-forwarded-for'::text, ',', 1))::inet)::inet;
     EXCEPTION WHEN data_exception THEN
         NULL;
     END;
     BEGIN
-        address := coalesce((headers ->> 'cf-connecting-ip'::text)::inet, address);
+        address := coalesce(host((headers ->> 'cf-connecting-ip'::text)::inet)::inet, address);
     EXCEPTION WHEN data_exception THEN
         NULL;
     END;
@@ -167,7 +168,7 @@ BEGIN
         (entry ->> 'record'::text)::uuid,
         (entry -> 'details'::text) || role_details,
         address,
-        headers ->> 'user-agent'::text
+        left(headers ->> 'user-agent'::text, 500)
     FROM pg_catalog.unnest(entries) AS entry
     LEFT JOIN organizations ON organizations.id = (entry ->> 'organization'::text)::uuid;
     RETURN NULL;

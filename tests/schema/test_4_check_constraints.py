@@ -36,6 +36,16 @@ BAD_PATHS: list[object] = [
     "{org}/1.opus#t=1",
     "{org}/a\nb",
 ]
+# No-break, ideographic and zero-width blanks, joiners, marks of direction, fillers, variation selectors.
+INVISIBLE: list[object] = [
+    "\u00a0",
+    "\u3000\u2003",
+    "\u200b\u200d",
+    "\u202e\u2066",
+    "\u2060\ufeff",
+    "\u3164\uffa0",
+    "\u00ad\ufe0f",
+]
 NO_OBJECTS: list[object] = [Jsonb([]), Jsonb("x"), Jsonb(1), Jsonb(None)]
 
 
@@ -106,10 +116,16 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
         "check_organization_name",
         "organizations",
         "name",
-        ["Asha", " é "],
-        ["", "  ", "\n\t"],
+        ["Asha", " é ", "आशा", "李", "O\u200bK", "👩‍⚕️"],
+        ["", "  ", "\n\t", *INVISIBLE],
     ),
-    ("check_therapist_name", "therapists", "full_name", ["Dr. Rao"], ["", " "]),
+    (
+        "check_therapist_name",
+        "therapists",
+        "full_name",
+        ["Dr. Rao"],
+        ["", " ", *INVISIBLE],
+    ),
     (
         "check_therapist_email",
         "therapists",

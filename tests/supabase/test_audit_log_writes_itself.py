@@ -457,3 +457,16 @@ def test_nobody_changes_or_removes_a_row(
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         database.execute(query)
+
+
+def test_an_audit_row_stays_small_and_names_one_address(platform: Platform) -> None:
+    headers = {"x-forwarded-for": "10.0.0.0/8", "user-agent": "x" * 14_700}
+    with platform.owner.transaction(force_rollback=True):
+        platform.owner.execute(
+            "SELECT set_config('request.headers', %s, true)", [json.dumps(headers)]
+        )
+        platform.owner.execute("UPDATE patients SET full_name = 'another'")
+        rows = platform.owner.execute(
+            "SELECT DISTINCT ip_address::text, length(user_agent) FROM audit_logs WHERE created_at = now()"
+        ).fetchall()
+    assert rows == [("10.0.0.0/32", 500)]
