@@ -17,6 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -38,6 +39,8 @@ _NEEDED = 512 << 20  # bytes in memory, for a few databases
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _PREFIX = "sqlmig_test_"
 _NUMBERS = count(1)
+# The names that SQLAlchemy has for drivers of PostgreSQL; without one it chooses by itself.
+_DRIVERS = {"", "psycopg", "psycopg2", "psycopg_async", "asyncpg", "pg8000"}
 
 
 def load(
@@ -123,9 +126,18 @@ def template(
         yield Template(server_url, name, driver)
 
 
-def database_url(directory: str | Path = "sql", **options: Any) -> Any:
-    """Return a fixture that yields the URL of a fresh database for each test. options: as for template."""
+def database_url(
+    directory: str | Path = "sql",
+    *,
+    url: str = "embedded:",
+    schema: str | None = None,
+    ledger_schema: str | None = None,
+    driver: str = "",
+) -> Any:
+    """Return a fixture that yields the URL of a fresh database for each test. The keywords are as for template."""
     import pytest
+
+    options = _options(url, schema, ledger_schema, driver)
 
     @pytest.fixture
     def fixture(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -135,13 +147,21 @@ def database_url(directory: str | Path = "sql", **options: Any) -> Any:
     return fixture
 
 
-def connection(directory: str | Path = "sql", **options: Any) -> Any:
+def connection(
+    directory: str | Path = "sql",
+    *,
+    url: str = "embedded:",
+    schema: str | None = None,
+    ledger_schema: str | None = None,
+) -> Any:
     """Return a fixture that yields a connection of psycopg, in a transaction that is rolled back.
 
     All tests of a worker use one database. The code under test must use this connection, and
-    must not commit. options: as for template.
+    must not commit. The keywords are as for template.
     """
     import pytest
+
+    options = _options(url, schema, ledger_schema, "")
 
     @pytest.fixture
     def fixture(request: pytest.FixtureRequest) -> Iterator[Any]:
@@ -154,29 +174,60 @@ def connection(directory: str | Path = "sql", **options: Any) -> Any:
     return fixture
 
 
-def sqlalchemy_connection(directory: str | Path = "sql", **options: Any) -> Any:
+def sqlalchemy_connection(
+    directory: str | Path = "sql",
+    *,
+    url: str = "embedded:",
+    schema: str | None = None,
+    ledger_schema: str | None = None,
+    driver: str = "psycopg",
+) -> Any:
     """Return a fixture that yields a connection of SQLAlchemy, in a transaction that is rolled back.
 
     ``Session(connection, join_transaction_mode="create_savepoint")`` may commit and roll
-    back: it works within savepoints. options: as for template.
+    back: it works within savepoints. The connection itself refuses to commit. The keywords
+    are as for template.
     """
     import pytest
 
-    options.setdefault("driver", "psycopg")
+    options = _options(url, schema, ledger_schema, driver)
 
     @pytest.fixture
     def fixture(request: pytest.FixtureRequest) -> Iterator[Any]:
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, event
         from sqlalchemy.pool import NullPool
 
         url = _copy_of_run(request, directory, options)
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as opened:
             transaction = opened.begin()
+            event.listen(opened, "commit", _refuse_commit)
             yield opened
             transaction.rollback()
 
     return fixture
+
+
+def _refuse_commit(_: object) -> None:
+    raise sqlmig.UsageError(
+        "this connection is rolled back at the end of the test, so it cannot commit; "
+        'use Session(connection, join_transaction_mode="create_savepoint")'
+    )
+
+
+def _options(
+    url: str, schema: str | None, ledger_schema: str | None, driver: str
+) -> dict[str, Any]:
+    if driver not in _DRIVERS:
+        raise sqlmig.UsageError(
+            f"there is no driver {driver!r} here; there are {', '.join(sorted(_DRIVERS - {''}))}"
+        )
+    return {
+        "url": url,
+        "schema": schema,
+        "ledger_schema": ledger_schema,
+        "driver": driver,
+    }
 
 
 def _template_of_run(
@@ -211,20 +262,52 @@ def _once(
 
 @contextmanager
 def _server(url: str) -> Iterator[str]:
-    """Yield the URL of the server; a private one in memory for ``embedded:``."""
+    """Yield the URL of the server; for ``embedded:`` a private one in memory, which this process opens once."""
     from sqlmig.core.database import database, is_throwaway
-    from sqlmig.embedded import server
 
     if not is_throwaway(url):
         with database(url, make=True) as found:
             yield found
         return
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
-    with (
-        _directory_of_run(run) as directory,
-        server(directory / "data", _FAST, say=lambda _: None) as found,
-    ):
+    found = _private.acquire()
+    try:
         yield found
+    finally:
+        _private.release()
+
+
+class _PrivateServer:
+    """The private server of this process. It is closed when its last user is done, in any order."""
+
+    def __init__(self) -> None:
+        """Begin without users."""
+        self._lock = threading.Lock()
+        self._users = 0
+        self._stack = ExitStack()
+        self._url = ""
+
+    def acquire(self) -> str:
+        """Return its URL, after starting it for the first user."""
+        from sqlmig.embedded import server
+
+        with self._lock:
+            if not self._users:
+                run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+                directory = self._stack.enter_context(_directory_of_run(run))
+                opened = server(directory / "data", _FAST, say=lambda _: None)
+                self._url = self._stack.enter_context(opened)
+            self._users += 1
+            return self._url
+
+    def release(self) -> None:
+        """Close it, if this was its last user."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._stack.close()
+
+
+_private = _PrivateServer()
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+import sqlmig
 from sqlmig import testing
 from tests.support.project import SQL, Project
 
@@ -186,6 +188,41 @@ def test_the_context_managers_need_no_pytest(suite: Path) -> None:
         assert url.startswith("postgresql://")
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT total FROM app.invoices").fetchall() == []
+
+
+def test_templates_may_be_closed_in_any_order(suite: Path) -> None:
+    first, second = ExitStack(), ExitStack()
+    one = first.enter_context(testing.template(suite / "sql"))
+    two = second.enter_context(testing.template(suite / "sql", schema="app"))
+    url = second.enter_context(two.copy())
+    with one.copy():
+        pass
+    first.close()
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT total FROM app.invoices").fetchall() == []
+    second.close()
+    with testing.template(suite / "sql") as again, again.copy():
+        pass
+
+
+def test_a_connection_of_sqlalchemy_refuses_to_commit(suite: Path) -> None:
+    (suite / "test_it.py").write_text(
+        "import pytest, sqlmig\nfrom sqlalchemy import text\n\n"
+        "@pytest.mark.parametrize('number', range(2))\n"
+        "def test_it(sqlalchemy_connection, number):\n"
+        "    assert sqlalchemy_connection.execute(text('SELECT count(*) FROM invoices')).scalar() == 0\n"
+        "    sqlalchemy_connection.execute(text('INSERT INTO invoices (total) VALUES (1)'))\n"
+        "    with pytest.raises(sqlmig.UsageError, match='cannot commit'):\n"
+        "        sqlalchemy_connection.commit()\n"
+    )
+    assert "2 passed" in run(suite)
+
+
+def test_a_wrong_driver_or_keyword_is_refused_at_once() -> None:
+    with pytest.raises(sqlmig.UsageError, match="there is no driver 'asynpg' here"):
+        testing.database_url("sql", driver="asynpg")
+    with pytest.raises(TypeError):
+        testing.database_url("sql", drvier="asyncpg")  # type: ignore[call-arg]
 
 
 def test_a_file_that_fails_is_named(suite: Path) -> None:
