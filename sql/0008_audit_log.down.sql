@@ -32,6 +32,7 @@ DROP TRIGGER audit_insert ON organizations;
 
 DROP TRIGGER keep_whole ON audit_logs;
 DROP TRIGGER keep ON audit_logs;
+DROP TRIGGER refuse_forged ON audit_logs;
 DROP TRIGGER stamp ON audit_logs;
 DROP INDEX idx_audit_deleted_organization;
 DROP FUNCTION write_audit_log();

@@ -194,6 +194,16 @@ CREATE TRIGGER stamp
     )
     EXECUTE FUNCTION stamp_audit_log();
 
+-- Only the triggers of the audited tables tell of changes. They have the owner's rights; a server with a secret key may
+-- add rows about a read or a login, and none that looks like theirs, not even from a trigger of its own.
+CREATE TRIGGER refuse_forged
+    BEFORE INSERT ON audit_logs
+    FOR EACH ROW WHEN (
+        upper(btrim(NEW.action)) IN ('INSERT', 'UPDATE', 'DELETE')
+        AND NOT pg_catalog.has_table_privilege('audit_logs'::regclass::oid, 'UPDATE'::text)
+    )
+    EXECUTE FUNCTION refuse_change('only the triggers of the audited tables record INSERT, UPDATE and DELETE');
+
 CREATE TRIGGER keep
     BEFORE UPDATE OR DELETE ON audit_logs
     FOR EACH ROW EXECUTE FUNCTION keep_audit_log();
