@@ -206,14 +206,15 @@ CREATE TRIGGER keep_deleted
     )
     EXECUTE FUNCTION refuse_change('a recording that was deleted stays so, and gets no new file');
 
--- An approval covers only the text that the therapist has read. content is compared as text, because jsonb treats 1
--- and 1.0 as equal.
+-- An approval covers only what the therapist has read: the text, the summary and the type of the note. content is
+-- compared as text, because jsonb treats 1 and 1.0 as equal.
 CREATE TRIGGER withdraw_approval
     BEFORE UPDATE ON clinical_notes
     FOR EACH ROW WHEN (
         OLD.approved_by_therapist
         AND (
             NEW.content::text <> OLD.content::text
+            OR NEW.note_type <> OLD.note_type
             OR NEW.ai_generated_summary IS DISTINCT FROM OLD.ai_generated_summary
         )
     )

@@ -137,7 +137,7 @@ def test_an_erasure_stays_and_then_the_path_may_be_blanked(database: Database) -
         ("""content = '{"plan": 1.0}'""", False),
         ("ai_generated_summary = 'another', approved_by_therapist = true", False),
         ("ai_generated_summary = ai_generated_summary, content = content", True),
-        ("note_type = 'dap'", True),
+        ("note_type = 'dap'", False),
         ("approved_by_therapist = false", False),
     ],
 )
