@@ -124,7 +124,7 @@ def run(suite: Path, *arguments: str) -> str:
 
 
 def left_over(runs: str) -> list[Path]:
-    """Return what runs left in the places where they keep their servers. runs: a pattern of their names."""
+    """Return the servers' directories that runs have not removed. runs: a pattern of their names."""
     found = []
     for place in (Path("/dev/shm"), Path(tempfile.gettempdir())):
         for path in place.glob("sqlmig-testing-*"):

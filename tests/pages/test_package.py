@@ -1,4 +1,4 @@
-"""The archives that a release would consist of: what is in them, and what an index shows."""
+"""The archives of a release: their contents, and the page that an index shows."""
 
 from __future__ import annotations
 

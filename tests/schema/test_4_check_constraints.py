@@ -60,8 +60,8 @@ NORMAL_JSON = [
     {"values": [1e-12, 1.5, -3.25e9, 0.0, 6.02e23]},
     nested(30),
 ]
-# Each is short, and its text is long, or it cannot be restored from a dump. test_json_bombs.py has larger ones, as a
-# tenant sends them. The owner gets the row back in the error, as text.
+# Each is short, and its text is long, or it cannot be restored from a dump. test_json_bombs.py has larger ones, sent by a
+# tenant. The owner gets the row back in the error, as text.
 JSON_BOMBS = [
     '{"s": [' + "1e131071," * 50 + "1]}",
     '{"s": [' + "-1e131071," * 50 + "1]}",

@@ -1,4 +1,4 @@
-"""A signed-in user cannot store JSON whose text is so long that nobody can read or dump the table."""
+"""A signed-in user cannot store JSON with a text that is too long to read or to dump."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def names_in_our_sql() -> set[str]:
     """Return every name before a parenthesis in the package. This includes all functions that its SQL calls."""
     package = Path(sqlmig.__file__).parent
     names = names_in([*package.rglob("*.sql"), *package.rglob("*.py")])
-    # A method of Python's. Beside other words it looks like COPY … TO.
+    # A method of Python's. Next to other words it looks like COPY … TO.
     return names - {"copy"}
 
 
@@ -72,8 +72,8 @@ def names_in(paths: Iterable[Path]) -> set[str]:
 def planted(called: Collection[str] = (), more_types: Sequence[str] = ()) -> str:
     """Return a DO block that creates them. Each of them raises the error ``planted: …`` when it is called.
 
-    called: the names of the functions; without any, those in the package. more_types: types
-    of arguments beside the usual ones.
+    called: the names of the functions; without any, those in the package. more_types: more
+    types of arguments.
     """
     types = (*_TYPES, *more_types)
     fewer_types = (*_FEWER_TYPES, *more_types)

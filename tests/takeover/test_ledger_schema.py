@@ -1,4 +1,4 @@
-"""`--ledger-schema` puts the ledger alone into another schema, beside another tool's ledger of the same name."""
+"""`--ledger-schema` puts the ledger alone into another schema, next to another tool's ledger of the same name."""
 
 from __future__ import annotations
 

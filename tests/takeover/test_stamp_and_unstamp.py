@@ -1,4 +1,4 @@
-"""A stamp that went too far, or a version that somebody made by hand: `stamp --only` and `unstamp`."""
+"""A stamp that went too far, or a version that was made by hand: `stamp --only` and `unstamp`."""
 
 from __future__ import annotations
 
