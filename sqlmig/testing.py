@@ -234,9 +234,12 @@ def _template_of_run(
     request: Any, directory: str | Path, options: dict[str, Any]
 ) -> Template:
     """Return the template for a directory and options. It is made when the first test needs it."""
-    directory = Path(request.config.rootpath) / directory
-    key = ("template", directory, *sorted(options.items()))
-    return _once(request, key, lambda: template(directory, **options))
+    # pytest may run in a folder of the project, or the project may be in a folder of a larger one.
+    here = request.config.invocation_params.dir / directory
+    if not here.is_dir():
+        here = request.config.rootpath / directory
+    key = ("template", here, *sorted(options.items()))
+    return _once(request, key, lambda: template(here, **options))
 
 
 def _copy_of_run(request: Any, directory: str | Path, options: dict[str, Any]) -> str:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from sqlmig import embedded
 from sqlmig.core.hints import hints_for
 from tests.support.project import RUN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.project import Project
 
 
@@ -72,14 +75,16 @@ def test_what_a_procedure_committed_itself_is_not_forgotten(
     assert project.query("SELECT n FROM t") == [(1,)]
 
 
-def test_a_rehearsal_without_room_for_its_locks_says_so(project: Project) -> None:
-    ((room,),) = project.query(
-        "SELECT current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int"
-        " + current_setting('max_prepared_transactions')::int + 60)"
-    )
-    text = f"DO $$ BEGIN FOR n IN 1..{room * 2} LOOP EXECUTE format('CREATE TABLE t%s ()', n); END LOOP; END $$"
-    project.write(up_1_many=text)
-    error = project.run("up", "--dry-run", code=1).err
+def test_a_rehearsal_without_room_for_its_locks_says_so(
+    project: Project, tmp_path: Path
+) -> None:
+    """On a server of its own, because all sessions of a server share this room."""
+    room = {"max_locks_per_transaction": "10", "max_connections": "10"}
+    with embedded.server(tmp_path / "data", {"fsync": "off", **room}) as url:
+        narrow = replace(project, url=url)
+        text = "DO $$ BEGIN FOR n IN 1..5000 LOOP EXECUTE format('CREATE TABLE t%s ()', n); END LOOP; END $$"
+        narrow.write(up_1_many=text)
+        error = narrow.run("up", "--dry-run", code=1).err
     assert "max_locks_per_transaction). `sqlmig up` takes one file at a time" in error
 
 

@@ -59,6 +59,7 @@ def test_sqlalchemy_can_read_the_url(database_url, number):
     with engine.begin() as connection:
         connection.execute(text(ADD))
         assert connection.execute(text(COUNT)).scalar() == 1
+    engine.dispose()
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -102,6 +103,7 @@ def suite(tmp_path: Path) -> Path:
     (suite / "sql" / "1_invoices.up.sql").write_text(FILES)
     (suite / "conftest.py").write_text(CONFTEST.format(options=""))
     (suite / "test_it.py").write_text(TESTS)
+    (suite / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return suite
 
 
@@ -142,9 +144,9 @@ def test_a_suite_on_a_private_server(suite: Path, workers: str) -> None:
     killed.mkdir(exist_ok=True)
     killed.with_suffix(".lock").touch()
     (suite / "test_run.py").write_text(
-        "import os\n\ndef test_run(connection):\n"
+        "import os, pathlib\n\ndef test_run(connection):\n"
         "    name = os.environ.get('PYTEST_XDIST_TESTRUNUID') or str(os.getpid())\n"
-        "    open('run.txt', 'w').write(name)\n"
+        "    pathlib.Path('run.txt').write_text(name)\n"
     )
     assert "14 passed" in run(suite, "-n", workers)
     assert left_over(f"-{(suite / 'run.txt').read_text()}|-killed") == []
@@ -181,6 +183,20 @@ def test_a_suite_on_a_server_makes_one_template_until_the_files_change(
     run(on_server)
     ((second,),) = templates(project)
     assert second != first
+
+
+def test_the_directory_is_found_from_a_folder_and_in_a_larger_project(
+    suite: Path,
+) -> None:
+    folder = suite / "folder"
+    folder.mkdir()
+    test = folder / "test_there.py"
+    test.write_text("def test_it(connection): connection.execute('TABLE invoices')\n")
+    assert "1 passed" in run(folder, str(test))
+    larger = suite.parent / "pytest.ini"
+    (suite / "pytest.ini").rename(larger)
+    (suite / "test_it.py").unlink()
+    assert "1 passed" in run(suite)
 
 
 def test_the_context_managers_need_no_pytest(suite: Path) -> None:
