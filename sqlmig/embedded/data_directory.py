@@ -321,9 +321,26 @@ def _remove_unfinished(directory: Directory) -> None:
 
 
 def remove_tree(directory: Directory, name: str) -> None:
-    """Remove a subdirectory with the rights of the owner of the directory that contains it."""
+    """Remove a subdirectory with the rights of the owner of the directory that contains it.
+
+    shutil.rmtree takes a descriptor only since Python 3.11. fwalk follows no link.
+    """
     with acting_as(directory.owner, directory.group), suppress(OSError):
-        shutil.rmtree(name, dir_fd=directory.descriptor)
+        below = os.fwalk(name, topdown=False, dir_fd=directory.descriptor)
+        for _, folders, files, descriptor in below:
+            for file in files:
+                os.unlink(file, dir_fd=descriptor)
+            for folder in folders:
+                _remove_folder(folder, descriptor)
+        _remove_folder(name, directory.descriptor)
+
+
+def _remove_folder(name: str, descriptor: int) -> None:
+    """Remove an empty folder, or a link to one, in an open directory."""
+    try:
+        os.rmdir(name, dir_fd=descriptor)
+    except NotADirectoryError:  # a link
+        os.unlink(name, dir_fd=descriptor)
 
 
 def _move_up(directory: Directory, name: str) -> None:
