@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from sqlmig.core.connection import (
     send,
 )
 from sqlmig.core.database import database, is_throwaway
-from sqlmig.core.errors import ServerError, SqlmigError
+from sqlmig.core.errors import ServerError, SqlmigError, replace_message
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
@@ -94,10 +94,21 @@ def open_scratch_server(
         with connect(url, say) as connection:
             major = str(connection.info.server_version // 10000)
     opened = database(scratch, wait, make=True, major=major)
-    with opened as scratch_url:
+    with ExitStack() as stack:
+        with _errors_name_the_server():
+            scratch_url = stack.enter_context(opened)
         yield ScratchServer(
             scratch_url, is_elsewhere=True, is_owned=is_throwaway(scratch)
         )
+
+
+@contextmanager
+def _errors_name_the_server() -> Iterator[None]:
+    """Let the errors of a block say that they are about --scratch, and not about the database."""
+    try:
+        yield
+    except SqlmigError as error:
+        raise replace_message(error, f"the server of --scratch: {error}") from None
 
 
 @dataclass
@@ -239,13 +250,10 @@ def _connect_outside(
     server: ScratchServer, say: Say, application_name: str
 ) -> Iterator[Connection]:
     """Yield the connection that creates and drops the scratch database. Raises SqlmigError."""
+    naming = _errors_name_the_server() if server.is_elsewhere else nullcontext()
     with ExitStack() as stack:
-        try:
+        with naming:
             outside = stack.enter_context(connect(server.url, say, application_name))
-        except SqlmigError as error:
-            if server.is_elsewhere:
-                raise SqlmigError(f"the server of --scratch: {error}") from None
-            raise
         yield outside
 
 

@@ -143,7 +143,10 @@ def replace_message(error: BaseException, message: str) -> BaseException:
     """Return an error of the same kind with another message. A TryAgain becomes a MigrationFailed."""
     if not isinstance(error, SqlmigError):
         return type(error)(message)
-    kind = MigrationFailed if isinstance(error, MigrationFailed) else SqlmigError
+    kind = SqlmigError
+    for known in (MigrationFailed, UsageError):
+        if isinstance(error, known):
+            kind = known
     return kind(
         message,
         path=error.path,

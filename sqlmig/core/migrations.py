@@ -138,7 +138,7 @@ def read(path: Path) -> bytes:
     Raises SqlmigError if it cannot be read, is not UTF-8, or contains a NUL byte.
     """
     try:
-        if not path.is_file():  # reading a pipe would wait
+        if os.path.lexists(path) and not path.is_file():  # reading a pipe would wait
             raise SqlmigError(f"{path}: not a regular file")
         text = path.read_bytes().removeprefix(_BYTE_ORDER_MARK)
         text.decode()

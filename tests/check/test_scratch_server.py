@@ -181,6 +181,23 @@ def test_a_scratch_server_that_does_not_answer_is_named(project: Project) -> Non
         ).err
         assert error.startswith("error: the server of --scratch: cannot connect: ")
         assert "geheim" not in error
+        waited = project.run(
+            command, "--scratch", "postgresql://127.0.0.1:1/x", "--wait", "1s", code=1
+        ).err
+        assert "error: the server of --scratch: " in waited
+
+
+@pytest.mark.parametrize("wait", ["0s", "1s"])
+def test_a_wrong_scratch_url_is_a_wrong_command_line(
+    project: Project, wait: str
+) -> None:
+    project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
+    project.run("up")
+    for command in ("check", "drift"):
+        error = project.run(
+            command, "--scratch", "embeded:", "--wait", wait, code=2
+        ).err
+        assert error.startswith("error: the server of --scratch: the database URL ")
 
 
 def test_another_major_version_is_refused(project: Project) -> None:
@@ -280,7 +297,8 @@ def test_a_setup_file_that_is_missing_or_fails_is_named(
     setup = tmp_path / "setup.sql"
     monkeypatch.setenv("SQLMIG_SETUP", str(setup))
     for command in ("check", "drift"):
-        assert "setup.sql" in project.run(command, code=1).err
+        error = project.run(command, code=1).err
+        assert "setup.sql: No such file or directory" in error
     setup.write_text("SELECT 1;\nSELECT wrong")
     for command in ("check", "drift"):
         assert "setup.sql:2:8" in project.run(command, code=1).err

@@ -1,10 +1,8 @@
-"""Every block of YAML, JSON, TOML, shell and SQL on the pages can be read by the program that it is for."""
+"""Every block of YAML, shell and SQL on the pages can be read by the program that it is for."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +24,11 @@ KNOWN = (
     "",
     "console",
     "js",
-    "json",
     "mermaid",
     "python",
     "sh",
     "shell",
     "sql",
-    "toml",
     "ts",
     "yaml",
 )
@@ -70,20 +66,6 @@ def test_the_workflows(path: Path) -> None:
     for job in read["jobs"].values():
         assert job["runs-on"]
         assert job["steps"]
-
-
-@pytest.mark.parametrize("block", blocks("json"))
-def test_json(block: Block) -> None:
-    for line in block.text.splitlines():
-        json.loads(line)
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is new in Python 3.11")
-@pytest.mark.parametrize("block", blocks("toml"))
-def test_toml(block: Block) -> None:
-    import tomllib
-
-    tomllib.loads(block.text)
 
 
 def is_shell(block: Block) -> bool:
