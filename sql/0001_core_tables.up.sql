@@ -15,6 +15,16 @@ EXCEPTION WHEN data_exception THEN
 END;
 $$;
 
+-- Without this no query with a policy could use parallel workers. Before version 17, PostgreSQL does not allow the
+-- function's EXCEPTION block in a parallel query.
+DO $$
+BEGIN
+    IF current_setting('server_version_num'::text)::integer >= 170000 THEN
+        ALTER FUNCTION current_org_id() PARALLEL SAFE;
+    END IF;
+END;
+$$;
+
 CREATE TABLE organizations (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     name text NOT NULL,
@@ -105,7 +115,9 @@ CREATE TABLE session_recordings (
 );
 ALTER TABLE session_recordings ENABLE ROW LEVEL SECURITY;
 
--- Signed-in users only add rows, so the table does not need updated_at. The device sets recorded_at.
+-- Signed-in users only add rows, so the table does not need updated_at. The device sets recorded_at. A client computes the
+-- id from the measurement, so others can compute it too: the key begins with org_id, so that no organization can take
+-- the ids of another.
 CREATE TABLE wearable_data (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     org_id uuid NOT NULL DEFAULT current_org_id(),
@@ -113,7 +125,7 @@ CREATE TABLE wearable_data (
     data_type text NOT NULL,
     metrics jsonb NOT NULL DEFAULT '{}',
     recorded_at timestamptz NOT NULL,
-    CONSTRAINT wearable_data_pkey PRIMARY KEY (id)
+    CONSTRAINT wearable_data_pkey PRIMARY KEY (org_id, id)
 );
 ALTER TABLE wearable_data ENABLE ROW LEVEL SECURITY;
 

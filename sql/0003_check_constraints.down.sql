@@ -1,5 +1,6 @@
 -- Undoes 0003, in reverse order.
 
+ALTER TABLE consent_records DROP CONSTRAINT check_consent_granted_by_now;
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_revoked_after_granted;
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_expires_after_granted;
 ALTER TABLE consent_records DROP CONSTRAINT check_consent_purpose;
@@ -12,6 +13,13 @@ ALTER TABLE consent_records DROP CONSTRAINT check_consent_times;
 ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_recorded_at;
 ALTER TABLE session_recordings DROP CONSTRAINT check_recording_times;
 ALTER TABLE sessions DROP CONSTRAINT check_session_scheduled_at;
+ALTER TABLE audit_logs DROP CONSTRAINT check_audit_texts;
+ALTER TABLE consent_records DROP CONSTRAINT check_consent_texts;
+ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_data_type;
+ALTER TABLE session_recordings DROP CONSTRAINT check_recording_media_type;
+ALTER TABLE clinical_notes DROP CONSTRAINT check_note_summary;
+ALTER TABLE patients DROP CONSTRAINT check_patient_phone;
+ALTER TABLE therapists DROP CONSTRAINT check_therapist_texts;
 ALTER TABLE audit_logs DROP CONSTRAINT check_audit_details;
 ALTER TABLE wearable_data DROP CONSTRAINT check_wearable_metrics;
 ALTER TABLE clinical_notes DROP CONSTRAINT check_note_content;

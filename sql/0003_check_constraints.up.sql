@@ -13,31 +13,36 @@ ALTER TABLE sessions ADD CONSTRAINT check_session_status
 ALTER TABLE clinical_notes ADD CONSTRAINT check_note_type 
   CHECK (note_type IN ('soap', 'dap', 'progress'));
 
--- Names and identifiers are not blank: they have a character that can be seen. Blanks of other scripts and characters
+-- Names and identifiers have at most 500 characters, and one of them can be seen: blanks of other scripts and characters
 -- without a width do not count.
 ALTER TABLE organizations ADD CONSTRAINT check_organization_name
     CHECK (
-        name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+        length(name) <= 500
+        AND name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
             '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
     );
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_name
     CHECK (
-        full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+        length(full_name) <= 500
+        AND full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
             '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
     );
 ALTER TABLE therapists ADD CONSTRAINT check_therapist_email
     CHECK (
-        email ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+        length(email) <= 500
+        AND email ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
             '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
     );
 ALTER TABLE patients ADD CONSTRAINT check_patient_name
     CHECK (
-        full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+        length(full_name) <= 500
+        AND full_name ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
             '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
     );
 ALTER TABLE patients ADD CONSTRAINT check_patient_abha_id
     CHECK (
-        abha_id ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
+        length(abha_id) <= 100
+        AND abha_id ~ '[^\s\u0085\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e'
             '\u2000-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]'
     );
 
@@ -117,6 +122,22 @@ ALTER TABLE audit_logs ADD CONSTRAINT check_audit_details
         END
     );
 
+-- Other text has a bound too: a row must fit into a message, a dump and an index.
+ALTER TABLE therapists ADD CONSTRAINT check_therapist_texts
+    CHECK (length(license_number) <= 500 AND length(specialization) <= 500);
+ALTER TABLE patients ADD CONSTRAINT check_patient_phone
+    CHECK (length(phone) <= 100);
+ALTER TABLE clinical_notes ADD CONSTRAINT check_note_summary
+    CHECK (octet_length(ai_generated_summary) <= 1000000);
+ALTER TABLE session_recordings ADD CONSTRAINT check_recording_media_type
+    CHECK (length(media_type) <= 500);
+ALTER TABLE wearable_data ADD CONSTRAINT check_wearable_data_type
+    CHECK (length(data_type) <= 500);
+ALTER TABLE consent_records ADD CONSTRAINT check_consent_texts
+    CHECK (length(notice_version) <= 500 AND length(granted_by) <= 500);
+ALTER TABLE audit_logs ADD CONSTRAINT check_audit_texts
+    CHECK (length(action) <= 500 AND length(table_name) <= 500 AND length(user_agent) <= 500);
+
 -- Refuse 'infinity' as a time: such a row would always be first in a list, or would never end.
 ALTER TABLE sessions ADD CONSTRAINT check_session_scheduled_at
     CHECK (isfinite(scheduled_at));
@@ -141,13 +162,15 @@ ALTER TABLE session_recordings ADD CONSTRAINT check_recording_size
 -- a folder, a backslash, %, ?, # and control characters.
 ALTER TABLE session_recordings ADD CONSTRAINT check_recording_storage_path
     CHECK (
-        starts_with(storage_path, org_id::text || '/'::text)
+        octet_length(storage_path) <= 1024
+        AND starts_with(storage_path, org_id::text || '/'::text)
         AND storage_path !~ '/(/|\.{1,2}(/|$)|$)'
         AND storage_path !~ '[\\%?#[:cntrl:]]'
     );
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_document_path
     CHECK (
-        starts_with(document_path, org_id::text || '/'::text)
+        octet_length(document_path) <= 1024
+        AND starts_with(document_path, org_id::text || '/'::text)
         AND document_path !~ '/(/|\.{1,2}(/|$)|$)'
         AND document_path !~ '[\\%?#[:cntrl:]]'
     );
@@ -158,3 +181,8 @@ ALTER TABLE consent_records ADD CONSTRAINT check_consent_expires_after_granted
     CHECK (expires_at > granted_at);
 ALTER TABLE consent_records ADD CONSTRAINT check_consent_revoked_after_granted
     CHECK (revoked_at >= granted_at);
+
+-- Nobody could correct or end a consent that is granted in 2062, and it would block the right one. A client's clock may
+-- be a few minutes fast. The condition only becomes true with time, so a dump of such rows can always be restored.
+ALTER TABLE consent_records ADD CONSTRAINT check_consent_granted_by_now
+    CHECK (granted_at <= now() + interval '5 minutes');

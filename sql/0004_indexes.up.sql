@@ -23,8 +23,22 @@ CREATE INDEX idx_clinical_notes_org_time ON clinical_notes (org_id, created_at D
 CREATE INDEX idx_session_recordings_org_time ON session_recordings (org_id, recorded_at DESC);
 CREATE INDEX idx_wearable_org_time ON wearable_data (org_id, recorded_at DESC);
 
--- Who touched this record?
+-- What a clinic asks every day, for a large one too: which notes are to be approved, which consents end soon, and which
+-- recordings are past their time (a job asks that of all organizations).
+CREATE INDEX idx_clinical_notes_org_unapproved ON clinical_notes (org_id, created_at DESC)
+    WHERE NOT approved_by_therapist;
+CREATE INDEX idx_consent_records_org_expires ON consent_records (org_id, expires_at)
+    WHERE expires_at IS NOT NULL;
+CREATE INDEX idx_session_recordings_expires ON session_recordings (expires_at)
+    WHERE deleted_at IS NULL;
+
+-- Who touched this record? What did this user do? Who deleted patients? And which rows are older than the law allows?
+-- Rows of the log lie in the order of their time, so a BRIN index finds the old ones, and costs almost nothing.
 CREATE INDEX idx_audit_org_record ON audit_logs (org_id, record_id);
+CREATE INDEX idx_audit_org_actor ON audit_logs (org_id, actor_id, created_at DESC)
+    WHERE actor_id IS NOT NULL;
+CREATE INDEX idx_audit_org_table ON audit_logs (org_id, table_name, action, created_at DESC);
+CREATE INDEX idx_audit_time ON audit_logs USING brin (created_at);
 
 -- For foreign keys: a delete uses these to find the rows. The indexes on sessions also have scheduled_at. Without it,
 -- the planner would use them for upcoming_sessions, and read all past sessions. The key of wearable_data has no
@@ -39,9 +53,11 @@ CREATE INDEX idx_session_recordings_org_consent ON session_recordings (org_id, c
 CREATE INDEX idx_consent_records_org_patient ON consent_records (org_id, patient_id);
 
 -- Within an organization no two therapists share an e-mail address, and no two patients an ABHA id. No two recordings
--- share a path.
+-- share a path. The index on abha_id has a condition so that PostgreSQL does not take it for a key: if it did, a change
+-- of a patient's ABHA id would wait for each open transaction that adds rows of that patient, and the other way round.
 CREATE UNIQUE INDEX idx_therapists_org_email ON therapists (org_id, lower(email));
-CREATE UNIQUE INDEX idx_patients_org_abha ON patients (org_id, abha_id);
+CREATE UNIQUE INDEX idx_patients_org_abha ON patients (org_id, abha_id)
+    WHERE abha_id IS NOT NULL;
 CREATE UNIQUE INDEX idx_session_recordings_path ON session_recordings (storage_path);
 
 -- A patient has at most one consent without an end for each purpose. An expired consent does not block its renewal.

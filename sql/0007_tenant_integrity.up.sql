@@ -69,6 +69,29 @@ BEGIN
 END;
 $$;
 
+-- A row moves to another patient only if the audit log has a row about the merge of the two, written by the same
+-- transaction: the database sets the time of an audit row. merge_patients (see 0008) does both.
+CREATE FUNCTION keep_patient() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM audit_logs
+        WHERE org_id = OLD.org_id
+            AND record_id = OLD.patient_id
+            AND action = 'merge'
+            AND table_name = 'patients'
+            AND details ->> 'into'::text = NEW.patient_id::text
+            AND created_at = now()
+    ) THEN
+        RAISE EXCEPTION '%', TG_ARGV[0]
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
 CREATE FUNCTION withdraw_approval() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = ''
@@ -104,7 +127,8 @@ CREATE TRIGGER check_consent
     FOR EACH ROW WHEN (NEW.consent_record_id IS NOT NULL) EXECUTE FUNCTION check_recording_consent();
 
 -- The id, the organization and the parent of a row cannot change. Otherwise one UPDATE could swap the ids of two
--- rows: every foreign key would still be valid, but each row would now own the other's children.
+-- rows: every foreign key would still be valid, but each row would now own the other's children. The one exception is a
+-- merge of two records of one patient.
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON organizations
     FOR EACH ROW WHEN (NEW.id <> OLD.id)
@@ -122,8 +146,13 @@ CREATE TRIGGER keep_id
 
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON sessions
-    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
-    EXECUTE FUNCTION refuse_change('a session keeps its id, its organization and its patient');
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
+    EXECUTE FUNCTION refuse_change('a session keeps id and organization');
+
+CREATE TRIGGER keep_patient
+    BEFORE UPDATE ON sessions
+    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION keep_patient('a session keeps its patient, except when two records of one patient are merged');
 
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON clinical_notes
@@ -137,13 +166,23 @@ CREATE TRIGGER keep_id
 
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON wearable_data
-    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
-    EXECUTE FUNCTION refuse_change('a measurement keeps its id, its organization and its patient');
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
+    EXECUTE FUNCTION refuse_change('a measurement keeps id and organization');
+
+CREATE TRIGGER keep_patient
+    BEFORE UPDATE ON wearable_data
+    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION keep_patient('a measurement keeps its patient, except when two records of one patient are merged');
 
 CREATE TRIGGER keep_id
     BEFORE UPDATE ON consent_records
-    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id OR NEW.patient_id <> OLD.patient_id)
-    EXECUTE FUNCTION refuse_change('a consent keeps its id, its organization and its patient');
+    FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.org_id <> OLD.org_id)
+    EXECUTE FUNCTION refuse_change('a consent keeps id and organization');
+
+CREATE TRIGGER keep_patient
+    BEFORE UPDATE ON consent_records
+    FOR EACH ROW WHEN (NEW.patient_id <> OLD.patient_id)
+    EXECUTE FUNCTION keep_patient('a consent keeps its patient, except when two records of one patient are merged');
 
 -- The terms of a consent cannot change either, because a recording may depend on them.
 CREATE TRIGGER keep_grant
@@ -223,7 +262,7 @@ CREATE TRIGGER withdraw_approval
 -- The functions find their tables in the schema they were created in, no matter which search path and temporary
 -- tables the caller has. Only triggers call them.
 REVOKE EXECUTE ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
-    refuse_change(), withdraw_approval() FROM PUBLIC;
+    refuse_change(), keep_patient(), withdraw_approval() FROM PUBLIC;
 DO $$
 DECLARE
     api_role text;
@@ -231,10 +270,11 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER FUNCTION take_org_id_of_patient() SET search_path = %I, pg_temp', current_schema());
     EXECUTE pg_catalog.format('ALTER FUNCTION take_org_id_of_session() SET search_path = %I, pg_temp', current_schema());
     EXECUTE pg_catalog.format('ALTER FUNCTION check_recording_consent() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format('ALTER FUNCTION keep_patient() SET search_path = %I, pg_temp', current_schema());
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
         EXECUTE pg_catalog.format(
             'REVOKE ALL ON FUNCTION take_org_id_of_patient(), take_org_id_of_session(), check_recording_consent(),
-                refuse_change(), withdraw_approval() FROM %I',
+                refuse_change(), keep_patient(), withdraw_approval() FROM %I',
             api_role
         );
     END LOOP;

@@ -35,6 +35,7 @@ DROP TRIGGER keep ON audit_logs;
 DROP TRIGGER refuse_forged ON audit_logs;
 DROP TRIGGER stamp ON audit_logs;
 DROP INDEX idx_audit_deleted_organization;
+DROP FUNCTION merge_patients(uuid, uuid, uuid);
 DROP FUNCTION write_audit_log();
 DROP FUNCTION keep_audit_log();
 DROP FUNCTION stamp_audit_log();

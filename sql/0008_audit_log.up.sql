@@ -175,6 +175,89 @@ BEGIN
 END;
 $$;
 
+-- Merges two records of one patient. Everything that refers to the duplicate then refers to the record that is kept, the
+-- blank fields of the record are filled from the duplicate, and the duplicate is deleted. If both have a consent without
+-- an end for one purpose, the duplicate's ends now. The function runs with the caller's rights. It follows the foreign
+-- keys, so it does not miss a table that is added later. The log says who did it: an actor, if the server names one.
+CREATE FUNCTION merge_patients(duplicate uuid, kept uuid, actor uuid DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    old_row patients%ROWTYPE;
+    organization uuid;
+    reference record;
+BEGIN
+    -- 1. Lock both, in the order of their ids: two merges then cannot block each other.
+    PERFORM
+    FROM patients
+    WHERE id IN (duplicate, kept)
+    ORDER BY id
+    FOR UPDATE;
+    organization := (
+        SELECT a.org_id
+        FROM patients AS a
+        JOIN patients AS b ON b.org_id = a.org_id
+        WHERE a.id = duplicate
+            AND b.id = kept
+            AND a.id <> b.id
+    );
+    IF organization IS NULL THEN
+        RAISE EXCEPTION 'these are not two patients of one organization'
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
+
+    -- 2. The triggers keep_patient look for this row.
+    INSERT INTO audit_logs (org_id, actor_id, action, table_name, record_id, details)
+    VALUES (
+        organization, actor, 'merge', 'patients', duplicate,
+        pg_catalog.jsonb_build_object('into'::text, kept::text)
+    );
+
+    -- 3. Move what refers to the duplicate.
+    UPDATE consent_records AS old
+    SET revoked_at = greatest(now(), granted_at)
+    WHERE org_id = organization
+        AND patient_id = duplicate
+        AND revoked_at IS NULL
+        AND expires_at IS NULL
+        AND EXISTS (
+            SELECT
+            FROM consent_records AS same
+            WHERE same.org_id = organization
+                AND same.patient_id = kept
+                AND same.purpose = old.purpose
+                AND same.revoked_at IS NULL
+                AND same.expires_at IS NULL
+        );
+    FOR reference IN
+        SELECT pg_catalog.format('%s'::text, conrelid::regclass) AS table_name, attname::text AS column_name
+        FROM pg_catalog.pg_constraint
+        JOIN pg_catalog.pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+        WHERE contype = 'f'
+            AND conparentid = 0::oid
+            AND confrelid = 'patients'::regclass::oid
+            AND attname <> 'org_id'::name
+        ORDER BY conname
+    LOOP
+        EXECUTE pg_catalog.format(
+            'UPDATE %s SET %I = $1 WHERE org_id = $2 AND %I = $3',
+            reference.table_name, reference.column_name, reference.column_name
+        ) USING kept, organization, duplicate;
+    END LOOP;
+
+    -- 4. The duplicate goes first, because its ABHA id can be only one patient's.
+    DELETE FROM patients
+    WHERE id = duplicate
+    RETURNING * INTO old_row;
+    UPDATE patients
+    SET assigned_therapist_id = coalesce(assigned_therapist_id, old_row.assigned_therapist_id),
+        phone = coalesce(phone, old_row.phone),
+        abha_id = coalesce(abha_id, old_row.abha_id),
+        demographics = old_row.demographics || demographics
+    WHERE id = kept;
+END;
+$$;
+
 -- When an organization is deleted, the audit rows of the cascade find its name with this index.
 CREATE INDEX idx_audit_deleted_organization ON audit_logs (organization_id, created_at DESC)
     WHERE table_name = 'organizations' AND action = 'DELETE';
@@ -315,8 +398,9 @@ CREATE TRIGGER audit_truncate
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('consent_records is audited: use DELETE, not TRUNCATE');
 
 -- The functions find their tables in the schema they were created in, no matter which search path and temporary
--- tables the caller has. Only triggers call them.
-REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM PUBLIC;
+-- tables the caller has. Only triggers call them, except merge_patients, which 0010 grants to service_role.
+REVOKE EXECUTE ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log(), merge_patients(uuid, uuid, uuid)
+    FROM PUBLIC;
 DO $$
 DECLARE
     api_role text;
@@ -324,9 +408,14 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER FUNCTION stamp_audit_log() SET search_path = %I, pg_temp', current_schema());
     EXECUTE pg_catalog.format('ALTER FUNCTION keep_audit_log() SET search_path = %I, pg_temp', current_schema());
     EXECUTE pg_catalog.format('ALTER FUNCTION write_audit_log() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE pg_catalog.format(
+        'ALTER FUNCTION merge_patients(uuid, uuid, uuid) SET search_path = %I, pg_temp',
+        current_schema()
+    );
     FOR api_role IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role') LOOP
         EXECUTE pg_catalog.format(
-            'REVOKE ALL ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log() FROM %I',
+            'REVOKE ALL ON FUNCTION stamp_audit_log(), keep_audit_log(), write_audit_log(),
+                merge_patients(uuid, uuid, uuid) FROM %I',
             api_role
         );
     END LOOP;

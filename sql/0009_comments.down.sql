@@ -1,9 +1,11 @@
 -- Undoes 0009: removes the comments.
 
 COMMENT ON FUNCTION write_audit_log() IS NULL;
+COMMENT ON FUNCTION merge_patients(uuid, uuid, uuid) IS NULL;
 COMMENT ON FUNCTION keep_audit_log() IS NULL;
 COMMENT ON FUNCTION stamp_audit_log() IS NULL;
 COMMENT ON FUNCTION withdraw_approval() IS NULL;
+COMMENT ON FUNCTION keep_patient() IS NULL;
 COMMENT ON FUNCTION refuse_change() IS NULL;
 COMMENT ON FUNCTION check_recording_consent() IS NULL;
 COMMENT ON FUNCTION take_org_id_of_session() IS NULL;

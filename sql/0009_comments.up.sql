@@ -48,7 +48,7 @@ COMMENT ON COLUMN clinical_notes.session_id IS 'The session; the note goes when 
 COMMENT ON COLUMN clinical_notes.note_type IS 'The form of the note: soap, dap or progress. Personal health data.';
 COMMENT ON COLUMN clinical_notes.content IS 'The note, a JSON object with the parts of its form. Personal health data.';
 COMMENT ON COLUMN clinical_notes.ai_generated_summary IS 'A summary that a model wrote; no one has checked it unless approved_by_therapist. Personal health data.';
-COMMENT ON COLUMN clinical_notes.approved_by_therapist IS 'Whether the therapist has read and approved the note in its present form: changing content or ai_generated_summary takes the approval back.';
+COMMENT ON COLUMN clinical_notes.approved_by_therapist IS 'Whether the therapist has read and approved the note in its present form: changing content, note_type or ai_generated_summary takes the approval back.';
 COMMENT ON COLUMN clinical_notes.created_at IS 'When the row was written (UTC instant).';
 COMMENT ON COLUMN clinical_notes.updated_at IS 'When the row was last changed; a trigger sets it.';
 
@@ -68,7 +68,7 @@ COMMENT ON COLUMN session_recordings.created_at IS 'When the row was written (UT
 COMMENT ON COLUMN session_recordings.updated_at IS 'When the row was last changed; a trigger sets it.';
 
 COMMENT ON TABLE wearable_data IS 'A measurement by a patient''s wearable device. Signed-in users only add rows. Personal health data.';
-COMMENT ON COLUMN wearable_data.id IS 'Primary key, a random UUID.';
+COMMENT ON COLUMN wearable_data.id IS 'Primary key within the organization: a random UUID, or a UUIDv5 of the measurement, so that a second upload adds nothing.';
 COMMENT ON COLUMN wearable_data.org_id IS 'The organization of its patient. If you give none: org_id of the token or, without a token, the patient''s organization.';
 COMMENT ON COLUMN wearable_data.patient_id IS 'The patient who was measured. Personal health data.';
 COMMENT ON COLUMN wearable_data.data_type IS 'The kind of measurement, for example heart_rate, hrv, sleep or steps. Personal health data.';
@@ -81,7 +81,7 @@ COMMENT ON COLUMN consent_records.org_id IS 'The organization of its patient. If
 COMMENT ON COLUMN consent_records.patient_id IS 'The patient who gives the consent. Personal health data.';
 COMMENT ON COLUMN consent_records.purpose IS 'What for: treatment, recording, ai_processing, wearable_data or data_sharing. A patient has at most one consent without an end for each. Personal health data.';
 COMMENT ON COLUMN consent_records.notice_version IS 'Version of the privacy notice that was shown; it stays.';
-COMMENT ON COLUMN consent_records.granted_at IS 'When it was given (UTC instant); it stays. Personal health data.';
+COMMENT ON COLUMN consent_records.granted_at IS 'When it was given (UTC instant), at most five minutes ahead; it stays. Personal health data.';
 COMMENT ON COLUMN consent_records.expires_at IS 'When it ends by itself, after granted_at (UTC instant); null for no date. It may move to an earlier time while it is in the future. To renew a consent, add a new row. Personal health data.';
 COMMENT ON COLUMN consent_records.revoked_at IS 'When it was, or will be, taken back, not before granted_at (UTC instant); null if it was not. It may move to an earlier time while it is in the future. Personal health data.';
 COMMENT ON COLUMN consent_records.granted_by IS 'The guardian who gave it; null if the patient did. It stays. Personal data.';
@@ -95,10 +95,10 @@ COMMENT ON COLUMN audit_logs.org_id IS 'The organization; null when it was delet
 COMMENT ON COLUMN audit_logs.organization_id IS 'The organization, also when it was deleted; a trigger fills it in.';
 COMMENT ON COLUMN audit_logs.organization_name IS 'The name of the organization when the row was written; a trigger fills it in.';
 COMMENT ON COLUMN audit_logs.actor_id IS 'Who acted: the user id (sub) of the token; null if it is missing or no UUID. Rows that a trigger wrote then have the database role in details. No foreign key, so that it stays. Personal data.';
-COMMENT ON COLUMN audit_logs.action IS 'INSERT, UPDATE or DELETE if a trigger wrote the row; login, read, export and the like if the server did.';
+COMMENT ON COLUMN audit_logs.action IS 'INSERT, UPDATE or DELETE if a trigger wrote the row; merge if merge_patients did; login, read, export and the like if the server did.';
 COMMENT ON COLUMN audit_logs.table_name IS 'The table that it was done to; null for none.';
 COMMENT ON COLUMN audit_logs.record_id IS 'The id of the row that it was done to; null for none. Personal data.';
-COMMENT ON COLUMN audit_logs.details IS 'A JSON object, never clinical text. changed: the names of the columns that an UPDATE changed, without updated_at. role: the database role, if no user is known.';
+COMMENT ON COLUMN audit_logs.details IS 'A JSON object, never clinical text. changed: the names of the columns that an UPDATE changed, without updated_at. into: the patient that a merge kept. role: the database role, if no user is known.';
 COMMENT ON COLUMN audit_logs.ip_address IS 'Where the request came from: cf-connecting-ip, else the first of x-forwarded-for. Evidence only on hosted Supabase, where Cloudflare sets cf-connecting-ip; elsewhere the client can write both. Personal data.';
 COMMENT ON COLUMN audit_logs.user_agent IS 'The program, with the name that the client sends. Personal data.';
 COMMENT ON COLUMN audit_logs.created_at IS 'When the row was written (UTC instant): the server''s time, whatever the writer says.';
@@ -122,7 +122,9 @@ COMMENT ON FUNCTION take_org_id_of_patient() IS 'Trigger: a row without org_id t
 COMMENT ON FUNCTION take_org_id_of_session() IS 'Trigger: a row without org_id takes its session''s.';
 COMMENT ON FUNCTION check_recording_consent() IS 'Trigger: a recording''s consent must be the patient''s, for recording, and in force when it was recorded.';
 COMMENT ON FUNCTION refuse_change() IS 'Trigger: refuses a change; its argument is the error message.';
-COMMENT ON FUNCTION withdraw_approval() IS 'Trigger: takes the approval of a note back when its text changes.';
+COMMENT ON FUNCTION keep_patient() IS 'Trigger: refuses to move a row to another patient, except in a merge of the two.';
+COMMENT ON FUNCTION withdraw_approval() IS 'Trigger: takes the approval of a note back when its text or its type changes.';
 COMMENT ON FUNCTION stamp_audit_log() IS 'Trigger: sets the time of a row of the audit log, and its organization''s id and name from org_id.';
 COMMENT ON FUNCTION keep_audit_log() IS 'Trigger: refuses to change or remove rows of the audit log.';
+COMMENT ON FUNCTION merge_patients(uuid, uuid, uuid) IS 'Merges two records of one patient: what refers to the duplicate moves to the one that is kept, and the duplicate is deleted. actor: the user who asked for it.';
 COMMENT ON FUNCTION write_audit_log() IS 'Trigger: adds a row to the audit log for each row that a statement added, changed or deleted.';

@@ -10,7 +10,10 @@ BEGIN
                 wearable_data, consent_records, audit_logs, upcoming_sessions FROM %I',
             api_role
         );
-        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION current_org_id() FROM %I', api_role);
+        EXECUTE pg_catalog.format(
+            'REVOKE ALL ON FUNCTION current_org_id(), merge_patients(uuid, uuid, uuid) FROM %I',
+            api_role
+        );
     END LOOP;
 END;
 $$;

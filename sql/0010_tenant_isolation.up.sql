@@ -119,6 +119,7 @@ BEGIN
             session_recordings, wearable_data, consent_records TO service_role;
         GRANT SELECT, INSERT ON audit_logs TO service_role;
         GRANT SELECT ON upcoming_sessions TO service_role;
+        GRANT EXECUTE ON FUNCTION merge_patients(uuid, uuid, uuid) TO service_role;
     END IF;
 END;
 $$;

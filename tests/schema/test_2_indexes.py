@@ -24,7 +24,21 @@ INDEXES = {
     "idx_clinical_notes_org_time": "clinical_notes USING btree (org_id, created_at DESC)",
     "idx_session_recordings_org_time": "session_recordings USING btree (org_id, recorded_at DESC)",
     "idx_wearable_org_time": "wearable_data USING btree (org_id, recorded_at DESC)",
+    "idx_clinical_notes_org_unapproved": (
+        "clinical_notes USING btree (org_id, created_at DESC) WHERE (NOT approved_by_therapist)"
+    ),
+    "idx_consent_records_org_expires": (
+        "consent_records USING btree (org_id, expires_at) WHERE (expires_at IS NOT NULL)"
+    ),
+    "idx_session_recordings_expires": (
+        "session_recordings USING btree (expires_at) WHERE (deleted_at IS NULL)"
+    ),
     "idx_audit_org_record": "audit_logs USING btree (org_id, record_id)",
+    "idx_audit_org_actor": (
+        "audit_logs USING btree (org_id, actor_id, created_at DESC) WHERE (actor_id IS NOT NULL)"
+    ),
+    "idx_audit_org_table": "audit_logs USING btree (org_id, table_name, action, created_at DESC)",
+    "idx_audit_time": "audit_logs USING brin (created_at)",
     "idx_patients_org_therapist": "patients USING btree (org_id, assigned_therapist_id)",
     "idx_sessions_org_therapist_date": "sessions USING btree (org_id, therapist_id, scheduled_at DESC)",
     "idx_sessions_org_patient_date": "sessions USING btree (org_id, patient_id, scheduled_at DESC)",
@@ -33,7 +47,9 @@ INDEXES = {
     "idx_session_recordings_org_consent": "session_recordings USING btree (org_id, consent_record_id)",
     "idx_consent_records_org_patient": "consent_records USING btree (org_id, patient_id)",
     "idx_therapists_org_email": "UNIQUE therapists USING btree (org_id, lower(email))",
-    "idx_patients_org_abha": "UNIQUE patients USING btree (org_id, abha_id)",
+    "idx_patients_org_abha": (
+        "UNIQUE patients USING btree (org_id, abha_id) WHERE (abha_id IS NOT NULL)"
+    ),
     "idx_session_recordings_path": "UNIQUE session_recordings USING btree (storage_path)",
     "idx_consent_records_open": (
         "UNIQUE consent_records USING btree (org_id, patient_id, purpose)"
@@ -68,6 +84,22 @@ QUERIES = {
         "SELECT * FROM session_recordings WHERE org_id = {organizations} ORDER BY recorded_at DESC LIMIT 9"
     ),
     "idx_audit_org_record": "SELECT * FROM audit_logs WHERE org_id = {organizations} AND record_id = {patients}",
+    "idx_clinical_notes_org_unapproved": (
+        "SELECT count(*) FROM clinical_notes WHERE org_id = {organizations} AND NOT approved_by_therapist"
+    ),
+    "idx_consent_records_org_expires": (
+        "SELECT * FROM consent_records WHERE org_id = {organizations} AND expires_at BETWEEN now() AND now() + interval '30 days'"
+    ),
+    "idx_session_recordings_expires": (
+        "SELECT id, storage_path FROM session_recordings WHERE expires_at < now() AND deleted_at IS NULL"
+    ),
+    "idx_audit_org_actor": (
+        "SELECT * FROM audit_logs WHERE org_id = {organizations} AND actor_id = {therapists} ORDER BY created_at DESC LIMIT 9"
+    ),
+    "idx_audit_org_table": (
+        "SELECT * FROM audit_logs WHERE org_id = {organizations} AND table_name = 'patients' AND action = 'DELETE'"
+    ),
+    "idx_audit_time": "SELECT ctid FROM audit_logs WHERE created_at < now() - interval '8 years'",
     "idx_wearable_org_time": "SELECT * FROM wearable_data WHERE org_id = {organizations} ORDER BY recorded_at DESC LIMIT 9",
     "idx_patients_org_therapist": (
         "SELECT * FROM patients WHERE org_id = {organizations} AND assigned_therapist_id = {therapists}"
@@ -125,12 +157,13 @@ def fill(**parts: Any) -> None:
             INSERT INTO consent_records (patient_id, purpose, granted_at, revoked_at)
             SELECT id, 'recording', now() - n * interval '1 day', CASE WHEN n > 1 THEN now() END
             FROM patients, generate_series(1, 10) n;
-            INSERT INTO clinical_notes (session_id, note_type) SELECT id, 'soap' FROM sessions;
-            INSERT INTO session_recordings (session_id, consent_record_id, storage_path)
-            SELECT s.id, c.id, s.org_id || '/' || row_number() OVER ()
+            INSERT INTO clinical_notes (session_id, note_type, approved_by_therapist)
+            SELECT id, 'soap', row_number() OVER () % 50 > 0 FROM sessions;
+            INSERT INTO session_recordings (session_id, consent_record_id, storage_path, expires_at)
+            SELECT s.id, c.id, s.org_id || '/' || row_number() OVER (), now() + row_number() OVER () * interval '1 day'
             FROM sessions s JOIN consent_records c ON c.patient_id = s.patient_id AND c.revoked_at IS NULL;
-            INSERT INTO audit_logs (org_id, action, created_at)
-            SELECT id, 'read', now() - n * interval '1 hour' FROM organizations, generate_series(1, 500) n;
+            INSERT INTO audit_logs (org_id, action, created_at, actor_id)
+            SELECT id, 'read', now() - n * interval '1 hour', gen_random_uuid() FROM organizations, generate_series(1, 500) n;
             ANALYZE;
         """)
 

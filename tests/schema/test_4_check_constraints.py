@@ -35,6 +35,7 @@ BAD_PATHS: list[object] = [
     "{org}/1.opus?download",
     "{org}/1.opus#t=1",
     "{org}/a\nb",
+    "{org}/" + "x" * 1024,
 ]
 # No-break, ideographic and zero-width blanks, joiners, marks of direction, fillers, variation selectors.
 INVISIBLE: list[object] = [
@@ -117,24 +118,57 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
         "organizations",
         "name",
         ["Asha", " é ", "आशा", "李", "O\u200bK", "👩‍⚕️"],
-        ["", "  ", "\n\t", *INVISIBLE],
+        ["", "  ", "\n\t", "x" * 501, *INVISIBLE],
     ),
     (
         "check_therapist_name",
         "therapists",
         "full_name",
         ["Dr. Rao"],
-        ["", " ", *INVISIBLE],
+        ["", " ", "x" * 501, *INVISIBLE],
     ),
     (
         "check_therapist_email",
         "therapists",
         "email",
         ["rao@example.org", None],
-        ["", " "],
+        ["", " ", "x" * 501],
     ),
-    ("check_patient_name", "patients", "full_name", ["Meera"], ["", " "]),
-    ("check_patient_abha_id", "patients", "abha_id", ["91-1", None], ["", " "]),
+    ("check_patient_name", "patients", "full_name", ["Meera"], ["", " ", "x" * 501]),
+    (
+        "check_patient_abha_id",
+        "patients",
+        "abha_id",
+        ["91-1", None],
+        ["", " ", "1" * 101],
+    ),
+    *(
+        (name, table, column, ["x" * limit, "", None], ["x" * (limit + 1)])
+        for name, table, column, limit in (
+            ("check_therapist_texts", "therapists", "license_number", 500),
+            ("check_therapist_texts", "therapists", "specialization", 500),
+            ("check_patient_phone", "patients", "phone", 100),
+            (
+                "check_note_summary",
+                "clinical_notes",
+                "ai_generated_summary",
+                1_000_000,
+            ),
+            ("check_recording_media_type", "session_recordings", "media_type", 500),
+            ("check_consent_texts", "consent_records", "notice_version", 500),
+            ("check_consent_texts", "consent_records", "granted_by", 500),
+        )
+    ),
+    (
+        "check_wearable_data_type",
+        "wearable_data",
+        "data_type",
+        ["x" * 500],
+        ["x" * 501],
+    ),
+    ("check_audit_texts", "audit_logs", "action", ["x" * 500], ["x" * 501]),
+    ("check_audit_texts", "audit_logs", "table_name", ["x" * 500, None], ["x" * 501]),
+    ("check_audit_texts", "audit_logs", "user_agent", ["x" * 500, None], ["x" * 501]),
     (
         "check_recording_times",
         "session_recordings",
@@ -191,6 +225,13 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
             ("check_note_content", "clinical_notes", "content"),
             ("check_wearable_metrics", "wearable_data", "metrics"),
         )
+    ),
+    (
+        "check_consent_granted_by_now",
+        "consent_records",
+        "granted_at",
+        ["2001-01-01", "now"],
+        ["2062-01-01", "tomorrow"],
     ),
     (
         "check_consent_expires_after_granted",

@@ -172,6 +172,7 @@ def insert(
     rows: list[dict[str, Any]],
     *,
     upsert: str = "",
+    key: str = "id",
     returning: str = "1",
 ) -> int:
     """Run PostgREST's INSERT for an insert or an upsert, and return the number of rows."""
@@ -181,7 +182,7 @@ def insert(
         sql.Identifier(table), names, names, body(table, columns, api)
     )
     if upsert == "ignore":
-        statement += sql.SQL(" ON CONFLICT (id) DO NOTHING")
+        statement += sql.SQL(" ON CONFLICT ({}) DO NOTHING").format(sql.SQL(key))
     elif upsert == "merge":
         sets = [
             sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
@@ -273,8 +274,9 @@ def call_upsert_wearable_data(platform: Platform, api: psycopg.Connection[Any]) 
         {"id": uuid4(), "recorded_at": f"2030-01-01T00:{n:02}:00Z"} | sample
         for n in range(10)
     ]
-    assert insert(api, "wearable_data", rows, upsert="ignore") == 10
-    assert insert(api, "wearable_data", rows, upsert="ignore") == 0
+    key = {"upsert": "ignore", "key": "org_id, id"}
+    assert insert(api, "wearable_data", rows, **key) == 10
+    assert insert(api, "wearable_data", rows, **key) == 0
 
 
 def call_revoke(platform: Platform, api: psycopg.Connection[Any]) -> None:

@@ -230,11 +230,12 @@ def test_no_function_can_be_called_over_the_api(platform: Platform) -> None:
         SELECT proname, rolname FROM pg_proc, pg_roles
         WHERE pronamespace = 'public'::regnamespace AND rolname IN ('anon', 'authenticated', 'service_role')
             AND has_function_privilege(rolname, pg_proc.oid, 'EXECUTE')
-        ORDER BY rolname
+        ORDER BY rolname, proname
     """
     assert platform.owner.execute(query).fetchall() == [
         ("current_org_id", "authenticated"),
         ("current_org_id", "service_role"),
+        ("merge_patients", "service_role"),
     ]
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlmig.cli import command
 from tests.support.planted import names_in, planted
 from tests.support.project import NUMBERS, SQL, url_of
-from tests.support.rows import organization
+from tests.support.rows import add, organization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,9 @@ def test_nothing_that_is_planted_runs_with_the_owners_rights(
             ("UPDATE sessions SET status = %s", "completed"),
         ):
             database.execute(sql.SQL(statement), values)
+        twin = add(database, "patients", org_id=org, full_name="Mira", phone="2")
+        add(database, "consent_records", patient_id=twin, purpose="recording")
+        database.execute("SELECT merge_patients(%s, %s)", [twin, rows["patients"]])
         database.execute("SELECT count(*) FROM upcoming_sessions")
         database.execute("SELECT count(*) FROM audit_logs")
     database.execute(

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 CONSENTS: dict[str, dict[str, object]] = {
     "another patient's": {"patient": True},
     "for another purpose": {"purpose": "treatment"},
-    "revoked": {"granted_at": "2029-01-01", "revoked_at": "2029-06-01"},
-    "expired": {"granted_at": "2029-01-01", "expires_at": "2029-06-01"},
-    "given later": {"granted_at": "2031-01-01"},
-    "ended at that moment": {"granted_at": "2029-01-01", "expires_at": "2030-01-01"},
+    "revoked": {"granted_at": "2019-01-01", "revoked_at": "2019-06-01"},
+    "expired": {"granted_at": "2019-01-01", "expires_at": "2019-06-01"},
+    "given later": {"granted_at": "2021-01-01"},
+    "ended at that moment": {"granted_at": "2019-01-01", "expires_at": "2020-01-01"},
 }
-WHEN = "2030-01-01 00:00+00"
+WHEN = "2020-01-01 00:00+00"
 
 
 @pytest.mark.parametrize("kind", [*CONSENTS, "another tenant's", "none there"])
@@ -35,7 +35,7 @@ def test_a_consent_that_does_not_cover_it_is_refused(
         values: dict[str, object] = {
             "patient_id": ids["patients"],
             "purpose": "recording",
-            "granted_at": "2029-01-01",
+            "granted_at": "2019-01-01",
         }
         values |= {
             key: value
