@@ -68,10 +68,11 @@ soak: $(READY) ## Cut a run off at every place, and kill ten times as many runne
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/core tests/schemas
 
-bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and what the policies cost (half an hour)
+bench: $(READY) .cache/peers/ready ## Measure the runner beside its peers, and what the policies cost (an hour)
 	@$(BIN)/python -m tests.benchmarks.runner
 	@$(BIN)/python -m tests.benchmarks.schemas
 	@$(BIN)/python -m tests.benchmarks.policies
+	@$(BIN)/python -m tests.benchmarks.growth
 
 .cache/peers/ready:
 	@mkdir -p .cache/peers

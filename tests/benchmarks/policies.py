@@ -284,6 +284,85 @@ def deletes(connection: psycopg.Connection[Any]) -> None:
             )
 
 
+# One organization with 150,000 sessions, beside the equal ones.
+LARGE_TENANT = """
+    SET session_replication_role = replica;
+    INSERT INTO organizations (name) VALUES ('large');
+    INSERT INTO therapists (org_id, full_name) SELECT id, 't' FROM organizations, generate_series(1, 30) WHERE name = 'large';
+    INSERT INTO patients (org_id, full_name, assigned_therapist_id)
+    SELECT org_id, 'p', t.id FROM therapists AS t JOIN organizations AS o ON o.id = org_id, generate_series(1, 100) WHERE o.name = 'large';
+    INSERT INTO sessions (org_id, therapist_id, patient_id, scheduled_at, status)
+    SELECT org_id, assigned_therapist_id, p.id, now() - n * interval '20 days', 'completed'
+    FROM patients AS p JOIN organizations AS o ON o.id = org_id, generate_series(1, 50) n WHERE o.name = 'large';
+    INSERT INTO clinical_notes (org_id, session_id, note_type, created_at, approved_by_therapist)
+    SELECT org_id, s.id, 'soap', scheduled_at, row_number() OVER () % 200 > 0
+    FROM sessions AS s JOIN organizations AS o ON o.id = org_id WHERE o.name = 'large' AND random() < 0.95;
+    INSERT INTO session_recordings (org_id, session_id, recorded_at, expires_at, deleted_at)
+    SELECT org_id, s.id, scheduled_at, scheduled_at + interval '90 days',
+        CASE WHEN scheduled_at < now() - interval '91 days' THEN scheduled_at + interval '91 days' END
+    FROM sessions AS s JOIN organizations AS o ON o.id = org_id WHERE o.name = 'large';
+    INSERT INTO consent_records (org_id, patient_id, purpose, granted_at, expires_at)
+    SELECT org_id, p.id, 'recording', now() - n * interval '1 year', now() - (n - 1) * interval '1 year' + random() * interval '300 days'
+    FROM patients AS p JOIN organizations AS o ON o.id = org_id, generate_series(1, 20) n WHERE o.name = 'large';
+    INSERT INTO audit_logs (org_id, actor_id, action, table_name, record_id, created_at)
+    SELECT org_id, therapist_id, CASE n WHEN 1 THEN 'INSERT' WHEN 6 THEN 'DELETE' ELSE 'UPDATE' END,
+        CASE WHEN n = 6 AND random() < 0.01 THEN 'patients' ELSE 'sessions' END, s.id, scheduled_at + n * interval '1 hour'
+    FROM sessions AS s JOIN organizations AS o ON o.id = org_id, generate_series(1, 6) n WHERE o.name = 'large';
+    SET session_replication_role = origin;
+"""
+# A question of every day, and the index that it needs.
+DAILY = {
+    "notes to approve, counted": (
+        "SELECT count(*) FROM clinical_notes WHERE NOT approved_by_therapist",
+        "idx_clinical_notes_org_unapproved",
+    ),
+    "recordings past their time": (
+        "SELECT count(*) FROM session_recordings WHERE expires_at < now() AND deleted_at IS NULL",
+        "idx_session_recordings_expires",
+    ),
+    "consents that end within 30 days": (
+        "SELECT count(*) FROM consent_records WHERE expires_at BETWEEN now() AND now() + interval '30 days'",
+        "idx_consent_records_org_expires",
+    ),
+    "what did this user do": (
+        "SELECT * FROM audit_logs WHERE actor_id = %(therapist)s ORDER BY created_at DESC LIMIT 100",
+        "idx_audit_org_actor",
+    ),
+    "who deleted patients": (
+        "SELECT * FROM audit_logs WHERE table_name = 'patients' AND action = 'DELETE' ORDER BY created_at DESC LIMIT 100",
+        "idx_audit_org_table",
+    ),
+    "sessions of 30 days without a note": (
+        """SELECT count(*) FROM sessions WHERE status = 'completed' AND scheduled_at > now() - interval '30 days'
+        AND NOT EXISTS (SELECT FROM clinical_notes WHERE session_id = sessions.id AND clinical_notes.org_id = sessions.org_id)""",
+        "idx_clinical_notes_org_session",
+    ),
+    "all sessions without a note": (
+        """SELECT count(*) FROM sessions WHERE status = 'completed'
+        AND NOT EXISTS (SELECT FROM clinical_notes WHERE session_id = sessions.id AND clinical_notes.org_id = sessions.org_id)""",
+        "idx_clinical_notes_org_session",
+    ),
+}
+
+
+def large_tenant(connection: psycopg.Connection[Any]) -> None:
+    """Print what a tenant of 150,000 sessions waits for, with and without the index of each question."""
+    connection.execute(LARGE_TENANT)
+    connection.execute("VACUUM ANALYZE")
+    (row,) = connection.execute(
+        "SELECT t.org_id, t.id FROM therapists AS t JOIN organizations AS o ON o.id = t.org_id WHERE o.name = 'large' LIMIT 1"
+    ).fetchall()
+    people = [(*row, None, None, None)]
+    print("\n| a tenant of 150,000 sessions | ms | without its index, ms | ratio |")
+    print("| --- | --- | --- | --- |")
+    for name, (query, index) in DAILY.items():
+        ours = compared(connection, people, (query, True), (query, True), 20)[0]
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"DROP INDEX {index}")
+            bare = compared(connection, people, (query, True), (query, True), 6)[0]
+        print(f"| {name} | {ours:.2f} | {bare:.2f} | {bare / ours:.1f} |")
+
+
 def main() -> None:
     """Fill a database for each size, and print the tables."""
     with (
@@ -318,6 +397,7 @@ def main() -> None:
                 if organizations == 1000:
                     writes(connection, people)
                     deletes(connection)
+                    large_tenant(connection)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ import yaml
 
 from tests.support.pages import OTHER_PROGRAMS, ROOT, Block, Page
 
-PAGES = [ROOT / "README.md", ROOT / "sqlmig" / "README.md", ROOT / "sql" / "GUIDE.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "sqlmig" / "README.md",
+    ROOT / "sql" / "GUIDE.md",
+    ROOT / "sql" / "GROWTH.md",
+]
 BLOCKS = [
     (
         page.name if page.parent == ROOT else f"{page.parent.name}/{page.name}",

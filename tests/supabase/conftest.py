@@ -37,6 +37,7 @@ ROLES = """
             CREATE ROLE authenticator LOGIN NOINHERIT; GRANT anon, authenticated, service_role TO authenticator;
             CREATE ROLE supabase_postgres LOGIN CREATEDB CREATEROLE BYPASSRLS;
             GRANT anon, authenticated, service_role TO supabase_postgres;
+            GRANT SET ON PARAMETER session_replication_role TO supabase_postgres;
         END IF;
     END $$
 """

@@ -233,6 +233,19 @@ def call_upsert_patient(_platform: Platform, api: psycopg.Connection[Any]) -> No
     )
 
 
+def call_insert_sessions(platform: Platform, api: psycopg.Connection[Any]) -> None:
+    """Send null for a missing key, and then nothing, as with ``defaultToNull: false``."""
+    people = {
+        "patient_id": platform.ours["patients"],
+        "therapist_id": platform.ours["therapists"],
+        "scheduled_at": "2999-01-01",
+    }
+    with pytest.raises(psycopg.errors.NotNullViolation), api.transaction():
+        insert(api, "sessions", [people | {"status": "completed"}, people])
+    for row in (people | {"status": "completed"}, people):
+        assert insert(api, "sessions", [row]) == 1
+
+
 def call_embed_in_sessions(platform: Platform, api: psycopg.Connection[Any]) -> None:
     rows = api.execute("""
         SELECT sessions.id, p.full_name, t.full_name
@@ -315,6 +328,7 @@ CALLS = {
     "await supabase.from('sessions').select('id, scheduled_at, patients(full_name), therapists(full_name)')": call_embed_in_sessions,
     "await supabase.from('patients').select('full_name, therapists!patients_assigned": call_embed_in_patients,
     "await supabase.from('clinical_notes').update({ approved_by_therapist: true })": call_approve,
+    "await supabase.from('sessions').insert(rows, { defaultToNull: false })": call_insert_sessions,
     "const rows = samples.map(": call_nothing,
     "await supabase.from('wearable_data').upsert(rows, {": call_upsert_wearable_data,
     "await supabase.from('consent_records').update({ revoked_at: 'now' })": call_revoke,
@@ -393,8 +407,15 @@ def test_who_touched_a_record_the_servers_own_rows_and_retention(
     before = count(owner, "audit_logs")
     owner.execute(retention)
     assert count(owner, "audit_logs") == before  # no row is that old
-    owner.execute(retention.replace("'8 years'", "'-1 second'"))
-    assert count(owner, "audit_logs") == 0
+    everything = retention.replace("'8 years'", "'-1 second'")
+    with psycopg.connect(own_platform.url) as changing:
+        changing.execute("UPDATE patients SET phone = '1'")  # it writes the log too
+        owner.execute("SET lock_timeout = '2s'")
+        owner.execute(everything.replace("LIMIT 50000", "LIMIT 3"))
+        assert count(owner, "audit_logs") == 0
+        changing.commit()
+    assert count(owner, "audit_logs") == 2
+    owner.execute(everything)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         add(owner, "audit_logs", org_id=own_platform.ours["organizations"], action="x")
         owner.execute("DELETE FROM audit_logs")

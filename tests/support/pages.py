@@ -186,4 +186,5 @@ def _problems_of_sqlmig(arguments: list[str]) -> list[str]:
 README = Page(ROOT / "README.md")
 MANUAL = Page(ROOT / "sqlmig" / "README.md")
 GUIDE = Page(ROOT / "sql" / "GUIDE.md")
-PAGES = {"README": README, "manual": MANUAL, "guide": GUIDE}
+GROWTH = Page(ROOT / "sql" / "GROWTH.md")
+PAGES = {"README": README, "manual": MANUAL, "guide": GUIDE, "growth": GROWTH}
