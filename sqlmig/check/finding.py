@@ -11,6 +11,8 @@ from sqlmig.check.effects import Effects
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlmig.check.breaks import Break
+    from sqlmig.check.restarts import Restarts
     from sqlmig.check.rows import RowChange
 
 Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
@@ -20,8 +22,9 @@ Result = Literal["ok", "broken", "failed", "no-down", "irreversible"]
 class Finding:
     """The result of checking a version.
 
-    path and line give the place, if it is known. refused describes the effects that the
-    gate does not allow.
+    path and line give the place, if it is known. restarts: None for a file that runs in one
+    transaction. breaks: what could be prepared or compiled before the version. refused
+    describes what the gate does not allow.
     """
 
     version: int
@@ -32,6 +35,8 @@ class Finding:
     differences: Differences = field(default_factory=Differences)
     row_changes: list[RowChange] = field(default_factory=list)
     effects: Effects = field(default_factory=Effects)
+    restarts: Restarts | None = None
+    breaks: list[Break] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

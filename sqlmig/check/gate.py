@@ -1,11 +1,12 @@
-"""The gate: the effects on the application that `check --fail-on` refuses."""
+"""The gate: the effects on the application, and the other findings, that `check --fail-on` refuses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlmig.core.text import find_place
+from sqlmig.check.effects import KINDS as EFFECT_KINDS
+from sqlmig.core.text import counted, find_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from sqlmig.core.transaction import Piece
 
 
+# What `check --fail-on` and the directive `accepts` take.
+KINDS = (*EFFECT_KINDS, "restarts", "breaks")
+
+
 @dataclass(frozen=True)
 class Gate:
-    """The kinds of effects that a file must not have while others wait, unless it accepts them.
+    """The kinds of findings that a file must not have, unless it accepts them.
 
     versions: the versions that are judged; None for all of them.
     """
@@ -48,7 +53,7 @@ class FirstRefused:
     @property
     def look(self) -> Callable[[Piece], None] | None:
         """A function to call after each statement; None if the version is not judged."""
-        return self._look if self.kinds else None
+        return self._look if set(self.kinds) & set(EFFECT_KINDS) else None
 
     def _look(self, statement: Piece) -> None:
         """Look at the effects up to a statement that has just run in the open transaction."""
@@ -56,37 +61,63 @@ class FirstRefused:
             return
         effects = self.watcher.observe()
         for kind in self.kinds:
-            if kind not in self.file.accepts and effects.while_others_wait(kind):
+            if kind not in EFFECT_KINDS or kind in self.file.accepts:
+                continue
+            if effects.while_others_wait(kind):
                 self.line = find_place(self.file.text, statement.begin).line
                 return
 
 
 def judge(finding: Finding, up: SqlFile, kinds: Sequence[str]) -> None:
-    """Note in a finding the effects on the application that the file does not accept."""
+    """Note in a finding what the gate refuses and the file does not accept."""
     if not kinds:
         return
-    if not up.in_transaction:
+    effect_kinds = [kind for kind in kinds if kind in EFFECT_KINDS]
+    if not up.in_transaction and effect_kinds:
         finding.notes.append(
             "it runs outside a transaction, so what it does to the application was not traced"
         )
-    if b"track_counts" in up.text.lower():
+    if b"track_counts" in up.text.lower() and effect_kinds:
         finding.refused.append(
             "sets track_counts, so that nobody can tell what it does to the application"
         )
+    refused = []
     for kind in kinds:
-        done = finding.effects.while_others_wait(kind)
-        if done and kind in up.accepts:
+        refusal = _refusal(kind, finding)
+        if refusal and kind in up.accepts:
             finding.notes.append(f"it accepts {kind}: {up.accepts_reason}")
-        elif done:
-            finding.refused.append(_refusal(kind, done))
+        elif refusal:
+            finding.refused.append(refusal)
+            refused.append(kind)
     if finding.refused:
         finding.notes.append(
-            f"to let it pass, put “-- sqlmig: accepts {', '.join(kinds)}: REASON” in {up.path.name}, "
-            "with those that are meant"
+            f"to let it pass, put “-- sqlmig: accepts {', '.join(refused)}: REASON” in {up.path.name}"
         )
 
 
-def _refusal(kind: str, done: Sequence[str]) -> str:
+def _refusal(kind: str, finding: Finding) -> str:
+    """Describe what a version does of a kind; "" for nothing."""
+    if kind == "breaks":
+        count = len(finding.breaks)
+        return (
+            f"breaks {counted(count, 'statement or function', 'statements or functions')}"
+            if count
+            else ""
+        )
+    if kind == "restarts":
+        return _refusal_of_restarts(finding)
+    done = finding.effects.while_others_wait(kind)
+    if not done:
+        return ""
     if kind == "losses":
         return f"loses {', '.join(done)}"
     return f"{kind} {', '.join(done)} while others wait"
+
+
+def _refusal_of_restarts(finding: Finding) -> str:
+    if finding.restarts is None or not finding.restarts.failures:
+        return ""
+    failures = finding.restarts.failures
+    if finding.line is None:
+        finding.line = failures[0].line
+    return f"does not restart from {len(failures)} of {counted(finding.restarts.places, 'place')}"

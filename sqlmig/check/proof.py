@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlmig.check.breaks import BreakFinder
 from sqlmig.check.catalog import (
     Catalog,
     Differences,
@@ -20,9 +22,14 @@ from sqlmig.check.counts import CatalogCounts
 from sqlmig.check.effects import EffectWatcher
 from sqlmig.check.finding import Finding
 from sqlmig.check.gate import FirstRefused, Gate, judge
+from sqlmig.check.restarts import places_of, try_restarts
 from sqlmig.check.rows import Rows, compare_rows, read_rows
 from sqlmig.check.running import run_file, send_watched
-from sqlmig.check.server_wide import SHARED_CATALOGS, shared_objects
+from sqlmig.check.server_wide import (
+    SHARED_CATALOGS,
+    changes_server,
+    shared_objects,
+)
 from sqlmig.core.connection import rollback
 from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
 from sqlmig.core.sending import send_pieces
@@ -30,9 +37,12 @@ from sqlmig.core.sqlfile import load
 from sqlmig.core.transaction import file_transaction, own_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from sqlmig.check.breaks import Break
+    from sqlmig.check.queries import Query
     from sqlmig.check.scratch import Scratch
     from sqlmig.core.migrations import Migration
     from sqlmig.core.sqlfile import SqlFile
@@ -55,6 +65,21 @@ class _Trial:
     watcher: EffectWatcher
     compares_rows: bool
     gate: Gate
+    names: Sequence[str]
+    breaks: BreakFinder
+
+    @contextmanager
+    def saved(self) -> Iterator[Callable[[], AbstractContextManager[Scratch]]]:
+        """Save the state of the scratch database, and yield a function that yields copies of it."""
+        self.breaks.close()
+        with self.scratch.saved() as copy:
+            connection = self.scratch.connection
+            self.counts = CatalogCounts(
+                connection, self.names, may_lie=self.scratch.owns_server
+            )
+            self.counts.prepare()
+            self.watcher = EffectWatcher(connection, self.scratch.schema)
+            yield copy
 
     def first_refused(self, file: SqlFile, finding: Finding) -> FirstRefused:
         """Return what finds the first statement that the gate refuses."""
@@ -73,8 +98,14 @@ def prove(
     migrations: Sequence[Migration],
     start: int = 0,
     gate: Gate | None = None,
+    queries: Sequence[Query] = (),
+    report_never_prepared: Callable[[Sequence[Break]], None] = lambda _: None,
 ) -> Iterator[Finding]:
-    """Try each version on the scratch database, and yield a finding for it. Versions before the start are only run."""
+    """Try each version on the scratch database, and yield a finding for it. Versions before the start are only run.
+
+    queries: the statements of the application, which are prepared after each version.
+    report_never_prepared is called at the end with those that could be prepared after none.
+    """
     names = catalogs(scratch.connection)
     if scratch.owns_server:
         names = sorted({*names, *SHARED_CATALOGS})
@@ -85,15 +116,23 @@ def prove(
         EffectWatcher(scratch.connection, scratch.schema),
         compares_rows=any(migration.rows_file for migration in migrations),
         gate=gate or Gate(),
+        names=names,
+        breaks=BreakFinder(scratch, queries),
     )
     _clear(trial)
+    has_begun = False
     for migration in migrations:
         if migration.version < start:
-            _run(trial, load(migration.up_file))
+            up = load(migration.up_file)
+            trial.breaks.note_file(up)
+            _run(trial, up)
             if migration.rows_file:
                 _run(trial, load(migration.rows_file))
             continue
 
+        if not has_begun:
+            trial.breaks.begin()
+            has_begun = True
         finding = Finding(migration.version, migration.label, migration.up_file)
         try:
             _try_version(trial, migration, finding)
@@ -102,6 +141,8 @@ def prove(
                 raise  # this says nothing about the version
             _note_failure(finding, error)
         yield finding
+    report_never_prepared(trial.breaks.never_prepared())
+    trial.breaks.close()
 
 
 def _note_failure(finding: Finding, error: SqlmigError) -> None:
@@ -115,15 +156,37 @@ def _note_failure(finding: Finding, error: SqlmigError) -> None:
 def _try_version(trial: _Trial, migration: Migration, finding: Finding) -> None:
     up = load(migration.up_file)
     down = _down_to_try(migration, finding)
-    if down is None:
-        _run_once(trial, up, finding)
+    if places_of(up):
+        _try_with_restarts(trial, up, down, finding)
     else:
-        _try_both(trial, up, down, finding)
+        _try_up(trial, up, down, finding)
+    finding.breaks = trial.breaks.after(up)
     judge(finding, up, trial.gate.kinds_for(finding.version))
     if migration.rows_file:
         _run(trial, load(migration.rows_file))
         if down is not None:
             _try_down_with_rows(trial, down, migration.rows_file)
+
+
+def _try_up(trial: _Trial, up: SqlFile, down: SqlFile | None, finding: Finding) -> None:
+    if down is None:
+        _run_once(trial, up, finding)
+    else:
+        _try_both(trial, up, down, finding)
+
+
+def _try_with_restarts(
+    trial: _Trial, up: SqlFile, down: SqlFile | None, finding: Finding
+) -> None:
+    """Try a version whose up file can be interrupted, and then each place of the interruption."""
+    if trial.scratch.owns_server and changes_server(up):
+        _try_up(trial, up, down, finding)
+        finding.notes.append("it changes the whole server, so no restart was tried")
+        return
+    with trial.saved() as copy:
+        _try_up(trial, up, down, finding)
+        moves_sequence = bool(_MOVES_SEQUENCE.search(up.text))
+        finding.restarts = try_restarts(up, copy, with_values=moves_sequence)
 
 
 def _down_to_try(migration: Migration, finding: Finding) -> SqlFile | None:

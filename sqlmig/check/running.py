@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlmig.check.lacking import find_lacking
@@ -89,7 +90,7 @@ def _run_guarded(
     if file.in_transaction:
         transaction = file_transaction(file, connection.callers_search_path)
         for _ in range(_MOST_RUNS if file.repeats else 0):
-            if not _run_again(scratch, file):
+            if not run_again(scratch, file):
                 break
         try:
             send_pieces(connection, transaction.begin)
@@ -102,17 +103,47 @@ def _run_guarded(
             rollback(connection)
         return
 
-    path = literal(connection.callers_search_path)
-    set_path = f"SELECT pg_catalog.set_config('search_path', {path}, false)"
+    _send_statements(scratch, file, guard.before_statement)
+
+
+def _send_statements(
+    scratch: Scratch, file: SqlFile, before_each: Callable[[Piece], None]
+) -> None:
+    """Send the statements of a no-transaction file one by one, and reset the session."""
+    connection = scratch.connection
     try:
-        send(connection, set_path.encode())
-        send_each_statement(connection, file, guard.before_statement)
+        use_files_search_path(connection)
+        send_each_statement(connection, file, before_each)
     finally:
         rollback(connection)
         connection.execute("DISCARD ALL")
 
 
-def _run_again(scratch: Scratch, file: SqlFile) -> bool:
+def use_files_search_path(connection: Connection) -> None:
+    """Give a session the search path that files run on. Raises as send does."""
+    path = literal(connection.callers_search_path)
+    set_path = f"SELECT pg_catalog.set_config('search_path', {path}, false)"
+    send(connection, set_path.encode())
+
+
+class _Interrupted(Exception):
+    """The place is reached at which a file is to be stopped."""
+
+
+def run_beginning(scratch: Scratch, file: SqlFile, count: int) -> None:
+    """Run the first statements of a no-transaction file, and stop like a killed runner. Raises as run_file does."""
+    end = file.statement_starts[count]
+
+    def stop(statement: Piece) -> None:
+        if statement.begin >= end:
+            raise _Interrupted
+        scratch.guard.before_statement(statement)
+
+    with suppress(_Interrupted):
+        _send_statements(scratch, file, stop)
+
+
+def run_again(scratch: Scratch, file: SqlFile) -> bool:
     """Run a repeating file once more, and return whether a statement changed rows."""
     connection = scratch.connection
     transaction = file_transaction(file, connection.callers_search_path)

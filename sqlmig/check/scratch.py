@@ -7,7 +7,8 @@ import re
 import secrets
 import time
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +121,29 @@ class Scratch:
     owns_server: bool
     schema: str  # names in this schema are written without it
     original_url: str
+    made: _Made
+    stack: ExitStack  # closes the connection
+    has_setup: bool = False
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Yield another connection to the database. Files run on the same search path there. Raises SqlmigError."""
+        with self.made.url.connect() as connection:
+            connection.known_search_path = self.connection.known_search_path
+            yield connection
+
+    @contextmanager
+    def saved(self) -> Iterator[Callable[[], AbstractContextManager[Scratch]]]:
+        """Save the present state of the database, and yield a function that yields new copies of that state.
+
+        The connection is closed and opened again, because PostgreSQL copies a database only
+        if no session is connected to it. Raises SqlmigError.
+        """
+        self.stack.close()
+        with self.made.copy() as base:
+            fresh = self.made.open(self.stack)
+            self.connection, self.guard = fresh.connection, fresh.guard
+            yield base.copies
 
 
 def no_setup(_: Scratch) -> None:
@@ -179,6 +203,7 @@ def scratch_database(
             files=files,
             files_owner=files_owner,
             leading_schema=leading_schema,
+            first_name=name,
         )
         try:
             _create(outside, name, original, server, say)
@@ -203,6 +228,31 @@ class _Made:
     files: Iterable[Path]
     files_owner: str | None
     leading_schema: str
+    # A copy's name is this and a number. The application_name of the outer connection has it.
+    first_name: str
+    number: count[int] = field(default_factory=lambda: count(1))
+
+    @contextmanager
+    def copy(self) -> Iterator[_Made]:
+        """Yield a copy of the database, to which no session may be connected, and drop it at the end."""
+        name = f"{self.first_name}_{next(self.number)}"
+        create = f"CREATE DATABASE {name} TEMPLATE {quoted(self.name)}"
+        try:
+            _create_copy(self.outside, self.name, create)
+            try_each(self.outside, settings_statements(self.original, name))
+            yield replace(self, name=name, url=replace(self.url, name=name))
+        finally:
+            _drop_or_warn(self.server.url, self.outside, name, self.url.say)
+
+    @contextmanager
+    def copies(self) -> Iterator[Scratch]:
+        """Yield a scratch database that is a copy, and drop it at the end."""
+        with self.copy() as made, ExitStack() as stack:
+            yield made.open(stack)
+
+    def open(self, stack: ExitStack) -> Scratch:
+        """Connect to the database as it is."""
+        return self._guarded(stack.enter_context(self.url.connect()), stack)
 
     def prepare(
         self, stack: ExitStack, role: str | None, set_up: Callable[[Scratch], None]
@@ -210,17 +260,18 @@ class _Made:
         """Connect, and make it like the original. role: the role that the files run as, if it is another one."""
         inside = stack.enter_context(self.url.connect())
         _give_to_owner(self.outside, self.name, self.original, self.files_owner)
-        scratch = self._guarded(inside)
+        scratch = self._guarded(inside, stack)
         execute(inside, STATEMENTS["own_public"])
         set_up(scratch)
         self._make_like_the_original(inside)
         if role:
-            scratch = self._guarded(stack.enter_context(self.url.connect(role)))
+            scratch = self._guarded(stack.enter_context(self.url.connect(role)), stack)
+        scratch.has_setup = set_up is not no_setup
         if self.ledger.files_schema:
             execute(scratch.connection, self.ledger.schemas())
         return scratch
 
-    def _guarded(self, connection: Connection) -> Scratch:
+    def _guarded(self, connection: Connection, stack: ExitStack) -> Scratch:
         connection.known_search_path = _search_path(
             self.original, self.ledger, self.leading_schema
         )
@@ -228,7 +279,13 @@ class _Made:
         guard = ServerGuard(connection, self.outside, owns_server=owns_server)
         guard.require_counts()
         return Scratch(
-            connection, guard, owns_server, self.ledger.home_schema, self.original_url
+            connection,
+            guard,
+            owns_server,
+            self.ledger.home_schema,
+            self.original_url,
+            made=self,
+            stack=stack,
         )
 
     def _make_like_the_original(self, inside: Connection) -> None:
@@ -412,6 +469,26 @@ def _create(
         raise SqlmigError(
             f"cannot make a scratch database: {problem.server_message}"
         ) from None
+
+
+def _create_copy(outside: Connection, source: str, create: str) -> None:
+    """Copy a database. If a pooler or a monitoring agent is connected to it, end its session, and try again."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            execute_alone(outside, create)
+        except ServerError as problem:
+            if (
+                problem.sqlstate not in _OTHERS_ARE_CONNECTED
+                or time.monotonic() > deadline
+            ):
+                raise SqlmigError(
+                    f"cannot copy the scratch database: {problem.server_message}"
+                ) from None
+            fetch(outside, STATEMENTS["end_sessions"].format(name=literal(source)))
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _remove_left_over(url: str, outside: Connection, say: Say) -> None:

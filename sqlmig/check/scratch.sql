@@ -4,15 +4,21 @@
 -- Our scratch databases that no session uses or is creating. The creating session has the name in its application_name.
 SELECT datname::text
 FROM pg_database
-WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}$'
+WHERE datname ~ '^{prefix}[0-9]+_[0-9a-f]{{8}}(_[0-9]+)?$'
     AND pg_has_role(datdba, 'USAGE')
     AND NOT EXISTS (
         SELECT
         FROM pg_stat_activity
         WHERE pg_stat_activity.datname = pg_database.datname
-            OR application_name = left('{owner}' || pg_database.datname, 63)
+            OR application_name = left('{owner}' || substring(pg_database.datname FROM '^{prefix}[0-9]+_[0-9a-f]{{8}}'), 63)
     )
 ORDER BY 1
+
+-- %% end_sessions
+-- The sessions of a scratch database that our role may end.
+SELECT count(pg_terminate_backend(pid))
+FROM pg_stat_activity
+WHERE datname = {name} AND usename = current_user AND pid <> pg_backend_pid();
 
 -- %% exists
 SELECT 1

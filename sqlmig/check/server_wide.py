@@ -311,6 +311,15 @@ def server_wide_words(text: bytes) -> str:
     return b" ".join(words[:2]).decode().upper()
 
 
+def changes_server(file: SqlFile) -> bool:
+    """Check whether a statement of a file belongs by its text to the whole server."""
+    ends = [*file.statement_starts[1:], len(file.text)]
+    return any(
+        server_wide_words(file.text[start:end])
+        for start, end in zip(file.statement_starts, ends, strict=True)
+    )
+
+
 def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, Any]:
     """Return the objects that the server's databases share, with their state, without the scratch database's own."""
     found = {}

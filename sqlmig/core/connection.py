@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Bytes of a batch. A longer file takes several: that needs less memory here, and far less
 # on the server.
 LARGEST_BATCH = 1 << 20
+_MOST_AT_ONCE = 50  # statements in one pipeline
 _TICKS_A_SECOND = 10  # how often psycopg wakes while it waits
 _DEFAULT_PORT = 5432
 _LEAST_CONNECT_TIMEOUT = 2  # seconds; libpq waits no less
@@ -304,6 +305,44 @@ def cell_of(results: Sequence[PGresult], column: str) -> str | None:
         if result.nfields and result.ntuples and result.fname(0) == column.encode():
             return (result.get_value(0, 0) or b"").decode()
     return None
+
+
+def prepare_each(
+    connection: Connection, statements: Sequence[bytes]
+) -> list[str | None]:
+    """Let the server analyse statements without running them. Return its error for each, or None.
+
+    Each statement is a transaction of its own, and many are sent at once: Parse and Sync of
+    the extended query protocol
+    (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING).
+    Raises ConnectionLost.
+    """
+    errors: list[str | None] = []
+    pgconn = connection.pgconn
+    with _translated(connection):
+        for first in range(0, len(statements), _MOST_AT_ONCE):
+            pgconn.enter_pipeline_mode()
+            some = statements[first : first + _MOST_AT_ONCE]
+            for statement in some:
+                pgconn.send_prepare(b"", statement)
+                pgconn.pipeline_sync()
+            errors += [_error_of_prepare(connection) for _ in some]
+            pgconn.exit_pipeline_mode()
+    return errors
+
+
+def _error_of_prepare(connection: Connection) -> str | None:
+    """Read the results up to the next Sync, and return the first line of the error."""
+    message = None
+    while True:
+        result = connection.pgconn.get_result()
+        if result is None:
+            continue
+        if result.status == pq.ExecStatus.PIPELINE_SYNC:
+            return message
+        if result.status not in _SUCCESS:
+            error = psycopg.errors.error_from_result(result)
+            message = server_message(error.diag).splitlines()[0]
 
 
 def execute(connection: Connection, statements: str) -> None:

@@ -39,9 +39,9 @@ DIRECTIVES = (
     "no-transaction",
     "repeat",
     "irreversible: REASON",
-    "accepts rewrites, reads, losses: REASON",
+    "accepts rewrites, reads, losses, restarts, breaks: REASON",
 )
-_ACCEPTABLE = frozenset(("rewrites", "reads", "losses"))
+_ACCEPTABLE = frozenset(("rewrites", "reads", "losses", "restarts", "breaks"))
 _ONLY_READS = frozenset(
     (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
 )
@@ -284,7 +284,7 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
         accepted, reason = _read_accepts(words.decode())
         if not reason or not accepted or accepted - _ACCEPTABLE:
             raise ScanError(
-                "“accepts” needs one or more of rewrites, reads and losses, and a reason: "
+                "“accepts” needs one or more of rewrites, reads, losses, restarts and breaks, and a reason: "
                 "“-- sqlmig: accepts rewrites, reads: the table is small”",
                 start,
             )

@@ -71,10 +71,9 @@ def _line_at(text: bytes, offset: int) -> str:
     return text[_line_start(text, offset) : end].decode(errors="replace")
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number and its noun: ``1 row``, ``2 rows``, ``1,000 rows``."""
-    plural = "" if count == 1 else "s"
-    return f"{count:,} {noun}{plural}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def few(names: Sequence[str], most: int = 5) -> str:

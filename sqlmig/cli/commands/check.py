@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +19,8 @@ from sqlmig.core.errors import SqlmigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from sqlmig.check import BaseProblem, Finding, Scratch
+    from sqlmig.check import BaseProblem, Break, Finding, Scratch
     from sqlmig.core.migrations import Migration
 
 _INDENT = " " * 14
@@ -42,9 +42,17 @@ _INDENT = " " * 14
 @option(
     "--fail-on",
     metavar="LIST",
-    help="Fail if a file rewrites a table or reads it whole while others wait for it, or if it loses data. "
-    "LIST is one or more of rewrites,reads,losses. A file passes if its directive accepts them. With --base only "
-    "new versions are judged.",
+    help="Fail if a file rewrites a table or reads it whole while others wait for it, if it loses data, if it cannot "
+    "restart after an interruption, or if it breaks a query or a function. LIST is one or more of "
+    "rewrites,reads,losses,restarts,breaks. A file passes if its directive accepts them. With --base only new versions "
+    "are judged.",
+)
+@option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The statements that the released application sends, with parameters as $1. Show which version breaks one. "
+    "SET is executed, anything else is prepared and not run.",
 )
 @option(
     "--base",
@@ -55,7 +63,11 @@ _INDENT = " " * 14
 @SCRATCH
 @AS_JSON
 def check(
-    command_line: CommandLine, start: int | None, fail_on: str | None, base: str | None
+    command_line: CommandLine,
+    start: int | None,
+    fail_on: str | None,
+    queries: Path | None,
+    base: str | None,
 ) -> int:
     """Prove that each down file undoes its up file.
 
@@ -63,14 +75,15 @@ def check(
     the end. There it runs each version up, down and up again, and compares the schema before and after. It also
     compares rows, if there are files VERSION_NAME.rows.sql. With --schema the files run in a schema of that name.
     """
-    from sqlmig.check import Gate, compare_with_base, prove
+    from sqlmig.check import Gate, compare_with_base, prove, read_queries
 
-    kinds = _effect_kinds(fail_on or "")
+    kinds = _kinds(fail_on or "")
     if base is not None and not base.strip():
         raise UsageError("--base needs a git revision, such as origin/main")
     found = migrations.find(command_line.directory)
     plan.check_version(found, start)
     gate = Gate(kinds)
+    of_application = read_queries(queries) if queries else []
     problems: list[BaseProblem] = []
     if base:
         problems, new = compare_with_base(command_line.directory, found, base)
@@ -79,10 +92,15 @@ def check(
         report_base_problem(problem)
 
     with _open_scratch(command_line, found) as scratch:
-        trials = prove(scratch, found, start or 0, gate)
+        never: list[Break] = []
+        trials = prove(scratch, found, start or 0, gate, of_application, never.extend)
         findings = _with_bar(trials, len(found))
         # Dropping the scratch database may take some seconds, or fail.
         report(findings, as_json=command_line.as_json)
+        for one in never:
+            output.say(
+                f"warning: {one.what} could be prepared after no version: {one.error}"
+            )
     return int(bool(problems) or any(finding.has_failed for finding in findings))
 
 
@@ -131,15 +149,15 @@ def _with_bar(trials: Iterator[Finding], length: int) -> list[Finding]:
         return list(shown)
 
 
-def _effect_kinds(words: str) -> list[str]:
-    """Return the kinds of effects in a list such as ``rewrites,reads``."""
-    from sqlmig.check import EFFECT_KINDS
+def _kinds(words: str) -> list[str]:
+    """Return the kinds in a list such as ``rewrites,reads``."""
+    from sqlmig.check import KINDS
 
     kinds = words.replace(",", " ").split()
     for kind in kinds:
-        if kind not in EFFECT_KINDS:
+        if kind not in KINDS:
             raise UsageError(
-                f"--fail-on takes {', '.join(EFFECT_KINDS)}, separated by commas, and not {kind!r}"
+                f"--fail-on takes {', '.join(KINDS)}, separated by commas, and not {kind!r}"
             )
     return kinds
 
@@ -164,7 +182,9 @@ def _print_finding(finding: Finding) -> None:
         word = "refused"
     padding = " " * (12 - len(word))
     click.echo(f"{output.coloured(word)}{padding}  {finding.label}")
-    for line in [*finding.effects.words(), *_faults(finding)]:
+    restarts = finding.restarts.lines() if finding.restarts else []
+    breaks = [f"breaks {broken}" for broken in finding.breaks]
+    for line in [*finding.effects.words(), *restarts, *breaks, *_faults(finding)]:
         click.echo(f"{_INDENT}{line}")
     for note in finding.notes:
         click.echo(f"{_INDENT}note: {note}".replace("\n", f"\n{_INDENT}"))
@@ -199,12 +219,25 @@ def _as_object(finding: Finding) -> dict[str, object]:
         "rewrites": effects.rewrites,
         "reads": effects.reads,
         "losses": effects.losses,
+        "restarts": _restarts_as_object(finding),
+        "breaks": [str(broken) for broken in finding.breaks],
     }
+
+
+def _restarts_as_object(finding: Finding) -> dict[str, object] | None:
+    """Return the places of a file that does not run in one transaction; None for another."""
+    if finding.restarts is None:
+        return None
+    failures = [failure.message for failure in finding.restarts.failures]
+    return {"places": finding.restarts.places, "failures": failures}
 
 
 def _annotate(finding: Finding) -> None:
     """Annotate the reasons of a failure on GitHub."""
     words = list(_faults(finding))
+    if finding.restarts:
+        words += [failure.message for failure in finding.restarts.failures]
+    words += [f"breaks {broken}" for broken in finding.breaks]
     if finding.result != "broken":
         words += finding.notes
     title = f"{finding.label} {finding.result}"
@@ -213,6 +246,10 @@ def _annotate(finding: Finding) -> None:
     github.annotate(
         finding.path, finding.line, title, "\n".join(words) or finding.result
     )
+    for broken in finding.breaks:
+        if broken.path:
+            message = f"{finding.label} breaks it: {broken.error}"
+            github.annotate(broken.path, broken.line, title, message)
 
 
 def report_base_problem(problem: BaseProblem) -> None:
