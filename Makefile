@@ -39,7 +39,7 @@ status: $(READY) ## Show what is applied and what is pending
 	@$(BIN)/python -m sqlmig status
 
 check: $(READY) ## Prove that each down file undoes its up file
-	@$(BIN)/python -m sqlmig check --scratch embedded: --setup $(SETUP)
+	@$(BIN)/python -m sqlmig check --scratch embedded: --setup $(SETUP) --queries tests/queries.sql
 
 drift: $(READY) ## List what was changed by hand in the database
 	@$(BIN)/python -m sqlmig drift --scratch embedded: --setup $(SETUP)

@@ -65,8 +65,13 @@ def scratch_server(
 
 
 @contextmanager
-def open_sessions(command_line: CommandLine) -> Iterator[Opened]:
-    """Open the database, and yield a session for each ledger that is meant. Raises SqlmigError."""
+def open_sessions(
+    command_line: CommandLine, *, looks_for_unfinished: bool = False
+) -> Iterator[Opened]:
+    """Open the database, and yield a session for each ledger that is meant. Raises SqlmigError.
+
+    looks_for_unfinished: also read what migrations have begun and not finished.
+    """
     found = migrations.find(command_line.directory)
     make = command_line.makes_data_directory
     if command_line.has_many_schemas and command_line.ledger_schema:
@@ -82,6 +87,7 @@ def open_sessions(command_line: CommandLine) -> Iterator[Opened]:
                 output.say,
                 options=command_line.options,
                 watch=watch,
+                looks_for_unfinished=looks_for_unfinished,
             ) as session:
                 yield Opened(url, [session])
             return
@@ -94,6 +100,7 @@ def open_sessions(command_line: CommandLine) -> Iterator[Opened]:
             output.say,
             options=command_line.options,
             watch=watch_below_bar,
+            looks_for_unfinished=looks_for_unfinished,
         ) as schemas:
             yield Opened(
                 url, schemas.sessions, schemas.unreadable, schemas.new, are_many=True

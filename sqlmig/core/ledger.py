@@ -161,17 +161,26 @@ def ledger_in(schema: str | None, ledger_schema: str | None = None) -> Ledger:
     return Ledger(named or "public", bool(named), schema or "")
 
 
-def read_query(ledgers: Iterable[Ledger]) -> str:
-    """Return the statements that read some ledgers. The result before the last one has their rows."""
+def read_query(ledgers: Iterable[Ledger], *, looks_for_unfinished: bool = False) -> str:
+    """Return the statements that read some ledgers.
+
+    The result before the last one has their rows. looks_for_unfinished: one more result
+    after it has what migrations have begun and not finished.
+    """
     selects = []
     for number, ledger in enumerate(ledgers):
         selects.append(ledger.sql("rows", number=number))
+    literals = ", ".join(literal(ledger.table) for ledger in ledgers)
+    unfinished = ""
+    if looks_for_unfinished:
+        unfinished = _STATEMENTS["unfinished"].lstrip("\n").format(literals=literals)
     return (
         _STATEMENTS["read"]
         .rstrip("\n")
         .format(
             tables=", ".join(ledger.table for ledger in ledgers),
-            literals=", ".join(literal(ledger.table) for ledger in ledgers),
+            literals=literals,
+            unfinished=unfinished,
             identity=_IDENTITY,
             rows=" UNION ALL ".join(selects),
             **_CONDITIONS,

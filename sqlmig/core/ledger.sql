@@ -166,7 +166,47 @@ FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
 JOIN pg_class AS c ON c.oid = to_regclass(named.name)
 ORDER BY number;
 {rows} ORDER BY 1, 2;
-COMMIT;
+{unfinished}COMMIT;
+
+-- %% unfinished
+-- What a migration has begun and not finished, in any schema: as text, or as a version that the ledger's comment names.
+SELECT 0 AS number, words, NULL::bigint AS version
+FROM (
+    SELECT
+        'constraint ' || quote_ident(conname) || ' of '
+            || coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text)
+            || CASE WHEN to_jsonb(k) ->> 'conenforced' = 'false' THEN ' is NOT ENFORCED' ELSE ' is NOT VALID' END,
+        connamespace
+    FROM pg_constraint AS k
+    WHERE (NOT convalidated OR to_jsonb(k) ->> 'conenforced' = 'false') AND conparentid = 0
+    UNION ALL
+    SELECT 'index ' || indexrelid::regclass || ' of ' || indrelid::regclass || ' is INVALID', relnamespace
+    FROM pg_index
+    JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE NOT indisvalid AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
+) AS object (words, namespace)
+JOIN pg_namespace ON pg_namespace.oid = namespace
+WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+UNION ALL
+SELECT number - 1, NULL, substring(obj_description(to_regclass(name), 'pg_class') FROM 'Begun and not finished: (\d+)')::bigint
+FROM unnest(ARRAY[{literals}]) WITH ORDINALITY AS named (name, number)
+ORDER BY 1, 2;
+
+-- %% note
+-- In the comment of the ledger: which file that repeats has begun, after its first run, and nothing when it is finished. A
+-- comment that is not ours stays. Only the owner may comment; without the note, `status` cannot know.
+DO {quote}
+DECLARE
+    usual CONSTANT text := 'The migrations applied to this database, written by sqlmig alone.';
+    present CONSTANT text := coalesce(obj_description({literal}::regclass, 'pg_class'), usual);
+BEGIN
+    IF present <> usual || {note} AND starts_with(present, usual) THEN
+        EXECUTE format('COMMENT ON TABLE {table} IS %L', usual || {note});
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END
+{quote};
 
 -- %% shows_all_rows
 -- With pg_class AS c: row level security is on, and a policy lets this role read every row. Then it need not be off. No

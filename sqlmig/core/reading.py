@@ -12,7 +12,7 @@ from sqlmig.core.sql import quoted
 from sqlmig.core.versions import LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from psycopg.pq.abc import PGresult
 
@@ -33,22 +33,33 @@ class Contents(NamedTuple):
     """What a ledger held when it was read. identity changes when the table itself does.
 
     has_duration: whether it has the columns that tell who applied a version and how long it
-    took; older ledgers lack them.
+    took; older ledgers lack them. unfinished: constraints and indexes that are not finished,
+    as text, and begun: the version of a file that repeats and has begun. Both are read only
+    if they are asked for.
     """
 
     rows: list[LedgerRow]
     identity: str
     has_duration: bool = True
+    unfinished: tuple[str, ...] = ()
+    begun: int | None = None
 
 
-def read(connection: Connection, ledger: Ledger) -> Contents | None:
+def read(
+    connection: Connection, ledger: Ledger, *, looks_for_unfinished: bool = False
+) -> Contents | None:
     """Return the rows of a ledger by version; None if there is no such table. Raises as read_several does."""
-    found = read_several(connection, [ledger])
+    found = read_several(
+        connection, [ledger], looks_for_unfinished=looks_for_unfinished
+    )
     return None if found is None else found[0]
 
 
 def read_several(
-    connection: Connection, ledgers: Sequence[Ledger]
+    connection: Connection,
+    ledgers: Sequence[Ledger],
+    *,
+    looks_for_unfinished: bool = False,
 ) -> list[Contents] | None:
     """Return the rows of each ledger in one batch; None if one of the tables is missing.
 
@@ -56,12 +67,15 @@ def read_several(
     Notes on the connection its search path, and whether the server is Citus. The first
     statement reads both, so they cost no batch of their own.
     """
+    query = read_query(ledgers, looks_for_unfinished=looks_for_unfinished)
     try:
-        results = _ask(connection, ledgers)
+        results = _ask(connection, query)
     except ServerError as problem:
         if _is_citus(problem.results_before) and not connection.one_statement_a_batch:
             connection.one_statement_a_batch = True
-            return read_several(connection, ledgers)
+            return read_several(
+                connection, ledgers, looks_for_unfinished=looks_for_unfinished
+            )
         if problem.sqlstate in _UNDEFINED_TABLE_OR_SCHEMA:
             return None
         if problem.sqlstate in (_NOT_OURS, *_UNDEFINED_COLUMN_OR_FUNCTION):
@@ -73,6 +87,7 @@ def read_several(
     connection.one_statement_a_batch = _is_citus(results)
     connection.known_search_path = _cell(results[0], 0, 1)
     connection.first_schema = _cell(results[0], 0, 2)
+    unfinished = results.pop(-2) if looks_for_unfinished else None
     *_, identities, table, _commit = results
     types = [table.ftype(column) for column in range(table.nfields)]
     if types != _TYPES_AS_READ:
@@ -83,6 +98,21 @@ def read_several(
         has_duration = _cell(identities, number, 1) == "t"
         identity = _cell(identities, number, 0)
         contents.append(Contents(of_ledger, identity, has_duration))
+    if unfinished:
+        return _with_unfinished(contents, unfinished)
+    return contents
+
+
+def _with_unfinished(contents: list[Contents], table: PGresult) -> list[Contents]:
+    """Add what migrations have not finished. Constraints and indexes are noted with the first ledger."""
+    words: list[str] = []
+    for row in range(table.ntuples):
+        number, text, version = (_cell(table, row, column) for column in range(3))
+        if text:
+            words.append(text)
+        if version:
+            contents[int(number)] = contents[int(number)]._replace(begun=int(version))
+    contents[0] = contents[0]._replace(unfinished=tuple(words))
     return contents
 
 
@@ -92,9 +122,8 @@ def read_identity(connection: Connection, ledger: Ledger) -> str:
     return str(identity)
 
 
-def _ask(connection: Connection, ledgers: Iterable[Ledger]) -> list[PGresult]:
+def _ask(connection: Connection, message: str) -> list[PGresult]:
     """Return a result for each statement of the batch."""
-    message = read_query(ledgers)
     if not connection.one_statement_a_batch:
         return send(connection, message.encode())
     results = []

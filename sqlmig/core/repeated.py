@@ -12,7 +12,8 @@ from sqlmig.core.hidden_rows import COLUMN, hidden_rows_pieces
 from sqlmig.core.ledger_pieces import before_file, check_of_ledger, record_pieces
 from sqlmig.core.reading import Contents
 from sqlmig.core.sending import send_pieces
-from sqlmig.core.transaction import file_transaction
+from sqlmig.core.sql import literal
+from sqlmig.core.transaction import file_transaction, own_piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlmig.core.session import Session
     from sqlmig.core.sqlfile import SqlFile
     from sqlmig.core.steps import Step
+    from sqlmig.core.transaction import Piece
 
 # The command tags in which the server reports how many rows a statement changed
 # (https://www.postgresql.org/docs/current/protocol-message-formats.html, CommandComplete).
@@ -98,10 +100,23 @@ def _run_once(
     rows = counter.rows
     if _has_other_statements(step.file) or not rows:
         rows = _rows_since(before, session, step.file, counter.rows)
-    record = [] if rows else record_pieces(session, step, attempts.seconds())
+    record: list[Piece] = []
+    if not rows:
+        record = record_pieces(session, step, attempts.seconds())
+    if not rows or not attempts.rows:
+        record = [*record, *_note_pieces(session, step, is_finished=not rows)]
     end = [*transaction.end, *record, *transaction.commit]
     send_pieces(connection, end, results.extend)
     return rows, results
+
+
+def _note_pieces(session: Session, step: Step, *, is_finished: bool) -> list[Piece]:
+    """Return the statement that notes in the ledger's comment that the file has begun, or removes that note."""
+    if step.direction == "down":
+        return []
+    note = "" if is_finished else f" Begun and not finished: {step.version.version}."
+    query = session.ledger.sql("note", note=literal(note))
+    return [own_piece("other", query, step.file)]
 
 
 class RowCounter:

@@ -203,8 +203,12 @@ def open_session(
     *,
     options: Options | None = None,
     watch: Watch = _no_watch,
+    looks_for_unfinished: bool = False,
 ) -> Iterator[Session]:
-    """Connect, read the ledger, and yield a session. Nothing is written. Raises SqlmigError."""
+    """Connect, read the ledger, and yield a session. Nothing is written. Raises SqlmigError.
+
+    looks_for_unfinished: also read what migrations have begun and not finished.
+    """
     # Here, because help and usage errors need no driver.
     from sqlmig.core.connection import connect
     from sqlmig.core.reading import read
@@ -215,7 +219,9 @@ def open_session(
             surroundings=Surroundings(connector(url, say, connection), say, watch),
             ledger=ledger,
             migrations=migrations,
-            contents=read(connection, ledger),
+            contents=read(
+                connection, ledger, looks_for_unfinished=looks_for_unfinished
+            ),
             options=options or Options(),
         )
 

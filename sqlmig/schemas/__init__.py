@@ -60,13 +60,16 @@ def open_schemas(
     *,
     options: Options,
     watch: Watch,
+    looks_for_unfinished: bool = False,
 ) -> Iterator[Schemas]:
     """Connect, read the ledgers, and yield a session for each, all on one connection. Writes nothing."""
     with connect(url, say) as connection:
         ledgers, new = find_ledgers(connection, names, say)
         files: dict[Path, SqlFile] = {}  # each file is scanned once for all schemas
         schemas = Schemas([], {}, new)
-        for ledger, found in read_ledgers(connection, ledgers):
+        for ledger, found in read_ledgers(
+            connection, ledgers, looks_for_unfinished=looks_for_unfinished
+        ):
             if isinstance(found, SqlmigError):
                 schemas.unreadable[ledger.schema] = found
                 continue
@@ -131,19 +134,27 @@ def _pattern(names: Sequence[str]) -> str:
 
 
 def read_ledgers(
-    connection: Connection, ledgers: Sequence[Ledger]
+    connection: Connection,
+    ledgers: Sequence[Ledger],
+    *,
+    looks_for_unfinished: bool = False,
 ) -> Iterator[tuple[Ledger, Contents | SqlmigError | None]]:
     """Yield each ledger with its rows, with None if it does not exist, or with the error from reading it."""
     for start in range(0, len(ledgers), _BATCH):
-        yield from _read_batch(connection, ledgers[start : start + _BATCH])
+        some = ledgers[start : start + _BATCH]
+        # Constraints and indexes of the whole database are read once.
+        looks = looks_for_unfinished and start == 0
+        yield from _read_batch(connection, some, looks_for_unfinished=looks)
 
 
 def _read_batch(
-    connection: Connection, ledgers: Sequence[Ledger]
+    connection: Connection, ledgers: Sequence[Ledger], *, looks_for_unfinished: bool
 ) -> Iterator[tuple[Ledger, Contents | SqlmigError | None]]:
     problem = None
     try:
-        found = read_several(connection, ledgers)
+        found = read_several(
+            connection, ledgers, looks_for_unfinished=looks_for_unfinished
+        )
     except SqlmigError as error:
         found = None
         problem = error
@@ -152,5 +163,6 @@ def _read_batch(
     elif len(ledgers) == 1:
         yield ledgers[0], problem
     else:  # at least one of them cannot be read: find out which
-        for ledger in ledgers:
-            yield from _read_batch(connection, [ledger])
+        for number, ledger in enumerate(ledgers):
+            looks = looks_for_unfinished and number == 0
+            yield from _read_batch(connection, [ledger], looks_for_unfinished=looks)

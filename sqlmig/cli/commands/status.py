@@ -40,8 +40,10 @@ def status(command_line: CommandLine, *, exit_code: bool, pending: bool) -> int:
 
     The last line counts them. States: applied, pending, changed (edited since), missing (its file is gone),
     out-of-order (older than the newest applied), ahead (its file is not here, and it is newer than every file).
+    On standard error it names unfinished work: constraints that are NOT VALID or NOT ENFORCED, INVALID indexes, and a
+    file that repeats and has begun.
     """
-    with open_sessions(command_line) as opened:
+    with open_sessions(command_line, looks_for_unfinished=True) as opened:
         by_schema = {
             session.ledger.schema: session.versions() for session in opened.sessions
         }
@@ -50,6 +52,7 @@ def status(command_line: CommandLine, *, exit_code: bool, pending: bool) -> int:
             click.echo(f"{opened.sessions[0].connection.database_name}:", err=True)
     opened.report_unreadable()
     _print_all(command_line, opened, by_schema, only_pending=pending)
+    _print_unfinished(opened, by_schema)
     is_behind = any(_is_behind(versions) for versions in by_schema.values())
     return int(bool(opened.unreadable) or (exit_code and is_behind))
 
@@ -74,6 +77,22 @@ def _print_all(
             _print_versions(versions)
             if len(by_schema[schema]) > 1:
                 click.echo(_counts(by_schema[schema]))
+
+
+def _print_unfinished(opened: Opened, by_schema: dict[str, list[VersionInfo]]) -> None:
+    """Print what migrations have begun and not finished, on standard error."""
+    for session in opened.sessions:
+        if session.contents is None:
+            continue
+        for words in session.contents.unfinished:
+            output.say(f"unfinished: {words}")
+        for one in _pending(by_schema[session.ledger.schema]):
+            if one.version == session.contents.begun:
+                where = f" in {session.ledger.schema}" if opened.are_many else ""
+                output.say(
+                    f"unfinished: {one.label}{where} has begun, and repeats until a run changes no row; "
+                    "`sqlmig up` continues it"
+                )
 
 
 def _pending(versions: Iterable[VersionInfo]) -> list[VersionInfo]:
