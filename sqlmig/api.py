@@ -14,12 +14,12 @@ from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.migrations import find
 from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
-from sqlmig.core.text import parse_lock_timeout
+from sqlmig.core.text import checked_setting, parse_lock_timeout
 from sqlmig.core.url import as_text
 from sqlmig.core.versions import Applied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlmig.core.plan import Request
     from sqlmig.core.session import Session
@@ -59,6 +59,7 @@ def up(
     retries: int = 10,
     wait: float = 0,
     dry_run: bool = False,
+    settings: Mapping[str, str] | None = None,
     on_applied: OnApplied | None = None,
 ) -> list[Applied]:
     """Apply the pending migrations, oldest first, and return them.
@@ -69,9 +70,10 @@ def up(
     schema: the schema of the ledger, which also comes first in the search path.
     ledger_schema: the schema of the ledger alone.
     wait: seconds to keep trying a server that does not answer yet. dry_run: rehearse it in
-    one transaction, which is rolled back. on_applied is called with each migration when it
-    is committed. Messages go to ``logging.getLogger("sqlmig")``, with a line for each
-    migration at level INFO.
+    one transaction, which is rolled back. settings: custom settings such as
+    ``{"app.region": "eu"}``, which each file reads with ``current_setting``. on_applied is
+    called with each migration when it is committed. Messages go to
+    ``logging.getLogger("sqlmig")``, with a line for each migration at level INFO.
 
     Raises UsageError, LedgerDisagrees if the files and the database do not fit together, and
     MigrationFailed. The attribute ``applied`` of an error has the migrations that were
@@ -80,7 +82,7 @@ def up(
     if to is not None and steps is not None:
         raise UsageError("to and steps exclude each other; give one")
     _refuse_negative(to=to, steps=steps, retries=retries)
-    options = _options(lock_timeout, retries)
+    options = _options(lock_timeout, retries, settings)
     request = Up(to, steps, allow_out_of_order, allow_non_empty)
     target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
     hooks = _Hooks(dry_run, on_applied)
@@ -100,6 +102,7 @@ def down(
     retries: int = 10,
     wait: float = 0,
     dry_run: bool = False,
+    settings: Mapping[str, str] | None = None,
     on_applied: OnApplied | None = None,
 ) -> list[Applied]:
     """Revert the newest migration, or more, newest first, and return them. It does not ask.
@@ -113,17 +116,29 @@ def down(
     if not any(given):
         steps = 1
     _refuse_negative(to=to, steps=steps, retries=retries)
-    options = _options(lock_timeout, retries)
+    options = _options(lock_timeout, retries, settings)
     target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
     hooks = _Hooks(dry_run, on_applied)
     return _run(target, Down(to, steps), options, hooks, make=False)
 
 
-def _options(lock_timeout: str, retries: int) -> Options:
+def _options(
+    lock_timeout: str, retries: int, settings: Mapping[str, str] | None
+) -> Options:
     if not isinstance(lock_timeout, str):
         raise UsageError(f"lock_timeout is text such as '5s', and not {lock_timeout!r}")
     parse_lock_timeout(lock_timeout)
-    return Options(lock_timeout.strip(), retries)
+    return Options(lock_timeout.strip(), retries, as_settings(settings))
+
+
+def as_settings(settings: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Return custom settings as pairs. Raises UsageError for a name without a dot, or a value that is not text."""
+    pairs = []
+    for name, value in (settings or {}).items():
+        if not isinstance(value, str):
+            raise UsageError(f"the value of the setting {name!r} is not text")
+        pairs.append((checked_setting(name), value))
+    return tuple(pairs)
 
 
 def _refuse_negative(**numbers: int | None) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmig.api import Target, open_target
+from sqlmig.api import Target, as_settings, open_target
 from sqlmig.core.database import database, has_database, is_throwaway
 from sqlmig.core.ledger import ledger_in
 from sqlmig.core.migrations import find
@@ -15,7 +15,7 @@ from sqlmig.core.session import Options
 from sqlmig.core.url import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlmig.check import Differences, Finding
     from sqlmig.core.url import SqlalchemyUrl
@@ -30,19 +30,22 @@ def find_drift(
     ignore: Sequence[str] = (),
     scratch: str = "",
     setup: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
     wait: float = 0,
 ) -> Differences:
     """Compare a database with the result of its applied files, as ``sqlmig drift`` does, and return the differences.
 
     It is false if there are none. ignore: patterns of names to leave out. scratch: the
     server for the scratch database, ``embedded:`` for a throwaway one; "" for the server of
-    the database. setup: a file to run there first. Raises SqlmigError.
+    the database. setup: a file to run there first. settings: custom settings for the files.
+    Raises SqlmigError.
     """
     from sqlmig import check
 
     target = Target(url, directory, ledger_in(schema, ledger_schema), wait)
     with ExitStack() as stack:
-        session = stack.enter_context(open_target(target, Options(), make=False))
+        options = Options(settings=as_settings(settings))
+        session = stack.enter_context(open_target(target, options, make=False))
         opened = stack.enter_context(database(as_text(url)))
         server = stack.enter_context(
             check.open_scratch_server(opened, scratch, session.say, wait=wait)
@@ -65,13 +68,16 @@ def prove(
     fail_on: Sequence[str] = (),
     scratch: str = "",
     setup: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    queries: str | Path | None = None,
     wait: float = 0,
 ) -> list[Finding]:
     """Try each up and down file on a scratch database, as ``sqlmig check`` does, and return a finding for each version.
 
     url: the database that the scratch database is like; without one, a throwaway server is
-    used. start: only run the versions before this one. fail_on: ``rewrites``, ``reads`` or
-    ``losses``, which a finding then refuses. scratch and setup are as for find_drift.
+    used. start: only run the versions before this one. fail_on: ``rewrites``, ``reads``,
+    ``losses``, ``restarts`` or ``breaks``, which a finding then refuses. queries: a file with
+    the statements of the application. scratch, setup and settings are as for find_drift.
     Raises SqlmigError.
     """
     from sqlmig import check
@@ -96,7 +102,10 @@ def prove(
                 say,
                 server=server,
                 files=[migration.up_file for migration in migrations],
+                file_settings=as_settings(settings),
                 set_up=check.setup_from(None if setup is None else Path(setup)),
             )
         )
-        return list(check.prove(made, migrations, start, check.Gate(fail_on)))
+        of_application = check.read_queries(Path(queries)) if queries else []
+        gate = check.Gate(fail_on)
+        return list(check.prove(made, migrations, start, gate, of_application))

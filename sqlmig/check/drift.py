@@ -135,6 +135,7 @@ class _ScratchRun:
                 files=[file.path for file in self.files],
                 files_owner=owner,
                 leading_schema=leading_schema,
+                file_settings=session.options.settings,
                 set_up=self.set_up,
             ) as scratch,
             session.surroundings.watch(session, "the scratch database", no_rows),

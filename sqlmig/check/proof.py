@@ -33,6 +33,7 @@ from sqlmig.check.server_wide import (
 from sqlmig.core.connection import rollback
 from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
 from sqlmig.core.sending import send_pieces
+from sqlmig.core.session import FileSettings
 from sqlmig.core.sqlfile import load
 from sqlmig.core.transaction import file_transaction, own_piece
 
@@ -315,8 +316,8 @@ def _move_a_sequence(up: SqlFile, down: SqlFile) -> bool:
 
 
 def _body_of(scratch: Scratch, file: SqlFile) -> list[Piece]:
-    path = scratch.connection.callers_search_path
-    transaction = file_transaction(file, path)
+    settings = FileSettings(scratch.connection.callers_search_path)
+    transaction = file_transaction(file, settings)
     return [*transaction.body, *transaction.end]
 
 

@@ -13,6 +13,7 @@ from sqlmig.core.errors import MigrationFailed, replace_message
 from sqlmig.core.outside_transaction import send_each_statement
 from sqlmig.core.repeated import RowCounter
 from sqlmig.core.sending import send_pieces
+from sqlmig.core.session import FileSettings
 from sqlmig.core.sql import literal
 from sqlmig.core.sqlfile import load
 from sqlmig.core.transaction import cut, file_transaction
@@ -88,7 +89,9 @@ def _run_guarded(
     connection = scratch.connection
     guard = scratch.guard
     if file.in_transaction:
-        transaction = file_transaction(file, connection.callers_search_path)
+        transaction = file_transaction(
+            file, FileSettings(connection.callers_search_path)
+        )
         for _ in range(_MOST_RUNS if file.repeats else 0):
             if not run_again(scratch, file):
                 break
@@ -146,7 +149,7 @@ def run_beginning(scratch: Scratch, file: SqlFile, count: int) -> None:
 def run_again(scratch: Scratch, file: SqlFile) -> bool:
     """Run a repeating file once more, and return whether a statement changed rows."""
     connection = scratch.connection
-    transaction = file_transaction(file, connection.callers_search_path)
+    transaction = file_transaction(file, FileSettings(connection.callers_search_path))
     counter = RowCounter()
     try:
         send_pieces(connection, transaction.begin)

@@ -160,6 +160,7 @@ def scratch_database(
     files: Iterable[Path] = (),
     files_owner: str | None = None,
     leading_schema: str = "",
+    file_settings: Iterable[tuple[str, str]] = (),
     set_up: Callable[[Scratch], None] = no_setup,
 ) -> Iterator[Scratch]:
     """Yield a new database that is like the original, and drop it at the end.
@@ -168,8 +169,9 @@ def scratch_database(
     that owns the files' objects in the original, if they are compared with it. In that case
     the files run as this role if possible, the scratch database also has the default
     privileges and grants on schemas, and a server of our own has the roles. leading_schema:
-    comes first in the search path. set_up is called before the database gets anything that
-    a setup file may create. Raises SqlmigError if the database cannot be created.
+    comes first in the search path. file_settings: custom settings for the files. set_up is
+    called before the database gets anything that a setup file may create. Raises SqlmigError
+    if the database cannot be created.
     """
     name = f"{PREFIX}{os.getpid()}_{secrets.token_hex(4)}"
     with _connect_outside(server, say, f"{_OWNER}{name}") as outside:
@@ -189,7 +191,7 @@ def scratch_database(
                 is_elsewhere=server.is_elsewhere,
             )
 
-        settings = custom_settings(original)
+        settings = [*custom_settings(original), *file_settings]
         if is_read_only == "on":
             settings.append(("default_transaction_read_only", "off"))
         made = _Made(

@@ -11,6 +11,7 @@ from sqlmig.core.connection import rollback
 from sqlmig.core.errors import MigrationFailed, SqlmigError
 from sqlmig.core.lexer import plain_text
 from sqlmig.core.sending import send_pieces
+from sqlmig.core.session import FileSettings
 from sqlmig.core.transaction import cut, file_transaction
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _changes_server(statement: Piece, error: SqlmigError) -> bool:
 def _find_by_trial(scratch: Scratch, file: SqlFile) -> Piece | None:
     """Run the statements of a file one by one, up to the one that is the reason, and roll back."""
     connection = scratch.connection
-    transaction = file_transaction(file, connection.callers_search_path)
+    transaction = file_transaction(file, FileSettings(connection.callers_search_path))
     try:
         send_pieces(connection, transaction.begin)
         for piece in transaction.body:

@@ -15,7 +15,12 @@ from click.core import ParameterSource
 from sqlmig.core.errors import UsageError
 from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.session import Options
-from sqlmig.core.text import counted, parse_lock_timeout, parse_time
+from sqlmig.core.text import (
+    checked_setting,
+    counted,
+    parse_lock_timeout,
+    parse_time,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
@@ -102,6 +107,27 @@ def _keep_schemas(
         command_line.schemas = []
     command_line.schemas_are_from_environment = is_from_environment
     command_line.schemas += value
+
+
+def _keep_settings(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> None:
+    """Keep the values of --set. An error names the setting alone, because its value may be secret."""
+    command_line = context.ensure_object(CommandLine)
+    settings = dict(command_line.options.settings)
+    for assignment in value:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise click.BadParameter(
+                "give NAME=VALUE, such as app.region=eu", context, parameter
+            )
+        try:
+            settings[checked_setting(name)] = text
+        except UsageError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+    command_line.options = replace(
+        command_line.options, settings=tuple(settings.items())
+    )
 
 
 def _schema_name(name: str) -> str:
@@ -277,6 +303,16 @@ SCRATCH = all_of(
         help="SQL to run on the scratch database before the first file, for what your platform provides: roles, "
         "schemas, extensions (environment SQLMIG_SETUP). What it creates is not compared.",
     ),
+)
+SET = option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    expose_value=False,
+    callback=_keep_settings,
+    help="A custom setting such as app.region=eu for each file, which it reads with current_setting('app.region'). "
+    "Repeat the option for several. The value is never printed.",
 )
 LOCKS = all_of(
     _kept(

@@ -11,13 +11,18 @@ from sqlmig.core.errors import (
     ConnectionLost,
     MigrationFailed,
     PlanIsStale,
+    ServerError,
     SqlmigError,
     replace_message,
 )
 from sqlmig.core.hidden_rows import hidden_rows_after
 from sqlmig.core.indexes import Named, invalid_indexes, left_invalid, named_in
 from sqlmig.core.lexer import first_token
-from sqlmig.core.sending import refuse_changed_settings, send_pieces
+from sqlmig.core.sending import (
+    refuse_changed_settings,
+    refused_settings,
+    send_pieces,
+)
 from sqlmig.core.sql import OWN_SETTINGS, literal
 from sqlmig.core.text import counted, find_place, place
 from sqlmig.core.transaction import KEEPALIVES, cut, file_piece, own_piece
@@ -123,10 +128,17 @@ def _prepare(worker: Connection, file: SqlFile, session: Session) -> None:
         return  # a pooler, which would pass our settings to other clients
 
     settings = "SET lock_timeout = 0;"
+    values = list(session.options.settings)
     if session.ledger.files_schema:
-        path = literal(session.files_search_path)
-        settings += f"SELECT pg_catalog.set_config('search_path', {path}, false)"
-    send(worker, settings.encode())
+        values.append(("search_path", session.files_search_path))
+    for name, value in values:
+        settings += (
+            f"SELECT pg_catalog.set_config({literal(name)}, {literal(value)}, false);"
+        )
+    try:
+        send(worker, settings.encode())
+    except ServerError as error:
+        raise refused_settings(file, error.sqlstate) from None
 
 
 def _check_ledger(worker: Connection, ledger: Ledger, guard: Sequence[Piece]) -> None:
@@ -250,6 +262,10 @@ def refuse_pooler(session: Session, files: Iterable[SqlFile]) -> None:
         return  # no pooler between us and the server
 
     for file in alone:
+        if session.options.settings:
+            raise SqlmigError(
+                f"{file.path}: a pooler does not keep --set for a no-transaction file; {_USE_THE_SERVER}"
+            )
         if session.ledger.files_schema:
             raise SqlmigError(
                 f"{file.path}: a pooler does not keep --schema for a no-transaction file; {_USE_THE_SERVER}"

@@ -86,7 +86,7 @@ def _run_once(
     connection = session.connection
     transaction = file_transaction(
         step.file,
-        session.files_search_path,
+        session.file_settings,
         before=before_file(session, step, stays_open=True),
         after=hidden_rows_pieces(step.file),
         before_commit=[check_of_ledger(session, step.file)],

@@ -183,7 +183,7 @@ def _run_in_transaction(session: Session, step: Step) -> str | None:
     """Send the file and its ledger row in one transaction, and in one batch if the server accepts it."""
     transaction = file_transaction(
         step.file,
-        session.files_search_path,
+        session.file_settings,
         before=before_file(session, step, stays_open=_needs_batches(session, step)),
         after=hidden_rows.hidden_rows_pieces(step.file),
         before_commit=[

@@ -161,6 +161,8 @@ def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
     """Return the exception for a check of our own that failed as intended."""
     role = failure.piece.role
     file = failure.piece.file
+    if role == "settings" and file:
+        return refused_settings(file, sqlstate)
     if role in ("lock", "guard", "empty guard") and sqlstate == _INVALID_TEXT:
         return PlanIsStale()
     if role == "ledger" and sqlstate == _DUPLICATE_TABLE:
@@ -175,6 +177,16 @@ def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
             path=file.path,
         )
     return None
+
+
+def refused_settings(file: SqlFile, sqlstate: str | None) -> MigrationFailed:
+    """Return the error for a value of --set that the server refuses. Its own message has the value."""
+    return MigrationFailed(
+        f"{file.path}: the server refuses a setting of --set ({sqlstate}); "
+        "give a custom setting such as app.region, which no extension checks",
+        path=file.path,
+        sqlstate=sqlstate,
+    )
 
 
 def _owner_of_ledger(connection: Connection, error: ServerError) -> str:

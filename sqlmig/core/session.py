@@ -6,7 +6,7 @@ import random
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sqlmig.core.errors import PlanIsStale, SqlmigError, UsageError
 from sqlmig.core.plan import Up, VersionInfo, states, versions_to_run
@@ -46,16 +46,25 @@ def _no_watch(
     return nullcontext()
 
 
+class FileSettings(NamedTuple):
+    """The search path of a file, and the values of --set, by name."""
+
+    search_path: str
+    values: Sequence[tuple[str, str]] = ()
+
+
 @dataclass(frozen=True)
 class Options:
     """How files run.
 
     lock_timeout: how long a statement may wait for a lock, as PostgreSQL writes it.
-    retries: how often a file is tried again after a lock timeout or a deadlock.
+    retries: how often a file is tried again after a lock timeout or a deadlock. settings:
+    names and values of custom settings, which a file reads with current_setting.
     """
 
     lock_timeout: str = "5s"
     retries: int = 10
+    settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,11 @@ class Session:
         if not self.ledger.files_schema:
             return path
         return ", ".join(filter(None, [quoted(self.ledger.files_schema), path]))
+
+    @property
+    def file_settings(self) -> FileSettings:
+        """The search path of the files, and the values that they can read."""
+        return FileSettings(self.files_search_path, self.options.settings)
 
     def versions(self, *, checks_files: bool = True) -> list[VersionInfo]:
         """Return each version with its state. checks_files: compare the up files of applied versions."""

@@ -16,6 +16,8 @@ _PASSWORD = re.compile(
 _SHOWN_BEFORE = 60  # characters of a long line that are shown before the place
 _SHOWN = 120
 
+# As PostgreSQL's valid_custom_variable_name (src/backend/utils/misc/guc.c).
+_CUSTOM_SETTING = re.compile(r"[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)+", re.ASCII)
 _LONGEST_TIMEOUT = 2147483.647  # the server counts milliseconds in 32 bits
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600}
 
@@ -131,6 +133,15 @@ def parse_lock_timeout(value: str) -> float:
     if seconds > _LONGEST_TIMEOUT:
         raise UsageError(f"{value!r} is longer than PostgreSQL can wait; give less")
     return seconds
+
+
+def checked_setting(name: str) -> str:
+    """Return the name of a custom setting. Raises UsageError for one that the server would not take as such."""
+    if not _CUSTOM_SETTING.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not the name of a custom setting: it has a dot, as app.region has"
+        )
+    return name
 
 
 def parse_time(value: str, units: tuple[str, ...], at_least: float = 0) -> float:

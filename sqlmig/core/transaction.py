@@ -13,6 +13,7 @@ from sqlmig.core.sql import OWN_SETTINGS, literal, read_statements
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from sqlmig.core.session import FileSettings
     from sqlmig.core.sqlfile import SqlFile
 
 _RESET = read_statements(Path(__file__).with_name("reset.sql"))
@@ -72,7 +73,7 @@ class FileTransaction:
 
 def file_transaction(
     file: SqlFile,
-    search_path: str,
+    settings: FileSettings,
     *,
     before: Iterable[Piece] = (),
     after: Iterable[Piece] = (),
@@ -83,15 +84,14 @@ def file_transaction(
     A script builds its own text from body_piece and reset_sql. A file that runs outside a
     transaction is sent by outside_transaction.py.
 
-
-    search_path: the search path of the file.
+    settings: the search path of the file, and its values.
     before: our own pieces after BEGIN.
     after: our own pieces after the file, which still has its settings and its role.
     before_commit: our own pieces when the file's settings are undone.
     The file's own BEGIN and COMMIT are used if it has them.
     """
     body = [
-        own_piece("settings", _file_settings(search_path), file),
+        own_piece("settings", _settings_sql(settings), file),
         body_piece(file),
         own_piece("constraints", CHECK_CONSTRAINTS, file),
     ]
@@ -149,11 +149,11 @@ def own_settings_piece(
     return own_piece("own settings", settings, file)
 
 
-def _file_settings(search_path: str) -> str:
-    return (
-        "SET LOCAL row_security TO DEFAULT; "
-        f"SELECT pg_catalog.set_config('search_path', {literal(search_path)}, true)"
-    )
+def _settings_sql(settings: FileSettings) -> str:
+    calls = []
+    for name, value in [("search_path", settings.search_path), *settings.values]:
+        calls.append(f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)")
+    return f"SET LOCAL row_security TO DEFAULT; SELECT {', '.join(calls)}"
 
 
 def reset_sql(file: SqlFile, reset_settings: str) -> str:

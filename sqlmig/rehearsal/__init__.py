@@ -280,7 +280,7 @@ def _transaction(
     """Return the transaction of a step. Steps share a transaction, so its COMMIT is not sent."""
     return file_transaction(
         step.file,
-        session.files_search_path,
+        session.file_settings,
         before=before_file(session, step, stays_open=True),
         before_commit=[
             check_of_ledger(session, step.file, rehearsed=earlier),

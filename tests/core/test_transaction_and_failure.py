@@ -14,6 +14,7 @@ from sqlmig.core.ledger import Ledger
 from sqlmig.core.lexer import statements
 from sqlmig.core.migrations import Migration
 from sqlmig.core.sending import explain
+from sqlmig.core.session import FileSettings
 from sqlmig.core.sql import dollar_quote
 from sqlmig.core.sqlfile import SqlFile, scan
 from sqlmig.core.text import excerpt, place
@@ -204,7 +205,7 @@ def test_a_long_file_is_cut_between_statements_and_nothing_is_lost(length: int) 
     file = script(
         "-- begins\n" + "SELECT 'a statement of some length';\n" * (length // 37)
     )
-    whole = file_transaction(file, "public").pieces()
+    whole = file_transaction(file, FileSettings("public")).pieces()
     cut = [*batches(whole, LARGEST)]
     pieces = [one for message in cut for one in message]
     own = [one for one in pieces if one.role == "file"]

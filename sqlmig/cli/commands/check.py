@@ -12,7 +12,14 @@ import click
 from sqlmig.cli import github, output
 from sqlmig.cli.command import command
 from sqlmig.cli.opening import scratch_server
-from sqlmig.cli.options import AS_JSON, NOT_NEGATIVE, SCRATCH, CommandLine, option
+from sqlmig.cli.options import (
+    AS_JSON,
+    NOT_NEGATIVE,
+    SCRATCH,
+    SET,
+    CommandLine,
+    option,
+)
 from sqlmig.core import migrations, plan
 from sqlmig.core.database import database, has_database
 from sqlmig.core.errors import SqlmigError, UsageError
@@ -61,6 +68,7 @@ _INDENT = " " * 14
     "Fail if the number of a new version exists there, or is below the newest there.",
 )
 @SCRATCH
+@SET
 @AS_JSON
 def check(
     command_line: CommandLine,
@@ -123,6 +131,7 @@ def _open_scratch(
             output.say,
             server=server,
             files=_files(found),
+            file_settings=command_line.options.settings,
             set_up=set_up,
         ) as scratch,
     ):

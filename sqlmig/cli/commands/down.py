@@ -8,6 +8,7 @@ from sqlmig.cli.options import (
     DRY_RUN,
     LOCKS,
     NOT_NEGATIVE,
+    SET,
     STEPS,
     YES,
     CommandLine,
@@ -33,7 +34,7 @@ from sqlmig.core.plan import Down
 )
 @STEPS
 @option("--all", "is_all", is_flag=True, help="Revert all.")
-@all_of(DRY_RUN, YES, AS_JSON, LOCKS)
+@all_of(DRY_RUN, YES, AS_JSON, SET, LOCKS)
 def down(
     command_line: CommandLine, to: int | None, steps: int | None, *, is_all: bool
 ) -> int:

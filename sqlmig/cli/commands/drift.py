@@ -7,7 +7,7 @@ import click
 from sqlmig.cli import output
 from sqlmig.cli.command import command
 from sqlmig.cli.opening import open_sessions, scratch_server
-from sqlmig.cli.options import AS_JSON, SCRATCH, CommandLine, option
+from sqlmig.cli.options import AS_JSON, SCRATCH, SET, CommandLine, option
 
 
 @command("sqlmig drift", "sqlmig drift --json", fails="something differs, or it failed")
@@ -19,6 +19,7 @@ from sqlmig.cli.options import AS_JSON, SCRATCH, CommandLine, option
     help="Do not report objects with a name such as PATTERN, nor their parts. * and ? match other characters.",
 )
 @SCRATCH
+@SET
 @AS_JSON
 def drift(command_line: CommandLine, *, ignore: tuple[str, ...]) -> int:
     """List the changes that were made by hand.

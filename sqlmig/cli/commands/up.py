@@ -7,6 +7,7 @@ from sqlmig.cli.options import (
     AS_JSON,
     DRY_RUN,
     LOCKS,
+    SET,
     STEPS,
     TO,
     CommandLine,
@@ -32,7 +33,7 @@ from sqlmig.core.plan import Up
     is_flag=True,
     help="Apply to a schema that has tables, views or functions, but no ledger.",
 )
-@all_of(DRY_RUN, AS_JSON, LOCKS)
+@all_of(DRY_RUN, AS_JSON, SET, LOCKS)
 def up(
     command_line: CommandLine,
     to: int | None,
