@@ -55,12 +55,23 @@ def compare_with_base(
     for migration in found:
         if old.get(migration.version) == migration.up_file.name:
             continue  # not new in this branch
+        if _is_squash(base, fork, migration):
+            continue
         message = _clash(migration, tip, revision)
         if message:
             message += f": sqlmig renumber {migration.label}{next(free)}"
             path = migration.up_file
             problems.append(BaseProblem(migration.version, path, message))
     return BaseComparison(problems, here - {*old, *tip})
+
+
+def _is_squash(base: _Repository, fork: str, migration: Migration) -> bool:
+    """Check whether a file replaces a version of a commit, and others before it."""
+    replaces = migration.replaces
+    name = base.up_files(fork).get(migration.version)
+    if replaces is None or name is None:
+        return False
+    return base.checksum(fork, name) == replaces.checksum
 
 
 def _clash(migration: Migration, tip: Mapping[int, str], revision: str) -> str:
@@ -94,7 +105,10 @@ def _changed_files(
     """Return a problem for each up file of a commit that was edited or removed here."""
     here = {migration.version: migration for migration in found}
     problems = []
+    squashed = found[0].replaces if _is_squash(base, fork, found[0]) else None
     for version, name in sorted(base.up_files(fork).items()):
+        if squashed and squashed.first <= version <= squashed.last:
+            continue
         migration = here.get(version)
         if migration is None:
             message = f"{name} is in {revision}, but it was removed here"

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlmig.core.errors import SqlmigError
 from sqlmig.core.text import place
@@ -15,9 +15,25 @@ from sqlmig.core.text import place
 if TYPE_CHECKING:
     from pathlib import Path
 
+# After "-- sqlmig: replaces": the versions, and the checksum of the last one's old up file.
+REPLACES = re.compile(rb"(\d{1,19}) to (\d{1,19}): ([0-9a-f]{64})")
+# The directive among the comments before the first statement.
+_REPLACES_DIRECTIVE = re.compile(
+    rb"(?:[ \t]*(?:--[^\r\n]*)?[\r\n]+)*?[ \t]*--[ \t]*sqlmig:[ \t]*replaces[ \t]+"
+    + REPLACES.pattern
+    + rb"[ \t]*(?:[\r\n]|\Z)"
+)
 FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
 LARGEST_VERSION = 2**63 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Replaces(NamedTuple):
+    """The versions that a squashed file replaces, and the checksum of the last one's old up file."""
+
+    first: int
+    last: int
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,11 @@ class Migration:
     def checksum(self) -> str:
         """The checksum of the up file, at the first time that it is used."""
         return checksum(read(self.up_file))
+
+    @cached_property
+    def replaces(self) -> Replaces | None:
+        """The versions that the up file replaces, at the first time that it is used; None for an ordinary file."""
+        return find_replaces(read(self.up_file))
 
     @cached_property
     def down_text(self) -> str | None:
@@ -156,6 +177,14 @@ def read(path: Path) -> bytes:
             f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take"
         )
     return text
+
+
+def find_replaces(text: bytes) -> Replaces | None:
+    """Return the versions that the directive ``replaces`` of an up file names; None without one."""
+    match = _REPLACES_DIRECTIVE.match(text)
+    if not match:
+        return None
+    return Replaces(int(match[1]), int(match[2]), match[3].decode())
 
 
 def checksum(text: bytes) -> str:

@@ -9,9 +9,9 @@ from sqlmig.core.text import counted
 from sqlmig.core.versions import VersionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from sqlmig.core.migrations import Migration
+    from sqlmig.core.migrations import Migration, Replaces
     from sqlmig.core.versions import LedgerRow, State
 
 _FEW = 3  # the number of versions that are named
@@ -92,12 +92,16 @@ def states(
     migrations: Iterable[Migration],
     ledger: Sequence[LedgerRow],
     checksums: Mapping[int, str],
+    replaces: Replaces | None = None,
 ) -> list[VersionInfo]:
     """Return each known version with its state, by version.
 
-    checksums: of the up files as they are now. A version without a checksum counts as unchanged.
+    checksums: of the up files as they are now. A version without a checksum counts as
+    unchanged. replaces: the versions that the first file replaces. If all of them are
+    applied, it counts as applied, and so do they.
     """
     recorded = {row.version: row for row in ledger}
+    replaced = _replaced(recorded, replaces)
     newest = max(recorded, default=-1)
     digits = 0
     rows = []
@@ -108,6 +112,8 @@ def states(
         state: State = "applied"
         if entry is None:
             state = "pending" if version > newest else "out-of-order"
+        elif version in replaced:
+            pass
         elif checksums.get(version, entry.checksum) != entry.checksum:
             state = "changed"
         rows.append(
@@ -122,8 +128,22 @@ def states(
     for version, entry in recorded.items():
         label = f"{version:0{digits}}_{entry.name}"
         state = "ahead" if version > newest_file else "missing"
+        if version in replaced:
+            state = "applied"
         rows.append(VersionInfo(version, label, entry.name, state, None, entry))
     return sorted(rows, key=lambda row: row.version)
+
+
+def _replaced(
+    recorded: Mapping[int, LedgerRow], replaces: Replaces | None
+) -> Collection[int]:
+    """Return the applied versions that a squashed file replaces, if the last of them is applied."""
+    if replaces is None:
+        return ()
+    last = recorded.get(replaces.last)
+    if last is None or last.checksum != replaces.checksum:
+        return ()
+    return range(replaces.first, replaces.last + 1)
 
 
 def versions_to_run(
@@ -166,9 +186,29 @@ def _refuse_disagreement(
         accepted.add("out-of-order")
     problems = [row for row in rows if row.state not in accepted]
     if problems:
+        _refuse_partly_replaced(rows, database)
         states = [VersionState(row.version, row.name, row.state) for row in problems]
         message = _disagreement(problems, rows, done, database)
         raise LedgerDisagrees(message, states)
+
+
+def _refuse_partly_replaced(rows: Sequence[VersionInfo], database: str) -> None:
+    """Raise LedgerDisagrees if the database has only some of the versions that a squashed file replaces."""
+    squashed = next((row for row in rows if row.migration), None)
+    replaces = squashed and squashed.migration and squashed.migration.replaces
+    if not squashed or not replaces or squashed.ledger_row:
+        return
+    old = []
+    for row in rows:
+        if row.ledger_row and replaces.first <= row.version <= replaces.last:
+            old.append(row)
+    if old:
+        raise LedgerDisagrees(
+            f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
+            f"{replaces.last}, and the database has only some of them. Apply those after {old[-1].version}, up to "
+            f"{replaces.last}, with the older release that has their files; then run this again",
+            [VersionState(row.version, row.name, row.state) for row in old],
+        )
 
 
 def message_for_ahead(rows: Iterable[VersionInfo]) -> str:
@@ -240,6 +280,11 @@ def _remedy(row: VersionInfo, *, is_newest: bool) -> str:
         )
     if row.state == "out-of-order":
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
+    if row.migration and row.migration.replaces:
+        return (
+            "it replaces a version that was applied from another file than the one that was squashed; "
+            "compare the two histories"
+        )
     if row.has_another_name:
         return (
             f"version {row.version} was applied as {row.recorded_name}, which is another migration: "

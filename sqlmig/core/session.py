@@ -126,7 +126,8 @@ class Session:
             for migration in self.migrations:
                 if migration.version in recorded:
                     checksums[migration.version] = migration.checksum
-        return states(self.migrations, self.ledger_rows, checksums)
+        replaces = self.migrations[0].replaces if self.migrations else None
+        return states(self.migrations, self.ledger_rows, checksums, replaces)
 
     def versions_to_run(self, request: Request, done: int = 0) -> list[VersionInfo]:
         """Return the versions that a request is about, after this many steps. Raises as plan.versions_to_run."""

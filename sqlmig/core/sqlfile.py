@@ -16,7 +16,7 @@ from sqlmig.core.lexer import (
     statements,
     tokens,
 )
-from sqlmig.core.migrations import checksum, read
+from sqlmig.core.migrations import REPLACES, checksum, find_replaces, read
 from sqlmig.core.text import excerpt, find_place, place
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ DIRECTIVES = (
     "repeat",
     "irreversible: REASON",
     "accepts rewrites, reads, losses, restarts, breaks: REASON",
+    "replaces FIRST to LAST: CHECKSUM",
 )
 _ACCEPTABLE = frozenset(("rewrites", "reads", "losses", "restarts", "breaks"))
 _ONLY_READS = frozenset(
@@ -131,6 +132,12 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
         file = scan(text, path)
         if file.irreversible is not None and path.name.endswith(".up.sql"):
             raise ScanError("“irreversible” belongs in the down file", 0)
+        replaces = find_replaces(text)
+        if replaces and int(path.name.partition("_")[0]) != replaces.last:
+            raise ScanError(
+                f"“replaces” ends with version {replaces.last}, so the file must have this number",
+                0,
+            )
         return file
     except ScanError as error:
         where = place(path, text, error.offset)
@@ -147,10 +154,10 @@ def scan(text: bytes, path: Path = Path()) -> SqlFile:
     """Find the statements of a text. Raises ScanError for what must not be sent."""
     if not _RESTRICT.search(text):
         return _scan(text, path)
-    return _scan(_without_restrictions(text), path)._replace(as_written=text)
+    return _scan(without_restrictions(text), path)._replace(as_written=text)
 
 
-def _without_restrictions(text: bytes) -> bytes:
+def without_restrictions(text: bytes) -> bytes:
     """Return a text with blanks instead of the lines that pg_dump writes for psql, so all places stay right.
 
     Such a line in a string is kept. The scan stops at each line, and continues from the
@@ -286,6 +293,13 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
             raise ScanError(
                 "“accepts” needs one or more of rewrites, reads, losses, restarts and breaks, and a reason: "
                 "“-- sqlmig: accepts rewrites, reads: the table is small”",
+                start,
+            )
+    elif name == b"replaces":
+        if not REPLACES.fullmatch(words):
+            raise ScanError(
+                "“replaces” needs two versions and the checksum of the last one's old up file, as "
+                "`sqlmig squash` writes it: “-- sqlmig: replaces 1 to 40: CHECKSUM”",
                 start,
             )
     elif name not in (b"no-transaction", b"repeat") or words:

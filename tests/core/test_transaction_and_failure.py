@@ -76,7 +76,7 @@ def sent(text: str) -> list[Piece]:
     record = "INSERT INTO ledger VALUES ('é')"
     around = file_transaction(
         file,
-        "public",
+        FileSettings("public"),
         before=[own_piece("lock", "SELECT 1", file)],
         before_commit=[own_piece("record", record, file)],
     )

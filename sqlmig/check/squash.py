@@ -1,0 +1,209 @@
+"""Squash the first versions of a history into one file, and prove that it makes the same database.
+
+The files run on a scratch database, which pg_dump dumps, with its rows. The dump runs on a
+second one, like any file. Catalog, rows, sequences and large objects must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psycopg.conninfo import make_conninfo
+
+from sqlmig.check.catalog import add_sequence_values, compare, read_catalog
+from sqlmig.check.queries import words_of
+from sqlmig.check.rows import compare_rows, read_rows
+from sqlmig.check.running import run_file
+from sqlmig.check.server_wide import changes_server
+from sqlmig.core.connection import fetch, parameters
+from sqlmig.core.errors import ServerError, SqlmigError
+from sqlmig.core.lexer import first_token, read_statement, statements, tokens
+from sqlmig.core.sqlfile import load, without_restrictions
+from sqlmig.core.text import few
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from sqlmig.check.scratch import Scratch
+    from sqlmig.core.migrations import Migration
+
+    MakeScratch = Callable[[], AbstractContextManager[Scratch]]
+
+# Statements of pg_dump that are about its own session, or that our transaction replaces.
+_LEFT_OUT = re.compile(
+    rb"set (?:statement_timeout|lock_timeout|idle_in_transaction_session_timeout|transaction_timeout"
+    rb"|client_encoding|standard_conforming_strings|row_security)\b|begin\b|commit\b",
+    re.IGNORECASE,
+)
+# Statements of pg_dump for its own session that the file needs too.
+_OF_SESSION = re.compile(rb"set |select pg_catalog\.set_config\(", re.IGNORECASE)
+_NO_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
+_LARGE_OBJECTS = (
+    "SELECT oid::text, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1"
+)
+_SCHEMAS = """
+    SELECT nspname::text FROM pg_namespace
+    WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'
+"""
+
+
+def squash(
+    migrations: Sequence[Migration], make_scratch: MakeScratch, pg_dump: Path
+) -> bytes:
+    """Return the text of one up file that does the same as these, except for its directive.
+
+    make_scratch yields a new scratch database, as often as it is called. pg_dump: the
+    program. Raises SqlmigError if something is not the same, and names it.
+    """
+    ups = [load(migration.up_file) for migration in migrations]
+    for up in ups:
+        if changes_server(up):
+            raise SqlmigError(
+                f"{up.path}: it changes something that the whole server sees, such as a role, and pg_dump leaves "
+                "that out. Put it into a file for --setup, or squash the versions before it",
+                path=up.path,
+            )
+    with make_scratch() as first:
+        schemas = [str(name) for (name,) in fetch(first.connection, _SCHEMAS)]
+        before = _statements(_dump(first, pg_dump, schemas))
+        for up in ups:
+            run_file(first, up)
+        dump = _dump(first, pg_dump, schemas)
+        text = _without_others(dump, {statement for statement, _ in before})
+        names = {up.path: words_of(up.text) for up in ups}
+        home = first.schema.encode()
+        if not any(home in words for words in names.values()):
+            text = _without_schema(text, home)
+        with make_scratch() as second, _temporary(text, migrations[-1]) as path:
+            run_file(second, load(path))
+            _require_same(first, second)
+    return text
+
+
+def _dump(scratch: Scratch, pg_dump: Path, schemas: Sequence[str]) -> bytes:
+    """Return a dump of the scratch database without the schemas that were there before."""
+    given = parameters(scratch.made.url.url) | {"dbname": scratch.made.name}
+    password = scratch.made.outside.info.password or given.pop("password", "")
+    given.pop("options", None)
+    arguments = [
+        "--no-owner",
+        "--column-inserts",
+        "--rows-per-insert=100",
+        *(f'--exclude-schema="{name}"' for name in schemas),
+    ]
+    try:
+        ran = subprocess.run(
+            [pg_dump, *arguments, f"--dbname={make_conninfo('', **given)}"],
+            capture_output=True,
+            check=False,
+            env=os.environ | ({"PGPASSWORD": password} if password else {}),
+        )
+    except OSError as error:
+        raise SqlmigError(f"cannot run {pg_dump}: {error.strerror}") from None
+    if ran.returncode:
+        message = ran.stderr.decode(errors="replace").strip()
+        raise SqlmigError(f"pg_dump failed: {message}")
+    return ran.stdout
+
+
+def _statements(dump: bytes) -> list[tuple[bytes, bytes]]:
+    """Return each statement of a dump with its semicolon, and the comments after it."""
+    dump = without_restrictions(dump)
+    starts = [start for start, _ in statements(dump, first_token(dump))]
+    found = []
+    for start, after in zip(starts, [*starts[1:], len(dump)], strict=True):
+        _, end = read_statement(dump, start)
+        found.append((dump[start : end + 1], dump[end + 1 : after]))
+    return found
+
+
+def _without_others(dump: bytes, before: set[bytes]) -> bytes:
+    """Return a dump without what our transaction does itself, and without what was there before the files."""
+    parts = []
+    for statement, comments in _statements(dump):
+        is_old = statement in before and not _OF_SESSION.match(statement)
+        if not is_old and not _LEFT_OUT.match(statement):
+            parts.append(statement)
+        parts.append(comments)
+    text = b"".join(parts).decode()
+    text = text.replace("\n--\n-- PostgreSQL database dump complete\n--\n", "\n")
+    return re.sub(r"\n{3,}", "\n\n", text).strip().encode() + b"\n"
+
+
+def _without_schema(text: bytes, schema: bytes) -> bytes:
+    """Return a dump whose names have no schema, so that it fits any schema, as its files did.
+
+    Returns it as it was if it names the schema in another way, for example as the search
+    path of a function.
+    """
+    parts = []
+    skips_dot = False
+    for kind, start, end in tokens(text):
+        token = text[start:end]
+        if skips_dot:
+            if not token.startswith(b"."):
+                return text
+            token = token[1:]
+        skips_dot = kind == "word" and token == schema
+        if skips_dot:
+            continue
+        if kind == "string":
+            token = token.replace(b"'" + schema + b".", b"'", 1)
+            if schema in words_of(token[1:-1]):
+                return text
+        parts.append(token)
+    return b"".join(parts).replace(_NO_SEARCH_PATH, b"", 1).lstrip()
+
+
+@contextmanager
+def _temporary(text: bytes, last: Migration) -> Iterator[Path]:
+    """Yield a file with this text, under the name that it will have."""
+    with tempfile.TemporaryDirectory(prefix="sqlmig-") as directory:
+        path = Path(directory) / squashed_name(last)
+        path.write_bytes(text)
+        yield path
+
+
+def squashed_name(last: Migration) -> str:
+    """Return the name of the up file that replaces versions up to this one."""
+    digits, _, _ = last.label.partition("_")
+    return f"{digits}_squashed.up.sql"
+
+
+def _require_same(first: Scratch, second: Scratch) -> None:
+    """Raise SqlmigError if two scratch databases differ."""
+    catalogs = [read_catalog(scratch.connection) for scratch in (first, second)]
+    for scratch, catalog in zip((first, second), catalogs, strict=True):
+        add_sequence_values(scratch.connection, catalog)
+    found = compare(*catalogs)
+    rows = [
+        read_rows(scratch.connection, scratch.schema) for scratch in (first, second)
+    ]
+    objects = [_large_objects(scratch) for scratch in (first, second)]
+    differences = [f"{' '.join(key)} would be new" for key in found.left]
+    differences += [f"{' '.join(key)} would be missing" for key in found.lost]
+    differences += [str(difference) for difference in found.changed]
+    differences += [f"{change.kind}: {change}" for change in compare_rows(*rows)]
+    if objects[0] != objects[1]:
+        differences.append("large objects would differ")
+    if differences:
+        raise SqlmigError(
+            "nothing was changed, because the squashed file would not make the same database: "
+            f"{few(differences)}. pg_dump leaves that out; squash fewer versions"
+        )
+
+
+def _large_objects(scratch: Scratch) -> list[tuple[str, str]]:
+    try:
+        return fetch(scratch.connection, _LARGE_OBJECTS)
+    except ServerError as error:
+        raise SqlmigError(
+            f"the large objects cannot be read: {error.server_message}"
+        ) from None
