@@ -118,9 +118,7 @@ class BreakFinder:
     def _is_harmless(self, file: SqlFile) -> bool:
         """Check whether a file only makes tables and indexes whose names occur in no statement and no function."""
         names = []
-        ends = [*file.statement_starts[1:], len(file.text)]
-        for start, end in zip(file.statement_starts, ends, strict=True):
-            statement = file.text[start:end]
+        for statement in file.statement_texts():
             if _COMMENT.match(statement):
                 continue
             match = _NEW_NAME.match(statement)

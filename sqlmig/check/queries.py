@@ -57,7 +57,8 @@ def read_queries(path: Path) -> list[Query]:
         message = f"{where}: {error.problem}\n{excerpt(text, error.offset)}"
         raise SqlmigError(message, path=path) from None
     queries = []
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for number, start in enumerate(starts, start=1):
+        end = starts[number] if number < len(starts) else len(text)
         statement = text[start:end]
         line = find_place(text, start).line
         is_setting = bool(_SETTING.match(statement))

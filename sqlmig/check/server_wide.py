@@ -313,11 +313,7 @@ def server_wide_words(text: bytes) -> str:
 
 def changes_server(file: SqlFile) -> bool:
     """Check whether a statement of a file belongs by its text to the whole server."""
-    ends = [*file.statement_starts[1:], len(file.text)]
-    return any(
-        server_wide_words(file.text[start:end])
-        for start, end in zip(file.statement_starts, ends, strict=True)
-    )
+    return any(server_wide_words(text) for text in file.statement_texts())
 
 
 def shared_objects(connection: Connection, scratch: str) -> dict[SharedObject, Any]:

@@ -118,7 +118,8 @@ def _statements(dump: bytes) -> list[tuple[bytes, bytes]]:
     dump = without_restrictions(dump)
     starts = [start for start, _ in statements(dump, first_token(dump))]
     found = []
-    for start, after in zip(starts, [*starts[1:], len(dump)], strict=True):
+    for number, start in enumerate(starts, start=1):
+        after = starts[number] if number < len(starts) else len(dump)
         _, end = read_statement(dump, start)
         found.append((dump[start : end + 1], dump[end + 1 : after]))
     return found

@@ -111,6 +111,16 @@ class SqlFile(NamedTuple):
             words.append(match[0].lower() if match else b"")
         return words
 
+    def statement_texts(self) -> list[bytes]:
+        """Return each statement, with what follows it up to the next."""
+        texts = []
+        for number, start in enumerate(self.statement_starts, start=1):
+            end = len(self.text)
+            if number < len(self.statement_starts):
+                end = self.statement_starts[number]
+            texts.append(self.text[start:end])
+        return texts
+
     @property
     def checksum(self) -> str:
         """The checksum of the file as it was when it was read."""

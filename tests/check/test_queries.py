@@ -243,3 +243,16 @@ def test_the_version_that_breaks_a_statement_is_named_and_no_other(
         wrong += [f"missed: {case}" for case in meant - found]
         wrong += [f"false alarm: {case}" for case in found - meant]
     assert wrong == []
+
+
+def test_files_without_a_statement(project: Project) -> None:
+    project.write(up_1_a="-- nothing yet", up_2_b="CREATE TABLE b ()")
+    queries = project.directory.parent / "queries.sql"
+    queries.write_text("-- nothing yet\n")
+    project.run("check", "--queries", str(queries), code=1)  # no down files
+    queries.write_text("SELECT 1")
+    findings = json.loads(
+        project.run("check", "--queries", str(queries), "--json", code=1).out
+    )
+    assert {finding["result"] for finding in findings} == {"no-down"}
+    project.run("squash", "2", "--yes")
