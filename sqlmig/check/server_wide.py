@@ -63,7 +63,7 @@ _NOT_WRITES = (
     _HAS_FOREIGN_TABLES,
 )
 # A file that may be about a foreign table, and a file that truncates or drops a table.
-_ABOUT_FOREIGN = re.compile(rb"\bforeign\b", re.IGNORECASE)
+_ABOUT_FOREIGN = re.compile(rb"\bforeign\b(?!\s+key\b)", re.IGNORECASE)
 _TRUNCATES = re.compile(rb"\btruncate\b", re.IGNORECASE)
 # How to describe a change that is not visible in the objects, for example of a password.
 _CATALOG_WORDS = {"pg_authid": "a role", "pg_auth_members": "a membership"}

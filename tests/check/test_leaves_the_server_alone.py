@@ -181,6 +181,10 @@ WITHIN = {
     "guarded, there": GUARDED.format(OLD),
     "user mapping": "CREATE USER MAPPING FOR CURRENT_USER SERVER far",
     "grant and owner": f"CREATE TABLE t (); GRANT SELECT ON t TO {CLERK}; ALTER TABLE t OWNER TO {CLERK}",
+    "a foreign key and a table that is dropped after writing": (
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE t (id int, CONSTRAINT k FOREIGN KEY (id) REFERENCES a);"
+        " INSERT INTO a VALUES (1); INSERT INTO t VALUES (1); DROP TABLE t"
+    ),
     "its own settings": (
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$"
     ),
@@ -203,7 +207,7 @@ def test_what_stays_within_the_database_passes(
     )
     before = shared(project)
     out = project.run("check", code=1).out
-    assert out.splitlines()[-1] == "no-down       2_b"
+    assert "no-down       2_b" in out.splitlines()
     assert "whole server" not in out
     assert shared(project) == before
 

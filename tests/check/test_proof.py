@@ -434,6 +434,8 @@ def test_the_json_is_one_list_of_these_fields(project: Project) -> None:
             "rewrites": [],
             "reads": [],
             "losses": [],
+            "restarts": None,
+            "breaks": [],
         }
     ]
 
