@@ -220,7 +220,7 @@ LEFT = {
     ),
     "owned sequence": (
         "ALTER SEQUENCE s OWNED BY t.n",
-        'changed: sequence settings of public.s: owned by was null, is "public.t.3"',
+        'changed: sequence settings of public.s: owned by was null, is "public.t.n"',
     ),
     "column options": (
         "ALTER TABLE t ALTER COLUMN n SET (n_distinct = 5)",

@@ -138,8 +138,9 @@ SELECT
     to_jsonb(s) - '{seqrelid,seqtypid}'::text[] || jsonb_build_object(
         'type', seqtypid::regtype,
         'owned by', (
-            SELECT format('%s.%s', refobjid::regclass, refobjsubid)
+            SELECT format('%s.%I', refobjid::regclass, attname)
             FROM pg_depend
+            JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
             WHERE classid = 'pg_class'::regclass
                 AND objid = seqrelid
                 AND deptype IN ('a', 'i')
