@@ -52,7 +52,10 @@ def leave_out(file: SqlFile, is_unwanted: Callable[[bytes], bool]) -> SqlFile:
 
 
 def without_statements(file: SqlFile, unwanted: Container[int]) -> SqlFile:
-    """Return a file without the statements that start at these bytes. Blanks replace them."""
+    """Return a file without the statements that start at these bytes. Blanks replace them.
+
+    A COPY … FROM stdin that is left out takes its data with it.
+    """
     text = bytearray(file.text)
     for start, end in pairwise([*file.statement_starts, len(file.text)]):
         if start not in unwanted:
@@ -60,7 +63,13 @@ def without_statements(file: SqlFile, unwanted: Container[int]) -> SqlFile:
         for place in range(start, end):
             if text[place] not in b"\r\n":
                 text[place] = ord(" ")
-    return scan(bytes(text), file.path)
+    copies = [
+        copy
+        for copy in file.copies
+        if text[copy.statement_end - 1 : copy.statement_end] == b";"
+    ]
+    left = scan(bytes(text), file.path, has_data=False)
+    return left._replace(as_written=file.as_written, copies=tuple(copies))
 
 
 def _unwanted(ledger: Ledger, server_version: int) -> re.Pattern[str]:

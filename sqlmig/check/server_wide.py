@@ -19,6 +19,7 @@ from sqlmig.core.irrevocable import (
     read_reach,
 )
 from sqlmig.core.lexer import first_token, read_statement
+from sqlmig.core.sending import data_of
 from sqlmig.core.sql import literal, read_statements
 from sqlmig.core.sqlfile import CONTROL_WORDS
 
@@ -215,7 +216,7 @@ class ServerGuard:
             )
         # They affect the session, or would end the trial.
         if words[0] not in CONTROL_WORDS:
-            self._try(file, text)
+            self._try(file, statement)
 
     def _note_statement(self, statement: Piece) -> Piece | None:
         """Note which statement runs, and return the one before it."""
@@ -239,12 +240,13 @@ class ServerGuard:
             self.statement = previous
             self.refuse_if_beyond(file, self._writes_at_begin)
 
-    def _try(self, file: SqlFile, text: bytes) -> None:
+    def _try(self, file: SqlFile, statement: Piece) -> None:
         """Run a statement in a transaction that is rolled back. If it cannot run in one, only its text is checked."""
         try:
             self._connection.execute("BEGIN")
             before = self.writes()
-            send(self._connection, text)
+            text = bytes(statement.text)
+            send(self._connection, text, data_of(statement))
             self.refuse_if_beyond(file, before)
         except ServerError as problem:
             # It will fail in the same way when it is sent, or it cannot run in a transaction.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import generators, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.waiting import Wait
 
 from sqlmig.core.errors import ConnectionLost, ServerError, SqlmigError, UsageError
 from sqlmig.core.sql import OWN_SETTINGS, literal
@@ -22,11 +23,13 @@ from sqlmig.core.url import is_plausible, what_is_wrong, without_driver
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
 # Bytes of a batch. A longer file takes several: that needs less memory here, and far less
 # on the server.
 LARGEST_BATCH = 1 << 20
+_PART_OF_DATA = 1 << 18  # bytes of the data of COPY in a message
 _MOST_AT_ONCE = 50  # statements in one pipeline
 _TICKS_A_SECOND = 10  # how often psycopg wakes while it waits
 _DEFAULT_PORT = 5432
@@ -283,20 +286,39 @@ def _server_error(error: psycopg.Error, results_before: list[PGresult]) -> Serve
     )
 
 
-def send(connection: Connection, batch: bytes) -> list[PGresult]:
+def send(
+    connection: Connection, batch: bytes, data: Buffer | None = None
+) -> list[PGresult]:
     """Send statements as one message of the simple query protocol, and return a result for each.
 
-    Raises ServerError and ConnectionLost.
+    data: for a COPY … FROM stdin, which is the last statement. Raises ServerError and
+    ConnectionLost.
     """
     with _translated(connection):
         connection.pgconn.send_query(batch)
         results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
+        if results and results[-1].status == pq.ExecStatus.COPY_IN:
+            results[-1] = connection.wait(_copy_in(connection.pgconn, data))
     for number, result in enumerate(results):
         if result.status not in _SUCCESS:
             rollback(connection)
             error = psycopg.errors.error_from_result(result)
             raise _server_error(error, results[:number])
     return results
+
+
+def _copy_in(pgconn: Any, data: Buffer | None) -> Any:
+    """Send the data of a COPY … FROM stdin, in parts, and return its result."""
+    error = None if data is not None else b"there is no data for it"
+    view = memoryview(data or b"")
+    for begin in range(0, len(view), _PART_OF_DATA):
+        part = bytes(view[begin : begin + _PART_OF_DATA])
+        yield from generators.copy_to(pgconn, part)
+    while pgconn.put_copy_end(error) == 0:
+        while not (yield Wait.W):
+            continue
+    results = yield from generators.fetch_many(pgconn)
+    return results[-1]
 
 
 def cell_of(results: Sequence[PGresult], column: str) -> str | None:

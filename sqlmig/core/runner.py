@@ -201,6 +201,8 @@ def _run_in_transaction(session: Session, step: Step) -> str | None:
 
 def _needs_batches(session: Session, step: Step) -> bool:
     """Check whether a step may be too long for one batch."""
+    if step.file.copies:
+        return True
     length = len(step.file.text) + _LENGTH_OF_OUR_PIECES
     if step.version.migration and step.version.migration.down_text:
         length += 2 * len(step.version.migration.down_text.encode())

@@ -6,6 +6,7 @@ hint about what to do.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.core.connection import fetch, rollback, send
@@ -49,6 +50,8 @@ _HAS_OBJECTS = f"""
         OR EXISTS (SELECT FROM pg_type WHERE oid >= {FIRST_NORMAL_OID})
         OR EXISTS (SELECT FROM pg_proc WHERE oid >= {FIRST_NORMAL_OID})
 """
+# The word for "line" depends on the language of the server.
+_LINE_OF_DATA = re.compile(r"^COPY .*?, \w+ (\d+)", re.MULTILINE)
 _BEGINNING = 40  # bytes of a statement that hints look at
 # A file must not change how the rest of it is read.
 _FIXED_SETTINGS = (("standard_conforming_strings", "on"), ("client_encoding", "UTF8"))
@@ -80,13 +83,27 @@ def send_pieces(
         if number and file:
             refuse_changed_settings(connection, file)
         try:
-            results = send(connection, joined(batch))
+            results = send(connection, joined(batch), _data_of(batch))
         except ServerError as error:
             raise _exception_for(
                 connection, error, batch, _kind_of_run(connection, roles)
             ) from None
         if on_results:
             on_results(results)
+
+
+def _data_of(batch: Sequence[Piece]) -> memoryview | None:
+    """Return the data of the COPY … FROM stdin that a batch ends with; None if it ends in another way."""
+    if not batch or not batch[-1].copy:
+        return None
+    return data_of(batch[-1])
+
+
+def data_of(piece: Piece) -> memoryview | None:
+    """Return the data of the COPY … FROM stdin that a piece ends with."""
+    if not piece.copy or not piece.file or piece.file.as_written is None:
+        return None
+    return memoryview(piece.file.as_written)[piece.copy.begin : piece.copy.end]
 
 
 def refuse_changed_settings(connection: Connection, file: SqlFile) -> None:
@@ -235,11 +252,15 @@ def explain(
     else:
         # A statement without an end is refused after the last character.
         offset = min(piece.begin + offset, len(file.text.rstrip()))
-        found = find_place(file.text, offset)
+        text = file.text
+        in_data = _offset_in_data(diagnostic, piece)
+        if in_data is not None:
+            offset, text = in_data, file.as_written or file.text
+        found = find_place(text, offset)
         statement = file.text[offset : offset + _BEGINNING].decode(errors="replace")
         lines = [
-            f"{place(file.path, file.text, offset)}: {first}",
-            excerpt(file.text, offset),
+            f"{place(file.path, text, offset)}: {first}",
+            excerpt(text, offset),
         ]
 
     lines += _inner_query(diagnostic)
@@ -262,6 +283,19 @@ def _offset_in_batch(diagnostic: Any, statements_done: int, text: bytes) -> int:
     starts = [start for start, _ in statements(text)]
     # A rule that adds results makes the number too large.
     return starts[min(statements_done, len(starts) - 1)]
+
+
+def _offset_in_data(diagnostic: Any, piece: Piece) -> int | None:
+    """Return the first byte of the line of data that the server reports; None if the error is not about data.
+
+    The server counts the lines from 1 in its context, such as ``COPY t, line 3, column a``.
+    """
+    data = data_of(piece)
+    match = _LINE_OF_DATA.search(diagnostic.context or "")
+    if data is None or not piece.copy or not match:
+        return None
+    lines = bytes(data).splitlines(keepends=True)[: int(match[1]) - 1]
+    return min(piece.copy.begin + sum(map(len, lines)), piece.copy.end)
 
 
 def _inner_query(diagnostic: Any) -> list[str]:

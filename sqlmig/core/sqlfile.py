@@ -46,7 +46,12 @@ _ACCEPTABLE = frozenset(("rewrites", "reads", "losses", "restarts", "breaks"))
 _ONLY_READS = frozenset(
     (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
 )
-_COPY = re.compile(rb"copy\b.* ((?:from|to) (?:stdin|stdout))\b")
+_COPY_TO_STDOUT = re.compile(rb"copy\b.* to stdout\b")
+_COPY_FROM_STDIN = re.compile(rb"copy\b.* from stdin\b")
+_SAYS_STDIN = re.compile(rb"\bstdin\b", re.IGNORECASE)
+# The line that ends the data of COPY … FROM stdin, and the rest of the line of the statement.
+_END_OF_DATA = re.compile(rb"^\\\.[ \t]*(?:\r?\n|\r|\Z)", re.MULTILINE)
+_REST_OF_LINE = re.compile(rb"[ \t]*([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 _SAYS_CONCURRENTLY = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 # Statements that PostgreSQL refuses to run in a transaction when they say CONCURRENTLY.
 _CONCURRENT = re.compile(
@@ -75,6 +80,20 @@ CONTROL_WORDS = frozenset(
 )
 
 
+class CopyData(NamedTuple):
+    r"""The data of a COPY … FROM stdin.
+
+    statement_end and text_end: in the text of the file, the end of the statement, and the
+    end of the data with the line ``\.``, of which only the ends of the lines are there.
+    begin and end: of the data, in the text as it was written.
+    """
+
+    statement_end: int
+    text_end: int
+    begin: int
+    end: int
+
+
 class SqlFile(NamedTuple):
     """The text of a file, its statements, and how it wants to be run.
 
@@ -100,8 +119,9 @@ class SqlFile(NamedTuple):
     accepts_reason: str = ""
     repeats: bool = False  # it runs again and again, until a run changes no row
     as_written: bytes | None = (
-        None  # the complete text, if lines were removed from the other
+        None  # the complete text, if lines or data were removed from the other
     )
+    copies: tuple[CopyData, ...] = ()  # the data of COPY … FROM stdin, in order
 
     def first_words(self) -> list[bytes]:
         """Return the first keyword of each statement, in lower case; empty if a sign comes first."""
@@ -160,11 +180,98 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
         ) from None
 
 
-def scan(text: bytes, path: Path = Path()) -> SqlFile:
-    """Find the statements of a text. Raises ScanError for what must not be sent."""
+def scan(text: bytes, path: Path = Path(), *, has_data: bool = True) -> SqlFile:
+    """Find the statements of a text. Raises ScanError for what must not be sent.
+
+    has_data: the data of a COPY … FROM stdin come after it.
+    """
+    if has_data and _SAYS_STDIN.search(text):
+        try:
+            without_data, copies = _without_copy_data(text)
+        except ScanError:
+            _refuse_two_halves(text)
+            raise
+        if copies:
+            file = _scan_restricted(without_data, path)
+            return file._replace(as_written=text, copies=copies)
+    return _scan_restricted(text, path)
+
+
+def _scan_restricted(text: bytes, path: Path) -> SqlFile:
     if not _RESTRICT.search(text):
         return _scan(text, path)
     return _scan(without_restrictions(text), path)._replace(as_written=text)
+
+
+def _without_copy_data(text: bytes) -> tuple[bytes, tuple[CopyData, ...]]:
+    r"""Return a text without the data of COPY … FROM stdin, except the ends of their lines, and the places of the data.
+
+    So line numbers stay right, and a file with much data costs no memory twice. Source: psql
+    reads such data from the line after the statement up to a line with ``\.``
+    (https://www.postgresql.org/docs/current/sql-copy.html).
+    """
+    parts: list[bytes] = []
+    copies: list[CopyData] = []
+    length = 0
+    done = 0
+    begin = 0
+    while (start := _next_copy(text, begin)) is not None:
+        statement_end, data_begin, data_end, begin = _places_of_data(text, start)
+        length += data_begin - done
+        statement_end += length - data_begin
+        parts.append(text[done:data_begin])
+        lines = b"\n" * _count_lines(text, data_begin, begin)
+        parts.append(lines)
+        length += len(lines)
+        copies.append(CopyData(statement_end, length, data_begin, data_end))
+        done = begin
+    parts.append(text[done:])
+    return b"".join(parts), tuple(copies)
+
+
+def _count_lines(text: bytes, begin: int, end: int) -> int:
+    """Count the ends of lines between two bytes. Lines may end as on any system."""
+    count = text.count(b"\n", begin, end)
+    if text.find(b"\r", begin, end) >= 0:
+        count += text.count(b"\r", begin, end) - text.count(b"\r\n", begin, end)
+    return count
+
+
+def _next_copy(text: bytes, begin: int) -> int | None:
+    """Return the first byte of the next COPY … FROM stdin after a byte. Raises ScanError."""
+    while True:
+        try:
+            for start, words in statements(text, begin):
+                if words and _COPY_FROM_STDIN.match(b" ".join(words)):
+                    return start
+            return None
+        except ScanError as error:
+            restriction = _RESTRICT.match(text, error.offset)
+            if not restriction:
+                raise
+            begin = restriction.end()
+
+
+def _places_of_data(text: bytes, start: int) -> tuple[int, int, int, int]:
+    """Return the end of a COPY … FROM stdin, the first byte and the end of its data, and the end of their last line.
+
+    Raises ScanError if the data have no end.
+    """
+    _, end = read_statement(text, start)
+    rest = _REST_OF_LINE.match(text, end + 1)
+    if rest and rest[1].strip():
+        raise ScanError(
+            "COPY … FROM stdin ends its line: the data begin on the next one",
+            rest.start(1),
+        )
+    begin = rest.end() if rest else len(text)
+    last = _END_OF_DATA.search(text, begin)
+    if last is None:
+        raise ScanError(
+            "COPY … FROM stdin has no data: write the lines below it, and after them a line with \\.",
+            start,
+        )
+    return end + 1, begin, last.start(), last.end()
 
 
 def without_restrictions(text: bytes) -> bytes:
@@ -344,13 +451,9 @@ def _refuse_two_halves(text: bytes) -> None:
 
 
 def _refuse_copy(words: bytes, start: int) -> None:
-    copy = _COPY.match(words)
-    if copy:
-        direction = copy[1].decode().upper()
+    if _COPY_TO_STDOUT.match(words):
         raise ScanError(
-            f"COPY {direction} needs a client to read or send the data; write INSERT statements instead "
-            "(`pg_dump --inserts` does)",
-            start,
+            "COPY TO STDOUT needs a client that reads the data; use psql for it", start
         )
 
 

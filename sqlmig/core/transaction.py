@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from sqlmig.core.session import FileSettings
-    from sqlmig.core.sqlfile import SqlFile
+    from sqlmig.core.sqlfile import CopyData, SqlFile
 
 _RESET = read_statements(Path(__file__).with_name("reset.sql"))
 # A file need not end with a semicolon, and may end with a comment.
@@ -48,13 +48,15 @@ class Piece(NamedTuple):
     """Statements that are sent together, the role they play, and the file that an error is about.
 
     If the role is "file", begin is their first byte in the file. Pieces of our own have no
-    place, so their begin means nothing.
+    place, so their begin means nothing. copy: the place of the data that the last statement,
+    a COPY … FROM stdin, needs.
     """
 
     role: Role
     text: bytes | memoryview
     file: SqlFile | None = None
     begin: int = 0
+    copy: CopyData | None = None
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,10 @@ def reset_sql(file: SqlFile, reset_settings: str) -> str:
     return reset
 
 
-def batches(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
+def batches(pieces: Sequence[Piece], largest: int) -> Iterator[list[Piece]]:
     """Join pieces to batches of at most this many bytes, and cut longer pieces.
+
+    A batch ends after a COPY … FROM stdin, because its data follow.
 
     largest: 0 for one statement in each batch, as Citus needs it.
     """
@@ -182,16 +186,50 @@ def batches(pieces: Iterable[Piece], largest: int) -> Iterator[list[Piece]]:
                 size = 0
             batch.append(piece)
             size += len(piece.text)
-    yield batch
+            if piece.copy:
+                yield batch
+                batch = []
+                size = 0
+    if batch or not pieces:
+        yield batch
 
 
 def cut(whole: Piece, largest: int) -> Iterator[Piece]:
-    """Cut a piece between its statements if it is longer than this many bytes."""
+    """Cut a piece between its statements if it is longer than this many bytes, and around the data of COPY."""
+    if whole.role == "file" and whole.file and whole.file.copies and not whole.copy:
+        yield from _cut_around_data(whole, whole.file.copies, largest)
+        return
+    yield from _cut_by_length(whole, largest)
+
+
+def _cut_around_data(
+    whole: Piece, copies: Iterable[CopyData], largest: int
+) -> Iterator[Piece]:
+    begin = whole.begin
+    end = whole.begin + len(whole.text)
+    for copy in copies:
+        if not begin < copy.statement_end <= end:
+            continue
+        *before, last = _cut_by_length(_part(whole, begin, copy.statement_end), largest)
+        yield from before
+        yield last._replace(copy=copy)
+        begin = copy.text_end
+    rest = _part(whole, begin, end)
+    if bytes(rest.text).strip():
+        yield from _cut_by_length(rest, largest)
+
+
+def _part(whole: Piece, begin: int, end: int) -> Piece:
+    text = whole.text[begin - whole.begin : end - whole.begin]
+    return Piece(whole.role, text, whole.file, begin)
+
+
+def _cut_by_length(whole: Piece, largest: int) -> Iterator[Piece]:
     if len(whole.text) <= largest:
         yield whole
         return
-    starts = _statement_starts(whole)
     end = whole.begin + len(whole.text)
+    starts = _statement_starts(whole)
     begin = whole.begin
     while begin < end:
         next_begin = _next_cut(starts, begin, end, largest)

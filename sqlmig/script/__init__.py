@@ -138,6 +138,12 @@ def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
             f"with --from {migration.version} --to {migration.version}, and the files before and behind it separately"
         )
 
+    for copy in file.copies:
+        where = place(file.path, file.text, copy.statement_end - 1)
+        raise SqlmigError(
+            f"{where}: no script can hold the data of COPY … FROM stdin; write INSERT statements "
+            "(`pg_dump --inserts` does)"
+        )
     for start in file.statement_starts:
         if selects_into(file.text, start):
             where = place(file.path, file.text, start)

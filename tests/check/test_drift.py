@@ -25,7 +25,7 @@ OUTSIDE = (
 # Findings qualify every name, whatever the search path.
 OTHERWISE = {
     "operator": "extra  operator public.##(integer,integer)",
-    "owned sequence": 'changed  sequence settings of public.s: owned by was null, is "public.t.3"',
+    "owned sequence": 'changed  sequence settings of public.s: owned by was null, is "public.t.n"',
     "default privileges": "changed  table public.t: PUBLIC may no longer SELECT",  # the files would grant it now
     "lost extension": "missing  function public.g()",
 }

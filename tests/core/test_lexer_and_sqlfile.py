@@ -167,8 +167,6 @@ def test_the_words_of_a_read_statement(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "COPY t_x FROM STDIN",
-        "COPY t FROM STDIN WITH (FORMAT csv)",
         "copy public.t (a) to stdout",
         "COPY (SELECT 1) TO STDOUT",
     ],
