@@ -246,9 +246,9 @@ BEGIN
     END LOOP;
 
     -- 4. The duplicate goes first, because its ABHA id can be only one patient's.
+    old_row := (SELECT p FROM patients AS p WHERE p.id = duplicate);
     DELETE FROM patients
-    WHERE id = duplicate
-    RETURNING * INTO old_row;
+    WHERE id = duplicate;
     UPDATE patients
     SET assigned_therapist_id = coalesce(assigned_therapist_id, old_row.assigned_therapist_id),
         phone = coalesce(phone, old_row.phone),

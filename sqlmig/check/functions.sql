@@ -5,17 +5,17 @@
 -- Functions and procedures whose body is a text, without those of extensions. A body in BEGIN ATOMIC depends on what it
 -- uses, so the server refuses to break it.
 SELECT
-    CASE prokind WHEN 'p' THEN 'procedure ' ELSE 'function ' END || p.oid::regprocedure,
+    CASE prokind WHEN 'p' THEN 'procedure ' ELSE 'function ' END || p.oid::regprocedure::text,
     pg_catalog.pg_get_functiondef(p.oid),
     lanname = 'plpgsql'
 FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_language ON pg_language.oid = prolang
-WHERE p.oid >= 16384
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384::oid
     AND prokind IN ('f', 'p')
     AND lanname IN ('sql', 'plpgsql')
     AND prosqlbody IS NULL
     AND pronamespace::regnamespace::text !~ '^pg_temp'
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_proc'::regclass::oid AND objid = p.oid AND deptype = 'e')
 ORDER BY 1;
 
 -- %% has_plpgsql_check
@@ -30,18 +30,18 @@ WHERE extname = 'plpgsql_check';
 -- %% plpgsql_errors
 -- A trigger function is checked for each table that it is on.
 SELECT
-    CASE prokind WHEN 'p' THEN 'procedure ' ELSE 'function ' END || p.oid::regprocedure,
+    CASE prokind WHEN 'p' THEN 'procedure ' ELSE 'function ' END || p.oid::regprocedure::text,
     coalesce(pg_catalog.min('ERROR: ' || problem.message) FILTER (WHERE problem.level = 'error'), '')
 FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_language ON pg_language.oid = prolang
-LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND NOT t.tgisinternal AND t.tgparentid = 0
+LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND NOT t.tgisinternal AND t.tgparentid = 0::oid
 LEFT JOIN LATERAL {home}.plpgsql_check_function_tb(
-    p.oid, coalesce(t.tgrelid, 0)::regclass, fatal_errors => true, other_warnings => false, performance_warnings => false,
+    p.oid, coalesce(t.tgrelid, 0::oid)::regclass, fatal_errors => true, other_warnings => false, performance_warnings => false,
     extra_warnings => false, oldtable => t.tgoldtable, newtable => t.tgnewtable
 ) AS problem ON true
-WHERE p.oid >= 16384
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384::oid
     AND lanname = 'plpgsql'
     AND prokind IN ('f', 'p')
-    AND (t.oid IS NOT NULL OR p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype))
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    AND (t.oid IS NOT NULL OR p.prorettype NOT IN ('trigger'::regtype::oid, 'event_trigger'::regtype::oid))
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_proc'::regclass::oid AND objid = p.oid AND deptype = 'e')
 GROUP BY 1;

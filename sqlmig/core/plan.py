@@ -27,6 +27,7 @@ class VersionInfo(NamedTuple):
     state: State
     migration: Migration | None
     ledger_row: LedgerRow | None
+    replaces: Replaces | None = None  # the versions that its file replaces
 
     @property
     def applied_at(self) -> str | None:
@@ -121,6 +122,8 @@ def states(
                 version, migration.label, migration.name, state, migration, entry
             )
         )
+    if rows:
+        rows[0] = rows[0]._replace(replaces=replaces)
 
     # The remaining ledger rows have no file here. If one is newer than every file, a newer
     # release has applied it.
@@ -194,10 +197,10 @@ def _refuse_disagreement(
 
 def _refuse_partly_replaced(rows: Sequence[VersionInfo], database: str) -> None:
     """Raise LedgerDisagrees if the database has only some of the versions that a squashed file replaces."""
-    squashed = next((row for row in rows if row.migration), None)
-    replaces = squashed and squashed.migration and squashed.migration.replaces
-    if not squashed or not replaces or squashed.ledger_row:
+    squashed = next((row for row in rows if row.replaces), None)
+    if squashed is None or squashed.replaces is None or squashed.ledger_row:
         return
+    replaces = squashed.replaces
     old = []
     for row in rows:
         if row.ledger_row and replaces.first <= row.version <= replaces.last:
@@ -280,7 +283,7 @@ def _remedy(row: VersionInfo, *, is_newest: bool) -> str:
         )
     if row.state == "out-of-order":
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
-    if row.migration and row.migration.replaces:
+    if row.replaces:
         return (
             "it replaces a version that was applied from another file than the one that was squashed; "
             "compare the two histories"
