@@ -70,17 +70,8 @@ class FirstRefused:
 
 def judge(finding: Finding, up: SqlFile, kinds: Sequence[str]) -> None:
     """Note in a finding what the gate refuses and the file does not accept."""
-    if not kinds:
-        return
-    effect_kinds = [kind for kind in kinds if kind in EFFECT_KINDS]
-    if not up.in_transaction and effect_kinds:
-        finding.notes.append(
-            "it runs outside a transaction, so what it does to the application was not traced"
-        )
-    if b"track_counts" in up.text.lower() and effect_kinds:
-        finding.refused.append(
-            "sets track_counts, so that nobody can tell what it does to the application"
-        )
+    if set(kinds) & set(EFFECT_KINDS):
+        _note_untraced(finding, up)
     refused = []
     for kind in kinds:
         refusal = _refusal(kind, finding)
@@ -92,6 +83,18 @@ def judge(finding: Finding, up: SqlFile, kinds: Sequence[str]) -> None:
     if finding.refused:
         finding.notes.append(
             f"to let it pass, put “-- sqlmig: accepts {', '.join(refused)}: REASON” in {up.path.name}"
+        )
+
+
+def _note_untraced(finding: Finding, up: SqlFile) -> None:
+    """Note if the effects of a file on the application were not traced, or may be hidden."""
+    if not up.in_transaction:
+        finding.notes.append(
+            "it runs outside a transaction, so what it does to the application was not traced"
+        )
+    if b"track_counts" in up.text.lower():
+        finding.refused.append(
+            "sets track_counts, which hides what it does to the application"
         )
 
 

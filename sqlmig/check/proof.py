@@ -121,29 +121,36 @@ def prove(
         breaks=BreakFinder(scratch, queries),
     )
     _clear(trial)
-    has_begun = False
-    for migration in migrations:
-        if migration.version < start:
-            up = load(migration.up_file)
-            trial.breaks.note_file(up)
-            _run(trial, up)
-            if migration.rows_file:
-                _run(trial, load(migration.rows_file))
-            continue
+    judged = [migration for migration in migrations if migration.version >= start]
+    try:
+        for migration in migrations[: len(migrations) - len(judged)]:
+            _run_before_start(trial, migration)
+        trial.breaks.begin()
+        for migration in judged:
+            yield _finding(trial, migration)
+        report_never_prepared(trial.breaks.never_prepared())
+    finally:
+        trial.breaks.close()
 
-        if not has_begun:
-            trial.breaks.begin()
-            has_begun = True
-        finding = Finding(migration.version, migration.label, migration.up_file)
-        try:
-            _try_version(trial, migration, finding)
-        except SqlmigError as error:
-            if isinstance(error, ConnectionLost) or scratch.connection.closed:
-                raise  # this says nothing about the version
-            _note_failure(finding, error)
-        yield finding
-    report_never_prepared(trial.breaks.never_prepared())
-    trial.breaks.close()
+
+def _run_before_start(trial: _Trial, migration: Migration) -> None:
+    up = load(migration.up_file)
+    trial.breaks.note_file(up)
+    _run(trial, up)
+    if migration.rows_file:
+        _run(trial, load(migration.rows_file))
+
+
+def _finding(trial: _Trial, migration: Migration) -> Finding:
+    """Try a version, and return the finding. Raises SqlmigError for what says nothing about the version."""
+    finding = Finding(migration.version, migration.label, migration.up_file)
+    try:
+        _try_version(trial, migration, finding)
+    except SqlmigError as error:
+        if isinstance(error, ConnectionLost) or trial.scratch.connection.closed:
+            raise
+        _note_failure(finding, error)
+    return finding
 
 
 def _note_failure(finding: Finding, error: SqlmigError) -> None:

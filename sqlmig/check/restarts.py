@@ -18,7 +18,7 @@ from sqlmig.core.errors import ConnectionLost, SqlmigError
 from sqlmig.core.text import counted, few, find_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlmig.check.rows import Rows, TableRows
@@ -150,7 +150,7 @@ class _Expected:
 
 
 def _row_differences(first: Rows, second: Rows, state: Rows) -> Iterator[str]:
-    """Yield the tables whose rows differ in more than two uninterrupted runs differ."""
+    """Yield the tables with other rows, apart from columns in which two uninterrupted runs differ, too."""
     for name in sorted(first.tables.keys() & state.tables.keys()):
         before, now = first.tables[name].rows, state.tables[name].rows
         if len(before) != len(now):
@@ -159,26 +159,25 @@ def _row_differences(first: Rows, second: Rows, state: Rows) -> Iterator[str]:
         columns = _stable_columns(first.tables[name], second.tables.get(name))
         if _values(before, columns) == _values(now, columns):
             continue
-        changed = [
-            column
-            for column in columns
-            if _values(before, [column]) != _values(now, [column])
-        ]
-        yield f"values of {', '.join(changed) or 'columns'} of {name}"
+        changed = []
+        for column in columns:
+            if _values(before, [column]) != _values(now, [column]):
+                changed.append(column)
+        # Values may also be in other rows, with each column as it was.
+        yield f"values of {', '.join(changed or columns)} of {name}"
 
 
 def _stable_columns(first: TableRows, second: TableRows | None) -> list[str]:
     """Return the columns that have the same values after two uninterrupted runs: no time, and no random value."""
-    if second is None or not first.rows:
-        return []
-    return [
-        column
-        for column in first.rows[0]
-        if _values(first.rows, [column]) == _values(second.rows, [column])
-    ]
+    columns = []
+    for column in first.rows[0] if second and first.rows else ():
+        if second and _values(first.rows, [column]) == _values(second.rows, [column]):
+            columns.append(column)
+    return columns
 
 
 def _values(
-    rows: list[dict[str, str | None]], columns: list[str]
+    rows: list[dict[str, str | None]], columns: Sequence[str]
 ) -> Mapping[tuple[str | None, ...], int]:
-    return Counter(tuple(row.get(column) for column in columns) for row in rows)
+    """Return how often each combination of values occurs in some columns."""
+    return Counter(tuple(map(row.get, columns)) for row in rows)

@@ -12,13 +12,13 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
-from sqlmig.check.catalog import add_sequence_values, compare, read_catalog
+from sqlmig.check.catalog import Catalog, add_sequence_values, compare, read_catalog
 from sqlmig.check.queries import words_of
-from sqlmig.check.rows import compare_rows, read_rows
+from sqlmig.check.rows import Rows, compare_rows, read_rows
 from sqlmig.check.running import run_file
 from sqlmig.check.server_wide import changes_server
 from sqlmig.core.connection import fetch, parameters
@@ -83,7 +83,7 @@ def squash(
             text = _without_schema(text, home)
         with make_scratch() as second, _temporary(text, migrations[-1]) as path:
             run_file(second, load(path))
-            _require_same(first, second)
+            _require_same(_read(first), _read(second))
     return text
 
 
@@ -178,27 +178,43 @@ def squashed_name(last: Migration) -> str:
     return f"{digits}_squashed.up.sql"
 
 
-def _require_same(first: Scratch, second: Scratch) -> None:
+class _State(NamedTuple):
+    """Everything in a scratch database that is compared."""
+
+    catalog: Catalog
+    rows: Rows
+    large_objects: list[tuple[str, str]]
+
+
+def _read(scratch: Scratch) -> _State:
+    catalog = read_catalog(scratch.connection)
+    add_sequence_values(scratch.connection, catalog)
+    rows = read_rows(scratch.connection, scratch.schema)
+    return _State(catalog, rows, _large_objects(scratch))
+
+
+def _require_same(expected: _State, found: _State) -> None:
     """Raise SqlmigError if two scratch databases differ."""
-    catalogs = [read_catalog(scratch.connection) for scratch in (first, second)]
-    for scratch, catalog in zip((first, second), catalogs, strict=True):
-        add_sequence_values(scratch.connection, catalog)
-    found = compare(*catalogs)
-    rows = [
-        read_rows(scratch.connection, scratch.schema) for scratch in (first, second)
-    ]
-    objects = [_large_objects(scratch) for scratch in (first, second)]
-    differences = [f"{' '.join(key)} would be new" for key in found.left]
-    differences += [f"{' '.join(key)} would be missing" for key in found.lost]
-    differences += [str(difference) for difference in found.changed]
-    differences += [f"{change.kind}: {change}" for change in compare_rows(*rows)]
-    if objects[0] != objects[1]:
-        differences.append("large objects would differ")
+    differences = list(_differences(expected, found))
     if differences:
         raise SqlmigError(
             "nothing was changed, because the squashed file would not make the same database: "
             f"{few(differences)}. pg_dump leaves that out; squash fewer versions"
         )
+
+
+def _differences(expected: _State, found: _State) -> Iterator[str]:
+    differences = compare(expected.catalog, found.catalog)
+    for key in differences.left:
+        yield f"{' '.join(key)} would be new"
+    for key in differences.lost:
+        yield f"{' '.join(key)} would be missing"
+    for difference in differences.changed:
+        yield str(difference)
+    for change in compare_rows(expected.rows, found.rows):
+        yield f"{change.kind}: {change}"
+    if expected.large_objects != found.large_objects:
+        yield "large objects would differ"
 
 
 def _large_objects(scratch: Scratch) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from sqlmig.core.text import counted
 from sqlmig.core.versions import VersionState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from sqlmig.core.migrations import Migration, Replaces
     from sqlmig.core.versions import LedgerRow, State
@@ -113,9 +113,7 @@ def states(
         state: State = "applied"
         if entry is None:
             state = "pending" if version > newest else "out-of-order"
-        elif version in replaced:
-            pass
-        elif checksums.get(version, entry.checksum) != entry.checksum:
+        elif version not in replaced and _is_changed(entry, checksums):
             state = "changed"
         rows.append(
             VersionInfo(
@@ -125,16 +123,34 @@ def states(
     if rows:
         rows[0] = rows[0]._replace(replaces=replaces)
 
-    # The remaining ledger rows have no file here. If one is newer than every file, a newer
-    # release has applied it.
+    rows += _without_file(recorded, replaced, rows, digits)
+    return sorted(rows, key=lambda row: row.version)
+
+
+def _without_file(
+    recorded: Mapping[int, LedgerRow],
+    replaced: Collection[int],
+    rows: Sequence[VersionInfo],
+    digits: int,
+) -> Iterator[VersionInfo]:
+    """Yield the applied versions that have no file here."""
     newest_file = max((row.version for row in rows), default=-1)
     for version, entry in recorded.items():
         label = f"{version:0{digits}}_{entry.name}"
-        state = "ahead" if version > newest_file else "missing"
-        if version in replaced:
-            state = "applied"
-        rows.append(VersionInfo(version, label, entry.name, state, None, entry))
-    return sorted(rows, key=lambda row: row.version)
+        state: State = "applied"
+        if version not in replaced:
+            state = _state_without_file(version, newest_file)
+        yield VersionInfo(version, label, entry.name, state, None, entry)
+
+
+def _is_changed(entry: LedgerRow, checksums: Mapping[int, str]) -> bool:
+    """Check whether the up file of an applied version has another text now."""
+    return checksums.get(entry.version, entry.checksum) != entry.checksum
+
+
+def _state_without_file(version: int, newest_file: int) -> State:
+    """Return the state of an applied version without a file: if it is newer than all files, a newer release ran it."""
+    return "ahead" if version > newest_file else "missing"
 
 
 def _replaced(
@@ -197,21 +213,23 @@ def _refuse_disagreement(
 
 def _refuse_partly_replaced(rows: Sequence[VersionInfo], database: str) -> None:
     """Raise LedgerDisagrees if the database has only some of the versions that a squashed file replaces."""
-    squashed = next((row for row in rows if row.replaces), None)
-    if squashed is None or squashed.replaces is None or squashed.ledger_row:
-        return
-    replaces = squashed.replaces
-    old = []
-    for row in rows:
-        if row.ledger_row and replaces.first <= row.version <= replaces.last:
-            old.append(row)
-    if old:
-        raise LedgerDisagrees(
-            f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
-            f"{replaces.last}, and the database has only some of them. Apply those after {old[-1].version}, up to "
-            f"{replaces.last}, with the older release that has their files; then run this again",
-            [VersionState(row.version, row.name, row.state) for row in old],
-        )
+    for squashed in rows:
+        replaces = squashed.replaces
+        if replaces is None or squashed.ledger_row:
+            continue
+        old = [row for row in _applied(rows) if row.version >= replaces.first]
+        old = [row for row in old if row.version <= replaces.last]
+        if old:
+            raise LedgerDisagrees(
+                f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
+                f"{replaces.last}, and the database has only some of them. Apply those after {old[-1].version}, up to "
+                f"{replaces.last}, with the older release that has their files; then run this again",
+                [VersionState(row.version, row.name, row.state) for row in old],
+            )
+
+
+def _applied(rows: Iterable[VersionInfo]) -> list[VersionInfo]:
+    return [row for row in rows if row.ledger_row]
 
 
 def message_for_ahead(rows: Iterable[VersionInfo]) -> str:

@@ -88,18 +88,23 @@ def read_several(
     connection.known_search_path = _cell(results[0], 0, 1)
     connection.first_schema = _cell(results[0], 0, 2)
     unfinished = results.pop(-2) if looks_for_unfinished else None
+    contents = _contents(connection, ledgers, results)
+    return _with_unfinished(contents, unfinished) if unfinished else contents
+
+
+def _contents(
+    connection: Connection, ledgers: Sequence[Ledger], results: list[PGresult]
+) -> list[Contents]:
+    """Return what each ledger holds. Raises SqlmigError for a table that is not ours."""
     *_, identities, table, _commit = results
     types = [table.ftype(column) for column in range(table.nfields)]
     if types != _TYPES_AS_READ:
         raise _not_ours(connection, ledgers[0])
-    rows = _rows_by_ledger(table, len(ledgers))
     contents = []
-    for number, of_ledger in enumerate(rows):
+    for number, rows in enumerate(_rows_by_ledger(table, len(ledgers))):
         has_duration = _cell(identities, number, 1) == "t"
         identity = _cell(identities, number, 0)
-        contents.append(Contents(of_ledger, identity, has_duration))
-    if unfinished:
-        return _with_unfinished(contents, unfinished)
+        contents.append(Contents(rows, identity, has_duration))
     return contents
 
 

@@ -160,6 +160,8 @@ def _exception_for(
     own_refusal = _own_refusal(failure, str(error.sqlstate))
     if own_refusal:
         return own_refusal
+    if failure.piece.role == "settings" and failure.piece.file:
+        return refused_settings(failure.piece.file, error.sqlstate)
 
     message = failure.message + _owner_of_ledger(connection, error)
     file = failure.piece.file
@@ -178,8 +180,6 @@ def _own_refusal(failure: _Failure, sqlstate: str) -> Exception | None:
     """Return the exception for a check of our own that failed as intended."""
     role = failure.piece.role
     file = failure.piece.file
-    if role == "settings" and file:
-        return refused_settings(file, sqlstate)
     if role in ("lock", "guard", "empty guard") and sqlstate == _INVALID_TEXT:
         return PlanIsStale()
     if role == "ledger" and sqlstate == _DUPLICATE_TABLE:

@@ -398,31 +398,37 @@ def _words(directives: Mapping[bytes, _Directive], name: bytes) -> str | None:
 
 
 def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
+    problem = ""
     if name == b"irreversible":
         if not words:
-            raise ScanError(
-                "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”",
-                start,
+            problem = (
+                "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”"
             )
     elif name == b"accepts":
-        accepted, reason = _read_accepts(words.decode())
-        if not reason or not accepted or accepted - _ACCEPTABLE:
-            raise ScanError(
-                "“accepts” needs one or more of rewrites, reads, losses, restarts and breaks, and a reason: "
-                "“-- sqlmig: accepts rewrites, reads: the table is small”",
-                start,
-            )
+        problem = _problem_of_accepts(words)
     elif name == b"replaces":
         if not REPLACES.fullmatch(words):
-            raise ScanError(
+            problem = (
                 "“replaces” needs two versions and the checksum of the last one's old up file, as "
-                "`sqlmig squash` writes it: “-- sqlmig: replaces 1 to 40: CHECKSUM”",
-                start,
+                "`sqlmig squash` writes it: “-- sqlmig: replaces 1 to 40: CHECKSUM”"
             )
     elif name not in (b"no-transaction", b"repeat") or words:
         directive = b" ".join([name, words]).strip().decode()
         known = ", ".join(f"“-- sqlmig: {known}”" for known in DIRECTIVES)
-        raise ScanError(f"unknown directive “{directive}”; there are {known}", start)
+        problem = f"unknown directive “{directive}”; there are {known}"
+    if problem:
+        raise ScanError(problem, start)
+
+
+def _problem_of_accepts(words: bytes) -> str:
+    """Return why a directive ``accepts`` is wrong; "" if it is right."""
+    accepted, reason = _read_accepts(words.decode())
+    if reason and accepted and not accepted - _ACCEPTABLE:
+        return ""
+    return (
+        "“accepts” needs one or more of rewrites, reads, losses, restarts and breaks, and a reason: "
+        "“-- sqlmig: accepts rewrites, reads: the table is small”"
+    )
 
 
 def _read_accepts(words: str | None) -> tuple[frozenset[str], str]:

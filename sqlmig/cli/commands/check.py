@@ -99,17 +99,21 @@ def check(
     for problem in problems:
         report_base_problem(problem)
 
+    never: list[Break] = []
     with _open_scratch(command_line, found) as scratch:
-        never: list[Break] = []
         trials = prove(scratch, found, start or 0, gate, of_application, never.extend)
         findings = _with_bar(trials, len(found))
         # Dropping the scratch database may take some seconds, or fail.
         report(findings, as_json=command_line.as_json)
-        for one in never:
-            output.say(
-                f"warning: {one.what} could be prepared after no version: {one.error}"
-            )
+    _warn_of_never_prepared(never)
     return int(bool(problems) or any(finding.has_failed for finding in findings))
+
+
+def _warn_of_never_prepared(breaks: Sequence[Break]) -> None:
+    for one in breaks:
+        output.say(
+            f"warning: {one.what} could be prepared after no version: {one.error}"
+        )
 
 
 @contextmanager
