@@ -9,11 +9,15 @@ export DATABASE_URL
 SETUP := sql/setup/supabase.sql
 SET_UP = PGOPTIONS='-c client_min_messages=warning' $(BIN)/python -m sqlmig.embedded psql -qX -v ON_ERROR_STOP=1 -f $(SETUP)
 
+# Tests of the core that need few databases.
+QUICK := $(addprefix tests/core/test_,up_and_down.py plan.py migrations.py lexer_and_sqlfile.py \
+	transaction_and_failure.py imports_go_one_way.py hints.py)
+
 BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status check drift psql docs mermaid test citus soak bench lint clean
+.PHONY: help up down status check drift psql docs mermaid test quick citus soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -60,6 +64,10 @@ mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)
 test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a private one)
 	@mkdir -p .cache
 	@$(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp
+
+quick: lint ## What to run before each commit, in less than a minute: lint, the pages, and the heart of the core
+	@mkdir -p .cache
+	@$(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/pages $(QUICK)
 
 citus: $(READY) ## Prove what is promised of Citus (CITUS_DATABASE_URL names a coordinator)
 	@$(BIN)/python -m pytest -q --basetemp=.cache/tmp tests/citus
