@@ -14,7 +14,7 @@ from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.migrations import find
 from sqlmig.core.plan import Down, Up, message_for_ahead
 from sqlmig.core.session import Options, open_session
-from sqlmig.core.text import checked_setting, parse_lock_timeout
+from sqlmig.core.text import checked_setting, checked_value, parse_lock_timeout
 from sqlmig.core.url import as_text
 from sqlmig.core.versions import Applied
 
@@ -135,9 +135,7 @@ def as_settings(settings: Mapping[str, str] | None) -> tuple[tuple[str, str], ..
     """Return custom settings as pairs. Raises UsageError for a name without a dot, or a value that is not text."""
     pairs = []
     for name, value in (settings or {}).items():
-        if not isinstance(value, str):
-            raise UsageError(f"the value of the setting {name!r} is not text")
-        pairs.append((checked_setting(name), value))
+        pairs.append((checked_setting(name), checked_value(name, value)))
     return tuple(pairs)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlmig.core.connection import Connection
 
 _SETTING = re.compile(rb"(?:set|reset)\b", re.IGNORECASE)
-_PARAMETER = re.compile(rb"\$(\d+)")
+_MOST_PARAMETERS = 65535  # of a statement, in PostgreSQL's protocol
 _EXPLAINABLE = re.compile(
     rb"(?:select|insert|update|delete|merge|values|with|table)\b", re.IGNORECASE
 )
@@ -180,8 +180,7 @@ def _refusal(connection: Connection, query: Query) -> str:
 
     Only a missing privilege and a missing unique index count, because the values are null here.
     """
-    numbers = [int(number) for number in _PARAMETER.findall(query.text)]
-    values = ", ".join(["NULL"] * max(numbers, default=0))
+    values = ", ".join(["NULL"] * _count_of_parameters(query.text))
     prepare = b"PREPARE sqlmig_query AS " + query.text.rstrip().rstrip(b";") + b"\n;"
     explain = f"EXPLAIN EXECUTE sqlmig_query{f'({values})' if values else ''}"
     try:
@@ -193,6 +192,18 @@ def _refusal(connection: Connection, query: Query) -> str:
     finally:
         rollback(connection)
     return ""
+
+
+def _count_of_parameters(text: bytes) -> int:
+    """Return the largest number of a parameter such as ``$1``, outside strings and comments."""
+    largest = 0
+    before = b""
+    for kind, start, end in tokens(text):
+        token = text[start:end]
+        if before == b"$" and kind == "other" and token.isdigit():
+            largest = max(largest, int(token))
+        before = token
+    return min(largest, _MOST_PARAMETERS)
 
 
 def words_of(text: bytes) -> set[bytes]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sqlmig.check.scratch import Scratch
     from sqlmig.core.migrations import Migration
+    from sqlmig.core.sqlfile import SqlFile
 
     MakeScratch = Callable[[], AbstractContextManager[Scratch]]
 
@@ -44,25 +45,84 @@ _LEFT_OUT = re.compile(
 )
 # Statements of pg_dump for its own session that the file needs too.
 _OF_SESSION = re.compile(rb"set |select pg_catalog\.set_config\(", re.IGNORECASE)
-_NO_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
+_NO_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);\n\n"
+# Names that a file makes only if they do not exist.
+_IF_NOT_EXISTS = re.compile(
+    rb'create\s+(?:schema|extension)\s+if\s+not\s+exists\s+"?([\w-]+)', re.IGNORECASE
+)
+_OWN_DEFAULTS = re.compile(rb"(ALTER DEFAULT PRIVILEGES) FOR ROLE \S+")
+_ABOUT_ROLES = re.compile(
+    rb"grant |revoke |create user mapping |alter default ", re.IGNORECASE
+)
+# What names a schema in a string: a name that is cast, and the search path of a function.
+_NAME_IN_STRING = re.compile(rb"(?:::reg\w+|, )")
+_NAMES_SEARCH_PATH = re.compile(rb"SET search_path TO [^\n]*")
+_PLACE = re.compile(r"^.*?:\d+:\d+: ")
+_EXTENSIONS = "SELECT extname::text FROM pg_extension"
 _LARGE_OBJECTS = (
     "SELECT oid::text, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1"
 )
 _SCHEMAS = """
     SELECT nspname::text FROM pg_namespace
-    WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'
+    WHERE nspname <> 'information_schema' AND nspname !~ '^pg_'
 """
+
+
+def replaced_by(migrations: Sequence[Migration]) -> str:
+    """Return the text of the directive ``replaces``: ``1 to 40: CHECKSUM``.
+
+    How many versions a database has of them follows if the numbers do not show it: they
+    have gaps, or the first file is itself squashed.
+    """
+    first, last = migrations[0], migrations[-1]
+    least = most = len(migrations)
+    number = first.version
+    if first.replaces:
+        number = first.replaces.first
+        most += first.replaces.most - 1
+    text = f"{number} to {last.version}: {last.checksum}"
+    if least != most:
+        return f"{text}, {least} to {most} versions"
+    if most != last.version - number + 1:
+        return f"{text}, {most} versions"
+    return text
 
 
 def squash(
     migrations: Sequence[Migration], make_scratch: MakeScratch, pg_dump: Path
-) -> bytes:
+) -> tuple[bytes, str]:
     """Return the text of one up file that does the same as these, except for its directive.
 
-    make_scratch yields a new scratch database, as often as it is called. pg_dump: the
-    program. Raises SqlmigError if something is not the same, and names it.
+    Also returns the schema that the text names; "" if it fits any schema. make_scratch
+    yields a new scratch database, as often as it is called. pg_dump: the program. Raises
+    SqlmigError if something is not the same, and names it.
     """
     ups = [load(migration.up_file) for migration in migrations]
+    with make_scratch() as first:
+        _refuse_hidden(ups, first)
+        home = first.schema
+        schemas = [str(name) for (name,) in fetch(first.connection, _SCHEMAS)]
+        schemas = [name for name in schemas if name != home]
+        before = _statements(_dump(first, pg_dump, schemas))
+        for up in ups:
+            run_file(first, up)
+        dump = _dump(first, pg_dump, schemas)
+        text = _without_others(dump, {statement for statement, _ in before})
+        _refuse_own_role(text, first)
+        if not any(home.encode() in words_of(up.text) for up in ups):
+            without = _without_schema(text, home.encode())
+            home = home if without is None else ""
+            text = text if without is None else without
+        with make_scratch() as second, _temporary(text, migrations[-1]) as path:
+            _run_squashed(second, path)
+            _require_same(_read(first), _read(second))
+    return text, home
+
+
+def _refuse_hidden(ups: Sequence[SqlFile], scratch: Scratch) -> None:
+    """Raise SqlmigError for what pg_dump would leave out without a difference on the scratch databases."""
+    there = {str(name) for (name,) in fetch(scratch.connection, _SCHEMAS)}
+    there |= {str(name) for (name,) in fetch(scratch.connection, _EXTENSIONS)}
     for up in ups:
         if changes_server(up):
             raise SqlmigError(
@@ -70,21 +130,34 @@ def squash(
                 "that out. Put it into a file for --setup, or squash the versions before it",
                 path=up.path,
             )
-    with make_scratch() as first:
-        schemas = [str(name) for (name,) in fetch(first.connection, _SCHEMAS)]
-        before = _statements(_dump(first, pg_dump, schemas))
-        for up in ups:
-            run_file(first, up)
-        dump = _dump(first, pg_dump, schemas)
-        text = _without_others(dump, {statement for statement, _ in before})
-        names = {up.path: words_of(up.text) for up in ups}
-        home = first.schema.encode()
-        if not any(home in words for words in names.values()):
-            text = _without_schema(text, home)
-        with make_scratch() as second, _temporary(text, migrations[-1]) as path:
-            run_file(second, load(path))
-            _require_same(_read(first), _read(second))
-    return text
+        for name in _IF_NOT_EXISTS.findall(up.text):
+            if name.decode() in there:
+                raise SqlmigError(
+                    f"{up.path}: it makes {name.decode()} if it does not exist, and the database or --setup has it "
+                    "already. Squash with a server that lacks it: -d embedded:",
+                    path=up.path,
+                )
+
+
+def _refuse_own_role(text: bytes, scratch: Scratch) -> None:
+    """Raise SqlmigError for a privilege of the role that runs this: on another server the role is another one."""
+    ((role,),) = fetch(scratch.connection, "SELECT current_user::text")
+    for statement, _ in _statements(text):
+        if _ABOUT_ROLES.match(statement) and str(role).encode() in words_of(statement):
+            raise SqlmigError(
+                f"nothing was changed: a statement of the dump names the role {role}, which runs this, and whose name "
+                f"may differ elsewhere: {statement.decode().strip()}"
+            )
+
+
+def _run_squashed(scratch: Scratch, path: Path) -> None:
+    try:
+        run_file(scratch, load(path))
+    except SqlmigError as error:
+        message = _PLACE.sub("", str(error).splitlines()[0])
+        raise SqlmigError(
+            f"nothing was changed, because the dump of these versions does not run on an empty database: {message}"
+        ) from None
 
 
 def _dump(scratch: Scratch, pg_dump: Path, schemas: Sequence[str]) -> bytes:
@@ -131,34 +204,39 @@ def _without_others(dump: bytes, before: set[bytes]) -> bytes:
     for statement, comments in _statements(dump):
         is_old = statement in before and not _OF_SESSION.match(statement)
         if not is_old and not _LEFT_OUT.match(statement):
-            parts.append(statement)
-        parts.append(comments)
-    text = b"".join(parts).decode()
-    text = text.replace("\n--\n-- PostgreSQL database dump complete\n--\n", "\n")
-    return re.sub(r"\n{3,}", "\n\n", text).strip().encode() + b"\n"
+            parts.append(_OWN_DEFAULTS.sub(rb"\1", statement))
+        comments = comments.strip(b"\n")
+        if comments and b"PostgreSQL database dump complete" not in comments:
+            parts.append(comments)
+    return b"\n\n".join(parts) + b"\n"
 
 
-def _without_schema(text: bytes, schema: bytes) -> bytes:
+def _without_schema(text: bytes, schema: bytes) -> bytes | None:
     """Return a dump whose names have no schema, so that it fits any schema, as its files did.
 
-    Returns it as it was if it names the schema in another way, for example as the search
-    path of a function.
+    Returns None if it names the schema in another way: as the search path of a function.
     """
+    for setting in _NAMES_SEARCH_PATH.findall(text):
+        if schema in words_of(setting.replace(b"'", b" ")):
+            return None
     parts = []
     skips_dot = False
     for kind, start, end in tokens(text):
         token = text[start:end]
         if skips_dot:
             if not token.startswith(b"."):
-                return text
+                return None
             token = token[1:]
         skips_dot = kind == "word" and token == schema
         if skips_dot:
             continue
-        if kind == "string":
-            token = token.replace(b"'" + schema + b".", b"'", 1)
-            if schema in words_of(token[1:-1]):
-                return text
+        if kind == "string" and _NAME_IN_STRING.match(text, end):
+            is_name = (
+                text[end : end + 1] == b":"
+                or text[max(0, start - 7) : start] == b"setval("
+            )
+            if is_name:
+                token = token.replace(b"'" + schema + b".", b"'", 1)
         parts.append(token)
     return b"".join(parts).replace(_NO_SEARCH_PATH, b"", 1).lstrip()
 

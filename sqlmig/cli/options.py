@@ -17,6 +17,7 @@ from sqlmig.core.ledger import Ledger, ledger_in
 from sqlmig.core.session import Options
 from sqlmig.core.text import (
     checked_setting,
+    checked_value,
     counted,
     parse_lock_timeout,
     parse_time,
@@ -122,7 +123,7 @@ def _keep_settings(
                 "give NAME=VALUE, such as app.region=eu", context, parameter
             )
         try:
-            settings[checked_setting(name)] = text
+            settings[checked_setting(name)] = checked_value(name, text)
         except UsageError as error:
             raise click.BadParameter(str(error), context, parameter) from None
     command_line.options = replace(

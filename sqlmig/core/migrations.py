@@ -15,25 +15,31 @@ from sqlmig.core.text import place
 if TYPE_CHECKING:
     from pathlib import Path
 
-# After "-- sqlmig: replaces": the versions, and the checksum of the last one's old up file.
-REPLACES = re.compile(rb"(\d{1,19}) to (\d{1,19}): ([0-9a-f]{64})")
-# The directive among the comments before the first statement.
-_REPLACES_DIRECTIVE = re.compile(
-    rb"(?:[ \t]*(?:--[^\r\n]*)?[\r\n]+)*?[ \t]*--[ \t]*sqlmig:[ \t]*replaces[ \t]+"
-    + REPLACES.pattern
-    + rb"[ \t]*(?:[\r\n]|\Z)"
+# After "-- sqlmig: replaces": the versions, the checksum of the last one's old up file, and how many
+# of them a database has, if the numbers do not show it. After an earlier squash it may have fewer.
+REPLACES = re.compile(
+    rb"(\d{1,19}) to (\d{1,19}): ([0-9a-f]{64})(?:, (?:(\d{1,9}) to )?(\d{1,9}) versions)?"
 )
+_REPLACES_DIRECTIVE = re.compile(
+    rb"[ \t]*sqlmig:[ \t]*replaces[ \t]+" + REPLACES.pattern + rb"[ \t]*"
+)
+_COMMENT_OR_BLANK_LINE = re.compile(rb"[ \t]*(?:--([^\r\n]*))?(?:\r\n|\n|\r|\Z)")
 FILE_NAME = re.compile(r"(?a:(\d+))_(.*)\.(up|down|rows)\.sql", re.DOTALL)
 LARGEST_VERSION = 2**63 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Replaces(NamedTuple):
-    """The versions that a squashed file replaces, and the checksum of the last one's old up file."""
+    """The versions that a squashed file replaces, and the checksum of the last one's old up file.
+
+    least and most: how many rows a ledger has for them.
+    """
 
     first: int
     last: int
     checksum: str
+    least: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -180,11 +186,23 @@ def read(path: Path) -> bytes:
 
 
 def find_replaces(text: bytes) -> Replaces | None:
-    """Return the versions that the directive ``replaces`` of an up file names; None without one."""
-    match = _REPLACES_DIRECTIVE.match(text)
-    if not match:
-        return None
-    return Replaces(int(match[1]), int(match[2]), match[3].decode())
+    """Return the versions that the directive ``replaces`` names; None without one.
+
+    It stands among the lines before the first statement, each of them blank or a comment.
+    """
+    start = 0
+    while start < len(text):
+        line = _COMMENT_OR_BLANK_LINE.match(text, start)
+        if line is None:
+            return None
+        found = _REPLACES_DIRECTIVE.fullmatch(line[1] or b"")
+        if found:
+            first, last = int(found[1]), int(found[2])
+            most = int(found[5] or last - first + 1)
+            least = int(found[4] or most)
+            return Replaces(first, last, found[3].decode(), least, most)
+        start = line.end()
+    return None
 
 
 def checksum(text: bytes) -> str:

@@ -162,7 +162,9 @@ def _replaced(
     last = recorded.get(replaces.last)
     if last is None or last.checksum != replaces.checksum:
         return ()
-    return range(replaces.first, replaces.last + 1)
+    versions = range(replaces.first, replaces.last + 1)
+    count = sum(version in versions for version in recorded)
+    return versions if replaces.least <= count <= replaces.most else ()
 
 
 def versions_to_run(
@@ -215,15 +217,21 @@ def _refuse_partly_replaced(rows: Sequence[VersionInfo], database: str) -> None:
     """Raise LedgerDisagrees if the database has only some of the versions that a squashed file replaces."""
     for squashed in rows:
         replaces = squashed.replaces
-        if replaces is None or squashed.ledger_row:
+        if replaces is None or squashed.state == "applied":
+            continue
+        entry = squashed.ledger_row
+        if entry and entry.checksum != replaces.checksum:
             continue
         old = [row for row in _applied(rows) if row.version >= replaces.first]
         old = [row for row in old if row.version <= replaces.last]
         if old:
+            rest = f"those after {old[-1].version}, up to {replaces.last},"
+            if entry:
+                rest = f"the missing ones ({len(old)} of {replaces.most} are there)"
             raise LedgerDisagrees(
                 f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
-                f"{replaces.last}, and the database has only some of them. Apply those after {old[-1].version}, up to "
-                f"{replaces.last}, with the older release that has their files; then run this again",
+                f"{replaces.last}, and the database has only some of them. Apply {rest} "
+                "with the older release that has their files; then run this again",
                 [VersionState(row.version, row.name, row.state) for row in old],
             )
 

@@ -46,9 +46,9 @@ _ACCEPTABLE = frozenset(("rewrites", "reads", "losses", "restarts", "breaks"))
 _ONLY_READS = frozenset(
     (b"select", b"values", b"table", b"show", b"explain", b"set", b"reset")
 )
-_COPY_TO_STDOUT = re.compile(rb"copy\b.* to stdout\b")
-_COPY_FROM_STDIN = re.compile(rb"copy\b.* from stdin\b")
-_SAYS_STDIN = re.compile(rb"\bstdin\b", re.IGNORECASE)
+_COPY_TO_STDOUT = re.compile(rb"copy\b.* to (?:stdout|stdin)\b")
+_COPY_FROM_STDIN = re.compile(rb"copy\b.* from (?:stdin|stdout)\b")
+_SAYS_STDIN = re.compile(rb"\bstd(?:in|out)\b", re.IGNORECASE)
 # The line that ends the data of COPY … FROM stdin, and the rest of the line of the statement.
 _END_OF_DATA = re.compile(rb"^\\\.[ \t]*(?:\r?\n|\r|\Z)", re.MULTILINE)
 _REST_OF_LINE = re.compile(rb"[ \t]*([^\r\n]*)(?:\r\n|\n|\r|\Z)")
@@ -118,6 +118,7 @@ class SqlFile(NamedTuple):
     accepts: frozenset[str] = frozenset()  # what `check --fail-on` lets pass
     accepts_reason: str = ""
     repeats: bool = False  # it runs again and again, until a run changes no row
+    replaces: bool = False  # it replaces older versions
     as_written: bytes | None = (
         None  # the complete text, if lines or data were removed from the other
     )
@@ -163,6 +164,10 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
         if file.irreversible is not None and path.name.endswith(".up.sql"):
             raise ScanError("“irreversible” belongs in the down file", 0)
         replaces = find_replaces(text)
+        if file.replaces and replaces is None:
+            raise ScanError(
+                "“replaces” comes before any other comment than lines with --", 0
+            )
         if replaces and int(path.name.partition("_")[0]) != replaces.last:
             raise ScanError(
                 f"“replaces” ends with version {replaces.last}, so the file must have this number",
@@ -321,6 +326,7 @@ def _scan(text: bytes, path: Path) -> SqlFile:
         accepts=accepts,
         accepts_reason=accepts_reason,
         repeats=b"repeat" in directives,
+        replaces=b"replaces" in directives,
     )
     if b"no-transaction" in directives or _is_one_concurrent_statement(text, starts):
         file = file._replace(in_transaction=False)

@@ -124,7 +124,10 @@ def server_message(diagnostic: Any) -> str:
     ):
         if value:
             lines.append(f"{name}: {value}")
-    return without_passwords("\n".join(lines))
+    text = without_passwords("\n".join(lines))
+    for value in _hidden:
+        text = text.replace(value, "***")
+    return text
 
 
 def parse_lock_timeout(value: str) -> float:
@@ -133,6 +136,28 @@ def parse_lock_timeout(value: str) -> float:
     if seconds > _LONGEST_TIMEOUT:
         raise UsageError(f"{value!r} is longer than PostgreSQL can wait; give less")
     return seconds
+
+
+_hidden: set[str] = set()
+_SHORTEST_HIDDEN = 4  # a shorter value would hide parts of other words
+
+
+def hide(value: str) -> None:
+    """Show *** instead of a value in the server's messages from now on."""
+    if len(value) >= _SHORTEST_HIDDEN:
+        _hidden.add(value)
+
+
+def checked_value(name: str, value: object) -> str:
+    """Return the value of a custom setting. Raises UsageError, without the value, if it is not text in UTF-8."""
+    if not isinstance(value, str):
+        raise UsageError(f"the value of the setting {name!r} is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the value of the setting {name!r} is not UTF-8") from None
+    hide(value)
+    return value
 
 
 def checked_setting(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -213,10 +213,16 @@ def _cut_around_data(
         *before, last = _cut_by_length(_part(whole, begin, copy.statement_end), largest)
         yield from before
         yield last._replace(copy=copy)
-        begin = copy.text_end
-    rest = _part(whole, begin, end)
-    if bytes(rest.text).strip():
-        yield from _cut_by_length(rest, largest)
+        begin = _next_statement(whole, copy.text_end, end)
+    if begin < end:
+        yield from _cut_by_length(_part(whole, begin, end), largest)
+
+
+def _next_statement(whole: Piece, begin: int, end: int) -> int:
+    """Return the first byte of the next statement of a piece of a file, or the end."""
+    starts = _statement_starts(whole)
+    number = bisect_left(starts, begin)
+    return min(starts[number], end) if number < len(starts) else end
 
 
 def _part(whole: Piece, begin: int, end: int) -> Piece:

@@ -173,7 +173,7 @@ def selects_into(text: bytes, start: int) -> bool:
 
 def _head(
     ledger: Ledger,
-    migrations: Iterable[Migration],
+    migrations: Sequence[Migration],
     chosen: Sequence[Migration],
     first_file: SqlFile,
     *,
@@ -193,6 +193,7 @@ def _head(
         )
     files = ",\n            ".join(rows)
     order = _TEMPLATES["order_down" if down else "order_up"]
+    replaced = _condition_for_replaced(ledger, migrations[0])
     return ledger.fill(
         _TEMPLATES["head"],
         does="reverts" if down else "applies",
@@ -202,8 +203,20 @@ def _head(
         own_settings=OWN_SETTINGS,
         ledger=ledger.definition(may_exist=True),
         files=files,
-        order=ledger.fill(order, first=first, last=last),
+        order=ledger.fill(order, first=first, last=last, replaced=replaced),
+        replaced=replaced,
         quote=dollar_quote("sqlmig", ledger.table + files),
+    )
+
+
+def _condition_for_replaced(ledger: Ledger, first: Migration) -> str:
+    """Return the condition that a row of the ledger is of a version that a squashed file replaces, with all of them."""
+    replaces = first.replaces
+    if replaces is None:
+        return "false"
+    return (
+        f"(version BETWEEN {replaces.first} AND {replaces.last} AND EXISTS (SELECT FROM {ledger.table} AS newest "
+        f"WHERE newest.version = {replaces.last} AND newest.checksum = {literal(replaces.checksum)}))"
     )
 
 

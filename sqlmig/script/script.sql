@@ -42,6 +42,7 @@ DECLARE
             SELECT version, version || '_' || name || ': applied, but not among the files'
             FROM {table}
             WHERE version NOT IN (SELECT version FROM file) AND version < (SELECT max(version) FROM file)
+                AND NOT {replaced}
             UNION ALL
             {order}
         ) AS found (version, problem)
@@ -56,7 +57,7 @@ END
 -- %% order_up
 SELECT version, label || ': changed since it was applied; restore the file, and write the change as a new migration'
             FROM file JOIN {table} AS ledger USING (version)
-            WHERE ledger.checksum <> file.checksum
+            WHERE ledger.checksum <> file.checksum AND NOT {replaced}
             UNION ALL
             SELECT version, label || CASE WHEN version < {first} THEN ': not applied, and not in this script'
                 ELSE ': pending, but older than the newest applied' END

@@ -256,3 +256,25 @@ def test_files_without_a_statement(project: Project) -> None:
     )
     assert {finding["result"] for finding in findings} == {"no-down"}
     project.run("squash", "2", "--yes")
+
+
+def test_a_dollar_in_a_string_is_no_parameter(project: Project) -> None:
+    role = f"app_of_{RUN}_dollar"
+    project.query(f"CREATE ROLE {role}")
+    try:
+        project.write(
+            up_1_a=f"CREATE TABLE t (id int, note text); GRANT SELECT ON t TO {role}",
+            down_1_a=NO_DOWN,
+            up_2_b=f"REVOKE SELECT ON t FROM {role}",
+            down_2_b=NO_DOWN,
+        )
+        queries = project.directory.parent / "queries.sql"
+        queries.write_text(
+            f"SET ROLE {role};\nSELECT id FROM t WHERE id = $1 AND note = 'costs $5';\n"
+            "SELECT id FROM t WHERE note = '$2000000000'; -- $3000000000\n"
+        )
+        output = project.run("check", "--queries", str(queries), "--json")
+        assert len(json.loads(output.out)[1]["breaks"]) == 2
+        assert output.err == ""
+    finally:
+        project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -276,3 +276,125 @@ def test_a_script_of_the_squashed_file(project: Project) -> None:
     with psycopg.connect(project.url, autocommit=True) as connection:
         connection.execute(script.encode())
     assert project.states() == {3: "applied", 4: "applied"}
+
+
+def test_a_script_for_a_database_that_has_all_of_it_has_nothing_to_do(
+    project: Project, other: Project
+) -> None:
+    project.write(**HISTORY)
+    project.run("up", "--to", "3")
+    new = squashed(project, other)
+    with psycopg.connect(project.url, autocommit=True) as connection:
+        connection.execute(new.run("script").out.encode())
+    assert set(new.states().values()) == {"applied"}
+    assert project.query("SELECT count(*) FROM later") == [(3,)]
+
+
+def test_a_database_that_lacks_one_in_between_is_refused(
+    project: Project, other: Project
+) -> None:
+    project.write(
+        up_1_a="CREATE TABLE a ()",
+        up_2_b="CREATE TABLE b ()",
+        up_3_c="CREATE TABLE c ()",
+    )
+    project.run("up")
+    new = squashed(project, other)
+    assert new.run("up").err == ""
+    project.query("DELETE FROM schema_migrations WHERE version = 2")
+    error = new.run("up", code=1).err
+    assert "has only some of them. Apply the missing ones (2 of 3 are there)" in error
+
+
+@pytest.mark.parametrize("versions", [(1, 2, 3, 4), (10, 20, 21, 4000)])
+def test_a_second_squash_fits_both_kinds_of_databases(
+    project: Project, other: Project, versions: tuple[int, ...]
+) -> None:
+    for number in versions:
+        project.file(f"{number}_v.up.sql", f"CREATE TABLE t{number} (a int)")
+    project.run("up")
+    once = squashed(project, other, str(versions[1]))
+    other.run("up")
+    once.run("squash", str(versions[2]), "--yes")
+    for database in (project, other):
+        new = replace(database, directory=other.directory)
+        assert (
+            new.run("up").out == "nothing to do\n"
+            or "nothing to do" in new.run("up").err
+        )
+        assert new.run("status", "--exit-code").out.endswith("applied\n")
+    first = next(other.directory.glob("*_squashed.up.sql")).read_text().splitlines()[0]
+    assert re.fullmatch(
+        rf"-- sqlmig: replaces {versions[0]} to {versions[2]}: [0-9a-f]{{64}}, 2 to 3 versions",
+        first,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE u (note text DEFAULT 'the public'); INSERT INTO u VALUES ('public.foo'), ('open to the public')",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN\n\n\n\n  RETURN 1;\n\n\nEND $$",
+        "CREATE TABLE u (a serial, b text); COMMENT ON TABLE u IS E'one\\n\\n\\n\\ntwo'; INSERT INTO u (b) VALUES (E'a\\n\\n\\n\\nb')",
+    ],
+)
+def test_texts_stay_as_they_are_and_names_fit_any_schema(
+    project: Project, other: Project, text: str
+) -> None:
+    project.write(up_1_a="CREATE TABLE a (id serial)", up_2_b=text)
+    new = squashed(project, other, "2")
+    new.run("--schema", "clinic", "up")
+    query = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    assert project.query(query) == [(0,)]
+    assert new.run("--schema", "clinic", "drift").out == "nothing differs\n"
+
+
+def test_of_a_named_schema(project: Project, other: Project) -> None:
+    project.write(
+        up_1_a="CREATE TABLE a (id serial)", up_2_b="INSERT INTO a DEFAULT VALUES"
+    )
+    shutil.copytree(project.directory, other.directory)
+    other.run("--schema", "clinic", "squash", "2", "--yes")
+    other.run("--schema", "clinic", "up")
+    assert other.query("SELECT id FROM clinic.a") == [(1,)]
+
+
+def test_a_function_that_names_the_schema_keeps_it_and_a_warning_says_so(
+    project: Project, other: Project
+) -> None:
+    function = "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    setting = "DO $$ BEGIN EXECUTE format('ALTER FUNCTION f() SET search_path = %I', current_schema()); END $$"
+    project.write(up_1_a=function, up_2_b=setting)
+    shutil.copytree(project.directory, other.directory)
+    error = other.run("squash", "2", "--yes").err
+    assert error.startswith("warning: the new file names the schema public")
+
+
+HIDDEN = {
+    "CREATE TABLE t (a int); REVOKE DELETE ON t FROM CURRENT_USER": "names the role",
+    "CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA extensions": (
+        "if it does not exist, and the database or --setup has it already"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_what_depends_on_this_server_is_refused(project: Project, text: str) -> None:
+    project.query(
+        "CREATE SCHEMA extensions; CREATE EXTENSION pg_trgm SCHEMA extensions"
+    )
+    project.write(up_1_a=text, up_2_b="SELECT 1")
+    assert HIDDEN[text] in project.run("squash", "2", "--yes", code=1).err
+    assert len([*project.directory.iterdir()]) == 2
+
+
+def test_default_privileges_are_those_of_the_role_that_runs_the_file(
+    project: Project, other: Project
+) -> None:
+    project.write(
+        up_1_a="ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+        up_2_b="SELECT 1",
+    )
+    squashed(project, other, "2")
+    text = (other.directory / "2_squashed.up.sql").read_text()
+    assert "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;" in text

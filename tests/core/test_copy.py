@@ -180,6 +180,7 @@ def test_an_error_names_the_line_and_nothing_stays(
         ),
         ("COPY t FROM stdin", "1:1", "has no data"),
         ("COPY t TO STDOUT", "1:1", "COPY TO STDOUT needs a client"),
+        ("COPY t TO stdin", "1:1", "COPY TO STDOUT needs a client"),
         (
             "COPY t FROM stdin;\n1\n\\.\nSELECT 'x",
             "4:8",
@@ -246,3 +247,11 @@ def test_a_plain_dump_with_data_is_a_first_file(project: Project) -> None:
         )
 
     assert normal(again) == normal(text)
+
+
+def test_a_failure_after_copies_counts_the_statements(project: Project) -> None:
+    text = "-- sqlmig: no-transaction\nCREATE TABLE t (a int PRIMARY KEY);\n"
+    text += "COPY t FROM stdin;\n1\n\\.\n\n-- a comment\n\nCOPY t FROM stdin;\n2\n\\.\n\n-- more\n\n"
+    project.file("1_t.up.sql", f"{text}INSERT INTO t VALUES (1);\nSELECT 1;\n-- end\n")
+    error = project.run("up", code=1).err
+    assert "3 of 5 statements were committed, 1 failed, 1 did not run" in error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sqlmig.core.migrations import find_replaces
+
 if TYPE_CHECKING:
     from tests.support.project import Project
 
@@ -189,3 +191,12 @@ def test_a_directory_that_is_a_file_is_an_error(project: Project) -> None:
 def test_a_link_to_nowhere_is_an_error(first: Project) -> None:
     (first.directory / "2_x.up.sql").symlink_to("nowhere")
     refused(first, "2_x.up.sql: not a regular file")
+
+
+def test_a_long_header_of_comments_costs_no_time() -> None:
+    """The directive is found line by line. A file with thousands of comment lines is read at once."""
+    digest = "0" * 64
+    header = b"-- a line\r\n\r\n-- another\n\n\n" * 5000
+    assert find_replaces(header + b"CREATE TABLE t ();") is None
+    found = find_replaces(header + f"-- sqlmig: replaces 1 to 9: {digest}\n".encode())
+    assert found == (1, 9, digest, 9, 9)

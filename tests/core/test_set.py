@@ -131,3 +131,19 @@ def test_a_value_that_the_server_refuses_is_not_printed(project: Project) -> Non
         output = project.run("up", *refused, code=1)
         assert "s3cr3t" not in output.out + output.err
         assert "up.sql: the server refuses a setting of --set (22023)" in output.err
+
+
+def test_the_server_may_say_the_value_and_sqlmig_does_not(project: Project) -> None:
+    cast = "SELECT current_setting('app.region')::int"
+    notice = "DO $$ BEGIN RAISE NOTICE '%', current_setting('app.region'); END $$"
+    project.write(up_1_a=notice, up_2_b=cast)
+    output = project.run("up", "--set", "app.region=s3cr3t", code=1)
+    assert "NOTICE: ***" in output.err
+    assert 'invalid input syntax for type integer: "***"' in output.err
+    assert "s3cr3t" not in output.out + output.err
+
+
+def test_a_value_that_is_not_utf8_is_a_usage_error(project: Project) -> None:
+    project.write(up_1_a="SELECT 1")
+    error = project.run("up", "--set", "app.region=a\udcff", code=2).err
+    assert "is not UTF-8" in error

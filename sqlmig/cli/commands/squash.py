@@ -66,14 +66,20 @@ def _squashed(
     make_scratch: Callable[[], AbstractContextManager[Scratch]],
 ) -> bytes:
     """Return the text of the new up file."""
+    from sqlmig.check.squash import replaced_by
     from sqlmig.check.squash import squash as squash_files
 
-    first, last = old[0].version, old[-1].version
+    last = old[-1].version
     with make_scratch() as scratch:
         major = str(scratch.connection.info.server_version // 10000)
-    body = squash_files(old, make_scratch, _pg_dump(major))
+    body, has_schema = squash_files(old, make_scratch, _pg_dump(major))
+    if has_schema:
+        output.say(
+            f"warning: the new file names the schema {has_schema}, because a function or a file does. "
+            "Do not run it with another --schema"
+        )
     head = (
-        f"-- sqlmig: replaces {first} to {last}: {old[-1].checksum}\n"
+        f"-- sqlmig: replaces {replaced_by(old)}\n"
         f"-- Made by `sqlmig squash {last}` of the {len(old)} files {old[0].label} to {old[-1].label}.\n\n"
     )
     return head.encode() + body
