@@ -116,7 +116,7 @@ class BreakFinder:
         return self._connection
 
     def _is_harmless(self, file: SqlFile) -> bool:
-        """Check whether a file only makes tables and indexes whose names occur in no statement and no function."""
+        """Check whether a file only makes tables and indexes whose names do not occur in a statement or a function."""
         names = []
         for statement in file.statement_texts():
             if _COMMENT.match(statement):

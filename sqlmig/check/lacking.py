@@ -28,6 +28,7 @@ _CREATED = re.compile(
 )
 _PATH = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
 _SHOWN = 5
+_UNDEFINED_OBJECT = "42704"
 # The name says it all: what is in a schema, or comes with an extension, is not listed as well.
 _ORDER = ("extension", "schema", "role", "relation", "type", "function")
 
@@ -42,6 +43,8 @@ def find_lacking(
     if error.sqlstate not in _MAY_LACK:
         return ""
     statement = _failing_statement(file, error.line).decode(errors="replace")
+    if error.sqlstate == _UNDEFINED_OBJECT and "current_setting" in statement:
+        return "HINT: if the file needs a value, give it with --set NAME=VALUE"
     names = _names_in(statement)
     lacking: set[tuple[str, str]] = set()
     with suppress(SqlmigError), connect(url, lambda _: None) as original:

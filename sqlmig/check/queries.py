@@ -213,7 +213,7 @@ def words_of(text: bytes) -> set[bytes]:
         for kind, start, end in tokens(text):
             if kind in ("word", "name"):
                 found.add(text[start:end].strip(b'"').lower())
-    except ScanError:  # a body that is no SQL
+    except ScanError:  # the body of a function in another language
         found.update(word.lower() for word in re.findall(rb"[\w$\x80-\xff]+", text))
     return found
 

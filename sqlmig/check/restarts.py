@@ -69,7 +69,7 @@ def places_of(file: SqlFile) -> int:
 
 
 def try_restarts(file: SqlFile, copy: MakeCopy, *, with_values: bool) -> Restarts:
-    """Stop a file at each place, start it again, and compare the result with that of an uninterrupted run.
+    """Stop a file at each place, start it again, and compare the result with an uninterrupted run.
 
     copy yields a new copy of the database from before the file. with_values: compare the
     values of sequences. Raises SqlmigError if the uninterrupted run fails.
@@ -108,7 +108,7 @@ def _stop_and_restart(scratch: Scratch, file: SqlFile, number: int) -> None:
 
 
 def _first_line(error: SqlmigError) -> str:
-    """Return the server's error without the place, which is the one of the statement that ran again."""
+    """Return the server's error without its place: the statement that ran again."""
     return _PLACE.sub("", str(error).splitlines()[0])
 
 

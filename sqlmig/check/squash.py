@@ -23,7 +23,13 @@ from sqlmig.check.running import run_file
 from sqlmig.check.server_wide import changes_server
 from sqlmig.core.connection import fetch, parameters
 from sqlmig.core.errors import ServerError, SqlmigError
-from sqlmig.core.lexer import first_token, read_statement, statements, tokens
+from sqlmig.core.lexer import (
+    Token,
+    first_token,
+    read_statement,
+    statements,
+    tokens,
+)
 from sqlmig.core.sqlfile import load, without_restrictions
 from sqlmig.core.text import few
 
@@ -54,8 +60,9 @@ _OWN_DEFAULTS = re.compile(rb"(ALTER DEFAULT PRIVILEGES) FOR ROLE \S+")
 _ABOUT_ROLES = re.compile(
     rb"grant |revoke |create user mapping |alter default ", re.IGNORECASE
 )
-# What names a schema in a string: a name that is cast, and the search path of a function.
-_NAME_IN_STRING = re.compile(rb"(?:::reg\w+|, )")
+_CAST_TO_NAME = re.compile(rb"::reg\w+")
+_SETVAL = b"setval("
+# The search path of a function may name a schema in a string.
 _NAMES_SEARCH_PATH = re.compile(rb"SET search_path TO [^\n]*")
 _PLACE = re.compile(r"^.*?:\d+:\d+: ")
 _EXTENSIONS = "SELECT extname::text FROM pg_extension"
@@ -100,23 +107,30 @@ def squash(
     ups = [load(migration.up_file) for migration in migrations]
     with make_scratch() as first:
         _refuse_hidden(ups, first)
-        home = first.schema
-        schemas = [str(name) for (name,) in fetch(first.connection, _SCHEMAS)]
-        schemas = [name for name in schemas if name != home]
-        before = _statements(_dump(first, pg_dump, schemas))
-        for up in ups:
-            run_file(first, up)
-        dump = _dump(first, pg_dump, schemas)
-        text = _without_others(dump, {statement for statement, _ in before})
+        text = _dump_of_files(first, pg_dump, ups)
         _refuse_own_role(text, first)
-        if not any(home.encode() in words_of(up.text) for up in ups):
-            without = _without_schema(text, home.encode())
-            home = home if without is None else ""
-            text = text if without is None else without
+        home = first.schema
+        names_it = any(home.encode() in words_of(up.text) for up in ups)
+        without = None if names_it else _without_schema(text, home.encode())
+        if without is not None:
+            text, home = without, ""
         with make_scratch() as second, _temporary(text, migrations[-1]) as path:
             _run_squashed(second, path)
             _require_same(_read(first), _read(second))
     return text, home
+
+
+def _dump_of_files(scratch: Scratch, pg_dump: Path, ups: Sequence[SqlFile]) -> bytes:
+    """Run the files, and return a dump of what they made."""
+    others = []
+    for (name,) in fetch(scratch.connection, _SCHEMAS):
+        if name != scratch.schema:
+            others.append(str(name))
+    before = _statements(_dump(scratch, pg_dump, others))
+    for up in ups:
+        run_file(scratch, up)
+    dump = _dump(scratch, pg_dump, others)
+    return _without_others(dump, {statement for statement, _ in before})
 
 
 def _refuse_hidden(ups: Sequence[SqlFile], scratch: Scratch) -> None:
@@ -199,7 +213,7 @@ def _statements(dump: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _without_others(dump: bytes, before: set[bytes]) -> bytes:
-    """Return a dump without what our transaction does itself, and without what was there before the files."""
+    """Return a dump without the statements of its own session, and without objects that existed before the files."""
     parts = []
     for statement, comments in _statements(dump):
         is_old = statement in before and not _OF_SESSION.match(statement)
@@ -220,25 +234,28 @@ def _without_schema(text: bytes, schema: bytes) -> bytes | None:
         if schema in words_of(setting.replace(b"'", b" ")):
             return None
     parts = []
-    skips_dot = False
-    for kind, start, end in tokens(text):
-        token = text[start:end]
-        if skips_dot:
-            if not token.startswith(b"."):
+    after_schema = False
+    for token in tokens(text):
+        part = text[token.start : token.end]
+        if after_schema:
+            if not part.startswith(b"."):
                 return None
-            token = token[1:]
-        skips_dot = kind == "word" and token == schema
-        if skips_dot:
+            part = part[1:]
+        after_schema = token.kind == "word" and part == schema
+        if after_schema:
             continue
-        if kind == "string" and _NAME_IN_STRING.match(text, end):
-            is_name = (
-                text[end : end + 1] == b":"
-                or text[max(0, start - 7) : start] == b"setval("
-            )
-            if is_name:
-                token = token.replace(b"'" + schema + b".", b"'", 1)
-        parts.append(token)
+        if _is_name_in_string(text, token):
+            part = part.replace(b"'" + schema + b".", b"'", 1)
+        parts.append(part)
     return b"".join(parts).replace(_NO_SEARCH_PATH, b"", 1).lstrip()
+
+
+def _is_name_in_string(text: bytes, token: Token) -> bool:
+    """Check for a string that pg_dump writes for a name: a cast to a reg type, or the sequence of setval."""
+    if token.kind != "string":
+        return False
+    before = text[max(0, token.start - len(_SETVAL)) : token.start]
+    return before == _SETVAL or bool(_CAST_TO_NAME.match(text, token.end))
 
 
 @contextmanager

@@ -215,29 +215,31 @@ def _refuse_disagreement(
 
 def _refuse_partly_replaced(rows: Sequence[VersionInfo], database: str) -> None:
     """Raise LedgerDisagrees if the database has only some of the versions that a squashed file replaces."""
-    for squashed in rows:
-        replaces = squashed.replaces
-        if replaces is None or squashed.state == "applied":
-            continue
-        entry = squashed.ledger_row
-        if entry and entry.checksum != replaces.checksum:
-            continue
-        old = [row for row in _applied(rows) if row.version >= replaces.first]
-        old = [row for row in old if row.version <= replaces.last]
-        if old:
-            rest = f"those after {old[-1].version}, up to {replaces.last},"
-            if entry:
-                rest = f"the missing ones ({len(old)} of {replaces.most} are there)"
-            raise LedgerDisagrees(
-                f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
-                f"{replaces.last}, and the database has only some of them. Apply {rest} "
-                "with the older release that has their files; then run this again",
-                [VersionState(row.version, row.name, row.state) for row in old],
-            )
+    for row in rows:
+        if row.replaces and row.state != "applied":
+            _refuse_if_partly_applied(row, row.replaces, rows, database)
 
 
-def _applied(rows: Iterable[VersionInfo]) -> list[VersionInfo]:
-    return [row for row in rows if row.ledger_row]
+def _refuse_if_partly_applied(
+    squashed: VersionInfo,
+    replaces: Replaces,
+    rows: Sequence[VersionInfo],
+    database: str,
+) -> None:
+    entry = squashed.ledger_row
+    versions = range(replaces.first, replaces.last + 1)
+    old = [row for row in rows if row.ledger_row and row.version in versions]
+    if not old or (entry and entry.checksum != replaces.checksum):
+        return
+    rest = f"those after {old[-1].version}, up to {replaces.last},"
+    if entry:
+        rest = f"the missing ones ({len(old)} of {replaces.most} are there)"
+    raise LedgerDisagrees(
+        f"nothing was applied to {database}: {squashed.label} replaces the versions {replaces.first} to "
+        f"{replaces.last}, and the database has only some of them. Apply {rest} "
+        "with the older release that has their files; then run this again",
+        [VersionState(row.version, row.name, row.state) for row in old],
+    )
 
 
 def message_for_ahead(rows: Iterable[VersionInfo]) -> str:
@@ -311,7 +313,7 @@ def _remedy(row: VersionInfo, *, is_newest: bool) -> str:
         return "pending, but older than the newest applied: renumber it, or use --allow-out-of-order"
     if row.replaces:
         return (
-            "it replaces a version that was applied from another file than the one that was squashed; "
+            "it replaces a version, but the database applied that version from another file; "
             "compare the two histories"
         )
     if row.has_another_name:

@@ -103,7 +103,7 @@ class SqlFile(NamedTuple):
 
     path: Path
     text: bytes
-    statement_starts: array[int]  # a statement goes on to the start of the next one
+    statement_starts: array[int]  # a statement ends at the start of the next one
     opening_end: int = (
         0  # after the statements that open its transaction: BEGIN, SET TRANSACTION
     )
@@ -133,7 +133,7 @@ class SqlFile(NamedTuple):
         return words
 
     def statement_texts(self) -> list[bytes]:
-        """Return each statement, with what follows it up to the next."""
+        """Return the text of each statement, up to the start of the next."""
         texts = []
         for number, start in enumerate(self.statement_starts, start=1):
             end = len(self.text)
@@ -386,14 +386,14 @@ def _read_directives(text: bytes) -> dict[bytes, _Directive]:
 def _refuse_misplaced_directive(
     text: bytes, directives: Mapping[bytes, _Directive]
 ) -> None:
-    """Refuse a directive that is not read: behind the first statement, or not alone on its line."""
+    """Refuse a directive that is not read: after the first statement, or not alone on its line."""
     if len(_DIRECTIVE.findall(text)) == len(directives):
         return
     read = {directive.start for directive in directives.values()}
     for kind, start, end in tokens(text):
         if kind == "line" and start not in read and _DIRECTIVE.match(text, start, end):
             raise ScanError(
-                "a directive stands alone on a line, before the first statement; move it there",
+                "a directive must be alone on a line, before the first statement; move it there",
                 start,
             )
 

@@ -156,7 +156,7 @@ def test_a_database_with_another_text_of_the_last_version_is_refused(
     )
     new = squashed(project, other)
     error = new.run("up", code=1).err
-    assert "it replaces a version that was applied from another file" in error
+    assert "but the database applied that version from another file" in error
 
 
 def test_an_older_release_beside_it_is_refused(
@@ -398,3 +398,14 @@ def test_default_privileges_are_those_of_the_role_that_runs_the_file(
     squashed(project, other, "2")
     text = (other.directory / "2_squashed.up.sql").read_text()
     assert "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;" in text
+
+
+def test_an_extension_with_comments(project: Project, other: Project) -> None:
+    if not project.query("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
+        pytest.skip("the extension vector is not installed")
+    project.write(
+        up_1_a="CREATE EXTENSION vector; CREATE EXTENSION hstore",
+        up_2_b="CREATE TABLE t (v vector(3), h hstore)",
+    )
+    new = squashed(project, other, "2")
+    new.run("up")

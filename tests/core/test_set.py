@@ -79,7 +79,9 @@ def test_rehearsals_check_and_drift(project: Project) -> None:
     project.write(up_1_t=UP, down_1_t=DOWN)
     project.run("up", "--dry-run", *GIVEN)
     assert "ok            1_t" in project.run("check", *GIVEN).out
-    assert project.run("check", code=1).out.startswith("failed")
+    failed = project.run("check", code=1).out
+    assert failed.startswith("failed")
+    assert "HINT: if the file needs a value, give it with --set NAME=VALUE" in failed
     project.run("up", *GIVEN)
     assert project.run("drift", *GIVEN).out == "nothing differs\n"
     project.run("down", "--dry-run", *GIVEN)

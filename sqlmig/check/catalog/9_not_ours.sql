@@ -84,11 +84,18 @@ SELECT  -- There are thousands of them, so there is one row per catalog, which s
     'comments of PostgreSQL or an extension',
     'in ' || classoid::regclass,
     jsonb_build_object(
-        'digest', md5(string_agg(concat_ws(' ', objoid, objsubid, description), '|' ORDER BY objoid, objsubid))
+        'digest', md5(string_agg(concat_ws(' ', name, objsubid, description), '|' ORDER BY name, objsubid))
     ),
     NULL
 FROM pg_description
+-- An object of an extension has another number in each database.
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN objoid < 16384 THEN objoid::text ELSE pg_describe_object(classoid, objoid, 0) END
+) AS object (name)
 WHERE objsubid >= 0
-    AND (objoid < 16384 OR EXISTS (SELECT FROM owned WHERE classid = classoid AND objid = objoid))
+    AND (
+        objoid < 16384
+        OR EXISTS (SELECT FROM owned WHERE owned.classid = pg_description.classoid AND owned.objid = objoid)
+    )
     AND NOT (classoid = 'pg_namespace'::regclass AND objoid = 'public'::regnamespace)
 GROUP BY classoid

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @command(
     "sqlmig squash 40",
     "sqlmig squash 40 --scratch embedded: --yes",
-    fails="the squashed file would not make the same database, or the answer is no",
+    fails="the squashed file would not make the same database, or you do not agree",
 )
 @click.argument("version", type=NOT_NEGATIVE, metavar="V")
 @SCRATCH
@@ -126,7 +126,7 @@ def _scratch_databases(
 
 
 def _may_replace(command_line: CommandLine, old: Sequence[Migration]) -> bool:
-    """Ask whether to remove the old files. Without a terminal the answer is no."""
+    """Ask whether to remove the old files. Without a terminal, refuse."""
     if command_line.is_confirmed:
         return True
     what = f"{counted(len(old), 'version')}, {old[0].label} to {old[-1].label}"
