@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _MEMORY = Path("/dev/shm")  # Linux only; in a container it may be small
 _NEEDED = 2 << 30  # bytes
 _PREFIX = "sqlmig-tests-"
+_SECONDS_TO_START = 10  # until then the directory of a new server may be empty
 
 
 def data_directory(name: str, factory: pytest.TempPathFactory) -> Path:
@@ -41,3 +44,12 @@ def remove_data() -> None:
         process = left.name.removeprefix(_PREFIX)
         if process.isdigit() and not Path(f"/proc/{process}").exists():
             shutil.rmtree(left, ignore_errors=True)
+    _remove_empty_socket_directories()
+
+
+def _remove_empty_socket_directories() -> None:
+    """Remove the directories of the servers that tests have killed. That of a running server is not empty."""
+    for left in Path("/tmp").glob("sqlmig-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _SECONDS_TO_START:
+                left.rmdir()
