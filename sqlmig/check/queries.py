@@ -27,6 +27,10 @@ _MOST_PARAMETERS = 65535  # of a statement, in PostgreSQL's protocol
 _EXPLAINABLE = re.compile(
     rb"(?:select|insert|update|delete|merge|values|with|table)\b", re.IGNORECASE
 )
+_TYPED_PARAMETER = re.compile(
+    rb"\b(interval|date|time|timestamp|timestamptz)\s+(\$\d+)", re.IGNORECASE
+)
+_EXTRACT_PARAMETER = re.compile(rb"\bextract\s*\(\s*(\$\d+)\s+from\s+", re.IGNORECASE)
 # The planner looks for the unique index of ON CONFLICT (…), and finds it or not.
 _ON_CONFLICT = re.compile(rb"\bon\s+conflict\s*\(", re.IGNORECASE)
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -62,8 +66,18 @@ def read_queries(path: Path) -> list[Query]:
         statement = text[start:end]
         line = find_place(text, start).line
         is_setting = bool(_SETTING.match(statement))
-        queries.append(Query(path, line, statement, is_setting))
+        queries.append(Query(path, line, _as_sent(statement), is_setting))
     return queries
+
+
+def _as_sent(statement: bytes) -> bytes:
+    """Return a statement that pg_stat_statements shows in a form that can be parsed.
+
+    It writes ``interval $1`` for ``interval '1 day'``, and ``extract($1 FROM …)`` for
+    ``extract(year FROM …)``.
+    """
+    statement = _TYPED_PARAMETER.sub(rb"\2::\1", statement)
+    return _EXTRACT_PARAMETER.sub(rb"date_part(\1, ", statement)
 
 
 class Queries:

@@ -278,3 +278,20 @@ def test_a_dollar_in_a_string_is_no_parameter(project: Project) -> None:
         assert output.err == ""
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_statements_as_pg_stat_statements_shows_them(project: Project) -> None:
+    project.write(
+        up_1_a="CREATE TABLE t (id int, at timestamptz)",
+        down_1_a=NO_DOWN,
+        up_2_b="ALTER TABLE t DROP at",
+        down_2_b=NO_DOWN,
+    )
+    queries = project.directory.parent / "queries.sql"
+    queries.write_text(
+        "SELECT id FROM t WHERE at > now() - interval $1 AND id IN ($2 /*, ... */) LIMIT $3;\n"
+        "SELECT EXTRACT($1 FROM at), date $2 FROM t;\nBEGIN;\nCOMMIT;\nSELECT $1::int;\n"
+    )
+    output = project.run("check", "--queries", str(queries), "--json")
+    assert output.err == ""
+    assert len(json.loads(output.out)[1]["breaks"]) == 2
