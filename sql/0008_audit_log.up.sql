@@ -177,10 +177,12 @@ $$;
 
 -- Merges two records of one patient. Everything that refers to the duplicate then refers to the record that is kept, the
 -- blank fields of the record are filled from the duplicate, and the duplicate is deleted. If both have a consent without
--- an end for one purpose, the duplicate's ends now. The function runs with the caller's rights. It follows the foreign
--- keys, so it does not miss a table that is added later. The log says who did it: an actor, if the server names one.
+-- an end for one purpose, the duplicate's ends now. The function follows the foreign keys, so it does not miss a table that
+-- is added later. It has the owner's rights, because service_role may not change every such table. The log says who did
+-- it: an actor, if the server names one.
 CREATE FUNCTION merge_patients(duplicate uuid, kept uuid, actor uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql
+SECURITY DEFINER
 AS $$
 DECLARE
     old_row patients%ROWTYPE;
@@ -251,9 +253,9 @@ BEGIN
     WHERE id = duplicate;
     UPDATE patients
     SET assigned_therapist_id = coalesce(assigned_therapist_id, old_row.assigned_therapist_id),
-        phone = coalesce(phone, old_row.phone),
+        phone = coalesce(nullif(btrim(phone), ''::text), old_row.phone),
         abha_id = coalesce(abha_id, old_row.abha_id),
-        demographics = old_row.demographics || demographics
+        demographics = old_row.demographics || jsonb_strip_nulls(demographics)
     WHERE id = kept;
 END;
 $$;
@@ -282,7 +284,8 @@ CREATE TRIGGER stamp
 CREATE TRIGGER refuse_forged
     BEFORE INSERT ON audit_logs
     FOR EACH ROW WHEN (
-        upper(btrim(NEW.action)) IN ('INSERT', 'UPDATE', 'DELETE')
+        upper(pg_catalog.regexp_replace(NEW.action, '[^[:alpha:]]'::text, ''::text, 'g'::text))
+            IN ('INSERT', 'UPDATE', 'DELETE')
         AND NOT pg_catalog.has_table_privilege('audit_logs'::regclass::oid, 'UPDATE'::text)
     )
     EXECUTE FUNCTION refuse_change('only the triggers of the audited tables record INSERT, UPDATE and DELETE');

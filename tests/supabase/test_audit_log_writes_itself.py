@@ -419,7 +419,9 @@ def test_a_temporary_table_takes_no_tables_place(platform: Platform) -> None:
 FORGED = "organization_id, organization_name, created_at, action, table_name) VALUES (%s, 'forged', '2001-01-01', 'DELETE', 'organizations')"
 
 
-@pytest.mark.parametrize("action", ["DELETE", "insert", " Update "])
+@pytest.mark.parametrize(
+    "action", ["DELETE", "insert", " Update ", "DELETE\n", "\tUPDATE", "DELETE\u00a0"]
+)
 @pytest.mark.parametrize("way", ["itself", "from a trigger of its own"])
 def test_service_role_adds_no_row_that_looks_like_a_triggers(
     platform: Platform, way: str, action: str

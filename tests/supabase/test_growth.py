@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -301,7 +302,7 @@ def test_two_jobs_at_once_do_not_disturb_each_other(partitioned: Platform) -> No
         psycopg.connect(partitioned.url) as second,
     ):
         assert first.execute(job).fetchall() != [(0,)]
-        assert second.execute(job).fetchall() == [(0,)]
+        assert second.execute(job).fetchall() == [(None,)]
         first.commit()
         second.rollback()
         assert second.execute(job).fetchall() == [(0,)]
@@ -319,9 +320,21 @@ def test_a_merge_moves_hours_too(partitioned: Platform) -> None:
     for patient in (kept, twin):
         measure(owner, patient, "now() - interval '2 hours'", 60)
     owner.execute("SELECT roll_up_wearable_data()")
-    owner.execute("SELECT merge_patients(%s, %s)", [twin, kept])
+    old = """
+        INSERT INTO wearable_hours
+        SELECT org_id, id, 'heart_rate', 'bpm', now() - interval '20 days', 1, 50, 50, 50
+        FROM patients
+        WHERE id = %s
+    """
+    owner.execute(old, [twin])
+    owner.execute("SELECT keep_wearable_partitions(3, -24)")
+    with partitioned.api.transaction():
+        partitioned.api.execute("SET LOCAL ROLE service_role")
+        partitioned.api.execute("SELECT merge_patients(%s, %s)", [twin, kept])
+    assert (50, 1) in chart_of(partitioned)
     owner.execute("SELECT roll_up_wearable_data()")
     assert (60, 2) in chart_of(partitioned)
+    assert (50, 1) in chart_of(partitioned)  # its measurements are gone
     query = "SELECT count(*) FROM wearable_hours WHERE patient_id = %s"
     assert owner.execute(query, [twin]).fetchall() == [(0,)]
 
@@ -358,3 +371,37 @@ def test_the_jobs_call_what_there_is(partitioned: Platform) -> None:
     assert jobs.count("cron.schedule") == 2
     for job in jobs.strip().splitlines():
         owner.execute(job.encode())
+
+
+def test_a_name_that_fits_no_index_stops_no_job(partitioned: Platform) -> None:
+    owner, patient = partitioned.owner, partitioned.ours["patients"]
+    long = """
+        INSERT INTO wearable_data (patient_id, data_type, metrics, recorded_at)
+        SELECT %s, repeat('\u0905', 500), jsonb_build_object(string_agg(md5(n::text), ''), 1, 'bpm', 70), now() - interval '2 hours'
+        FROM generate_series(1, 200) AS n
+    """
+    with partitioned.api.transaction():
+        partitioned.api.execute("SET LOCAL ROLE authenticated")
+        claims = json.dumps(partitioned.own())
+        partitioned.api.execute(
+            "SELECT set_config('request.jwt.claims', %s, true)", [claims]
+        )
+        partitioned.api.execute(long, [patient])
+    owner.execute("SELECT roll_up_wearable_data()")
+    query = "SELECT metric FROM wearable_hours WHERE samples = 1 AND highest = 70"
+    assert owner.execute(query).fetchall() == [("bpm",)]
+
+
+def test_the_job_counts_hours_and_not_notes(partitioned: Platform) -> None:
+    for _ in range(30):
+        measure(
+            partitioned.owner,
+            partitioned.ours["patients"],
+            "date_trunc('hour', now()) - interval '5 hours'",
+            60,
+        )
+    job = "SELECT roll_up_wearable_data(20)"
+    while partitioned.owner.execute(job).fetchall() != [(0,)]:
+        pass
+    assert (60, 30) in chart_of(partitioned)
+    assert count(partitioned.owner, "wearable_hours_changed") == 0
