@@ -70,7 +70,7 @@ def _errors_of_sql(
         except ServerError as error:
             number = len(error.results_before) - _STATEMENTS_BEFORE
             if error.sqlstate != _INSUFFICIENT_PRIVILEGE:
-                errors[left[number].name] = str(error).splitlines()[0]
+                errors[left[number].name] = error.first_line
             left = left[number + 1 :]
         finally:
             rollback(connection)

@@ -101,12 +101,7 @@ def _note_untraced(finding: Finding, up: SqlFile) -> None:
 def _refusal(kind: str, finding: Finding) -> str:
     """Describe what a version does of a kind; "" for nothing."""
     if kind == "breaks":
-        count = len(finding.breaks)
-        return (
-            f"breaks {counted(count, 'statement or function', 'statements or functions')}"
-            if count
-            else ""
-        )
+        return _refusal_of_breaks(finding)
     if kind == "restarts":
         return _refusal_of_restarts(finding)
     done = finding.effects.while_others_wait(kind)
@@ -115,6 +110,15 @@ def _refusal(kind: str, finding: Finding) -> str:
     if kind == "losses":
         return f"loses {', '.join(done)}"
     return f"{kind} {', '.join(done)} while others wait"
+
+
+def _refusal_of_breaks(finding: Finding) -> str:
+    if not finding.breaks:
+        return ""
+    count = len(finding.breaks)
+    return (
+        f"breaks {counted(count, 'statement or function', 'statements or functions')}"
+    )
 
 
 def _refusal_of_restarts(finding: Finding) -> str:

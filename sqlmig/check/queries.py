@@ -185,7 +185,7 @@ def _error_of(connection: Connection, statement: bytes) -> str:
     try:
         send(connection, statement)
     except ServerError as error:
-        return str(error).splitlines()[0]
+        return error.first_line
     return ""
 
 
@@ -202,7 +202,7 @@ def _refusal(connection: Connection, query: Query) -> str:
         send(connection, begin + prepare + explain.encode() + b"; ROLLBACK")
     except ServerError as error:
         if error.sqlstate in (_INSUFFICIENT_PRIVILEGE, _NO_UNIQUE_INDEX):
-            return str(error).splitlines()[0]
+            return error.first_line
     finally:
         rollback(connection)
     return ""

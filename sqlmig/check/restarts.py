@@ -6,7 +6,6 @@ copy of the database from before it. A file that repeats is stopped after one ru
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from sqlmig.core.sqlfile import SqlFile
 
     MakeCopy = Callable[[], AbstractContextManager[Scratch]]
-
-_PLACE = re.compile(r"^.*?:\d+:\d+: ")
 
 
 class Failure(NamedTuple):
@@ -88,7 +85,7 @@ def try_restarts(file: SqlFile, copy: MakeCopy, *, with_values: bool) -> Restart
             except SqlmigError as error:
                 if isinstance(error, ConnectionLost):
                     raise
-                message = f"cannot restart {where}: {_first_line(error)}"
+                message = f"cannot restart {where}: {error.first_line}"
                 restarts.failures.append(Failure(line, message))
                 continue
             differences = expected.differences(scratch)
@@ -105,11 +102,6 @@ def _stop_and_restart(scratch: Scratch, file: SqlFile, number: int) -> None:
     else:
         run_beginning(scratch, file, number)
     run_file(scratch, file)
-
-
-def _first_line(error: SqlmigError) -> str:
-    """Return the server's error without its place: the statement that ran again."""
-    return _PLACE.sub("", str(error).splitlines()[0])
 
 
 class _Expected:

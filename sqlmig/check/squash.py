@@ -64,7 +64,6 @@ _CAST_TO_NAME = re.compile(rb"::reg\w+")
 _SETVAL = b"setval("
 # The search path of a function may name a schema in a string.
 _NAMES_SEARCH_PATH = re.compile(rb"SET search_path TO [^\n]*")
-_PLACE = re.compile(r"^.*?:\d+:\d+: ")
 _EXTENSIONS = "SELECT extname::text FROM pg_extension"
 _LARGE_OBJECTS = (
     "SELECT oid::text, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1"
@@ -168,9 +167,9 @@ def _run_squashed(scratch: Scratch, path: Path) -> None:
     try:
         run_file(scratch, load(path))
     except SqlmigError as error:
-        message = _PLACE.sub("", str(error).splitlines()[0])
         raise SqlmigError(
-            f"nothing was changed, because the dump of these versions does not run on an empty database: {message}"
+            "nothing was changed, because the dump of these versions does not run on an empty database: "
+            f"{error.first_line}"
         ) from None
 
 

@@ -56,6 +56,12 @@ class SqlmigError(Exception):
         self.sqlstate = sqlstate
 
     @property
+    def first_line(self) -> str:
+        """The first line of the message, without the place in a file."""
+        place = f"{self.path}:{self.line}:{self.column}: "
+        return str(self).splitlines()[0].removeprefix(place)
+
+    @property
     def hint(self) -> str | None:
         """What to do about it: the hints in the message, one in a line; None without any."""
         hints = []

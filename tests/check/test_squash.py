@@ -175,7 +175,7 @@ def test_many_schemas_each_in_a_state_of_its_own(
     project.write(
         up_1_a="CREATE TABLE a (id serial)",
         down_1_a="DROP TABLE a",
-        up_2_b="CREATE TABLE b (id int REFERENCES c)".replace(" REFERENCES c", ""),
+        up_2_b="CREATE TABLE b (id int)",
         down_2_b="DROP TABLE b",
     )
     project.run("up", "--schema", "has_all")
@@ -200,6 +200,15 @@ REFUSED = {
     "ALTER DATABASE {name} SET work_mem = '5MB'": "settings of all roles would be missing",
     "CREATE TABLE t (id int); ALTER TABLE t OWNER TO pg_monitor": "owner was",
     "CREATE ROLE squash_nobody": "changes something that the whole server sees",
+    # pg_dump writes the rows of a before those of z, which the constraint looks for.
+    (
+        "CREATE TABLE z (id int); "
+        "CREATE FUNCTION is_in_z(n int) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM z WHERE id = n)'; "
+        "CREATE TABLE a (id int CONSTRAINT in_z CHECK (is_in_z(id))); "
+        "INSERT INTO z VALUES (1); "
+        "INSERT INTO a VALUES (1)"
+    ): "nothing was changed, because the dump of these versions does not run on an empty database: "
+    'ERROR: new row for relation "a" violates check constraint "in_z"',
 }
 
 
