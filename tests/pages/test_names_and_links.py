@@ -140,8 +140,9 @@ def test_lines_fit_a_window(page: Page) -> None:
     assert [line for line in text.splitlines() if len(line) > WIDTH] == []
 
 
-def test_the_front_page_is_short() -> None:
+def test_the_front_page_and_the_manual_are_short() -> None:
     assert len(README.text.splitlines()) <= 160
+    assert len(MANUAL.text.splitlines()) <= 900
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -228,9 +229,9 @@ def test_the_projects_own_workflow_does_what_the_manual_recommends() -> None:
         line
         for block in recommended
         if block.heading == "In CI"
-        for line in re.findall(r"run: (sqlmig .*)", block.text)
+        for line in re.findall(r"run: (sqlmig [^#\n]*)", block.text)
     ]
-    assert len(lines) >= 4
+    assert [line.split()[1] for line in lines] == ["check", "up", "docs"]
     for line in lines:
         for words in line.replace(" origin/main", "").split(" --"):
-            assert words in workflow, line
+            assert words.strip() in workflow, line
