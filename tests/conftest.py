@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
-from pytest_postgresql import factories
-from pytest_postgresql.executors import NoopExecutor
 
 from sqlmig import embedded
 from sqlmig.cli import command
-from tests.support.project import RUN, SQL, Project, until, url_of
+from tests.support.project import SQL, Project, until, url_of
 from tests.support.proxy import Proxy
-from tests.support.servers import data_directory, remove_data
+from tests.support.servers import FAST, Server, data_directory, remove_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,64 +36,36 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoopExecutor]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield the server of TEST_DATABASE_URL, or an embedded server that the parallel workers share."""
     with contextlib.ExitStack() as stack:
         url = EXISTING_SERVER
         if not url:
             settings = {
-                "fsync": "off",
-                "full_page_writes": "off",
-                "synchronous_commit": "off",
+                **FAST,
                 "max_connections": "200",
+                "max_prepared_transactions": "4",
             }
-            settings["max_prepared_transactions"] = "4"
             directory = data_directory("postgres", tmp_path_factory)
             url = stack.enter_context(embedded.server(directory, settings))
-        parts = conninfo_to_dict(url)
-        database = str(parts["dbname"])
-        executor = NoopExecutor(
-            host=str(parts.get("host", "localhost")),
-            port=int(str(parts.get("port", 5432))),
-            user=str(parts.get("user", "postgres")),
-            password=str(parts["password"]) if "password" in parts else None,
-            dbname=database,
-            options="",
-            maintenance_dbname=database,
-        )
-        yield _Server(executor)  # type: ignore[misc]
+        yield stack.enter_context(contextlib.closing(Server(url)))
 
 
-class _Server:
-    """The attributes that pytest-postgresql needs from a server fixture."""
-
-    def __init__(self, executor: NoopExecutor) -> None:
-        self._executor = executor
-        self.template_dbname = "template1"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)
-
-
-def apply_schema(**parts: Any) -> None:
-    """Create a template database with the specification's tables only. Later tables do not concern its tests."""
-    connection = psycopg.connect(
-        **{key: value for key, value in parts.items() if value}
-    )
-    assert (
-        command(["-d", url_of(connection), "--dir", str(SQL), "up", "--to", "10"]) == 0
-    )
-    connection.close()
+@pytest.fixture(scope="session")
+def specified(server: Server) -> Iterator[str]:
+    """Yield a template database with the specification's tables only. Later tables do not concern its tests."""
+    with server.database("sqlmig_specified") as opened:
+        name, url = opened.info.dbname, url_of(opened)
+        opened.close()
+        assert command(["-d", url, "--dir", str(SQL), "up", "--to", "10"]) == 0
+        yield name
 
 
-empty_database = factories.postgresql_noproc(
-    depends_on="server", dbname=f"sqlmig_empty_{RUN}_"
-)
-schema_database = factories.postgresql_noproc(
-    depends_on="server", dbname=f"sqlmig_schema_{RUN}_", load=[apply_schema]
-)
-connection = factories.postgresql("empty_database")
-schema_connection = factories.postgresql("schema_database")
+@pytest.fixture
+def connection(server: Server) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection to an empty database."""
+    with server.database("sqlmig_empty") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -114,16 +83,15 @@ def therapyflow(project: Project) -> Project:
 
 
 @pytest.fixture
-def database(schema_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Return an autocommit connection to a fresh database that has the project's tables."""
-    schema_connection.autocommit = True
-    return schema_connection
+def database(server: Server, specified: str) -> Iterator[psycopg.Connection[Any]]:
+    """Yield an autocommit connection to a fresh database that has the project's tables."""
+    with server.database("sqlmig_schema", specified) as opened:
+        opened.autocommit = True
+        yield opened
 
 
 @pytest.fixture(scope="session")
-def pooler(
-    server: NoopExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[int]:
+def pooler(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Yield the port of a PgBouncer in transaction mode, with two server connections per database."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if not program:
@@ -191,7 +159,7 @@ def either(request: pytest.FixtureRequest) -> Project:
 
 
 @pytest.fixture
-def proxy(server: NoopExecutor) -> Iterator[Proxy]:
+def proxy(server: Server) -> Iterator[Proxy]:
     """Yield a relay in front of the server."""
     proxy = Proxy(server)
     yield proxy

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from sqlmig import embedded
 from tests.support.project import RUN, SQL, Project
+from tests.support.servers import FAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ NOTHING = "nothing differs\n"
 READER = f"reader_{RUN}"
 OWNER = f"owner_{RUN}"
 NEW = f"new_{RUN}"
-ROLES = ("anon", "authenticated", "service_role")
 SETUP = """
     DO $$ BEGIN
         IF to_regrole('platform_{run}') IS NULL THEN CREATE ROLE platform_{run}; END IF;
@@ -45,7 +45,7 @@ def reader(project: Project) -> Iterator[Project]:
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a second server."""
-    with embedded.server(tmp_path_factory.mktemp("second"), {"fsync": "off"}) as url:
+    with embedded.server(tmp_path_factory.mktemp("second"), FAST) as url:
         yield url
 
 
@@ -143,33 +143,26 @@ PLANTED = {
 
 
 def test_a_role_that_may_only_read_sees_every_change(
-    project: Project, reader: Project
+    project: Project, tmp_path: Path
 ) -> None:
-    """On this project's own database, with Supabase's roles and a platform schema."""
-    made = []
-    for role in ROLES:
-        if not project.query("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
-            project.query(f"CREATE ROLE {role}")
-            made.append(role)
-    project.query("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated")
-    try:
-        here = replace(project, directory=SQL)
-        reading = replace(reader, directory=SQL)
+    """On this project's own database, on a server of its own with Supabase's roles."""
+    with embedded.server(tmp_path / "server", FAST) as url:
+        here = replace(project, directory=SQL, url=url)
+        reading = replace(here, url=make_conninfo(url, user=READER))
+        here.query(
+            f"CREATE ROLE {READER} LOGIN; "
+            "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role; "
+            "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated"
+        )
         here.run("up")
         error = reading.run("drift", *EMBEDDED, code=1).err
         assert "the ledger belongs to postgres: connect as that role" in error
-        project.query(error.partition("let this role read it: ")[2])
+        here.query(error.partition("let this role read it: ")[2])
         assert reading.run("drift", *EMBEDDED).out == NOTHING
         for statement in PLANTED:
-            project.query(statement)
+            here.query(statement)
         shown = reading.run("drift", *EMBEDDED, code=1).out
         assert [words for words in PLANTED.values() if words not in shown] == []
-    finally:
-        project.query(
-            "ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM anon, authenticated"
-        )
-        for role in made:
-            project.query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 def test_a_scratch_server_that_does_not_answer_is_named(project: Project) -> None:

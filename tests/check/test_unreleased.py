@@ -17,9 +17,8 @@ from sqlmig import embedded
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_postgresql.executors import NoopExecutor
-
     from tests.support.project import Project
+    from tests.support.servers import Server
 
 _FILES = {"up_1_t": "CREATE TABLE t ();", "down_1_t": "DROP TABLE t;"}
 
@@ -27,7 +26,7 @@ _FILES = {"up_1_t": "CREATE TABLE t ();", "down_1_t": "DROP TABLE t;"}
 class _Says19:
     """A relay that makes the server report version 19 (ParameterStatus "server_version")."""
 
-    def __init__(self, server: NoopExecutor) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -79,7 +78,7 @@ def _version_19(_: re.Match[bytes]) -> bytes:
 
 
 def test_a_server_19_without_property_graphs_is_checked(
-    project: Project, server: NoopExecutor
+    project: Project, server: Server
 ) -> None:
     with psycopg.connect(project.url) as connection:
         has_graphs = connection.execute(

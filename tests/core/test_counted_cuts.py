@@ -1,4 +1,4 @@
-"""Cut a run off at every possible place: after each message of the protocol, in each direction.
+"""Cut a run off after messages of the protocol, in each direction; `make soak` cuts it off after each one.
 
 After each cut the ledger agrees with the database, and the next run completes the command.
 """
@@ -24,12 +24,11 @@ from tests.support.servers import data_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_postgresql.executors import NoopExecutor
-
     from tests.support.counting_proxy import Direction
     from tests.support.project import Forked, Project
+    from tests.support.servers import Server
 
-# `make soak` tries every place in every way. Otherwise, long scenarios skip some places.
+# `make soak` tries every place in every way. Otherwise, only `up` is cut off after each message that it sends.
 TRIES_ALL = bool(os.environ.get("SQLMIG_TEST_KILLS"))
 
 OTHERS = """
@@ -246,7 +245,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def trial(
-    request: pytest.FixtureRequest, project: Project, server: NoopExecutor
+    request: pytest.FixtureRequest, project: Project, server: Server
 ) -> Iterator[Trial]:
     """Yield a database, and a relay in front of its server."""
     host = str(server.host)
@@ -269,9 +268,11 @@ def test_the_connection_is_cut(
     def cut() -> None:
         trial.proxy.cut()
 
-    step = 1 if direction == "to the server" else 8
+    step = 3 if direction == "to the server" else 16
+    if scenario is Up and direction == "to the server":
+        step = 1
     if scenario is Check:
-        step *= 4
+        step *= 3
     trial.cut_at_each_place(scenario(), direction, cut, step)
 
 
@@ -283,7 +284,7 @@ def test_the_servers_process_is_ended(
     def end() -> None:
         trial.project.query(ENDS_RUNNERS)
 
-    step = 36 if scenario is Check else 9
+    step = 48 if scenario is Check else 16
     trial.cut_at_each_place(scenario(), direction, end, step)
 
 
@@ -294,7 +295,7 @@ def test_the_runner_is_killed(trial: Trial, scenario: type[Scenario]) -> None:
         trial.runner.process.kill()
 
     trial.forks = True
-    trial.cut_at_each_place(scenario(), "to the server", kill, step=5)
+    trial.cut_at_each_place(scenario(), "to the server", kill, step=9)
 
 
 class Trial:

@@ -13,9 +13,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
-    from pytest_postgresql.executors import NoopExecutor
-
     from tests.support.project import Project
+    from tests.support.servers import Server
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def at(project: Project, port: int) -> Project:
 
 
 def test_a_server_that_comes_later_is_waited_for(
-    project: Project, server: NoopExecutor, port: int
+    project: Project, server: Server, port: int
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     runner = at(project, port).fork("up", "--wait", "2 min")

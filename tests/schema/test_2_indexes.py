@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from pytest_postgresql import factories
-
-from tests.support.project import RUN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.rows import Database
+    from tests.support.servers import Server
 
 INDEXES = {
     "idx_patients_therapist": "patients USING btree (assigned_therapist_id)",
@@ -139,39 +138,45 @@ EQUALS = {
 }
 
 
-def fill(**parts: Any) -> None:
-    """Fill a template database: 40 organizations, 2,000 patients, 20,000 rows in the tables below them."""
-    with psycopg.connect(
-        **{key: value for key, value in parts.items() if value}
-    ) as connection:
-        connection.execute("""
-            INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 40) n;
-            INSERT INTO therapists (org_id, full_name, email)
-            SELECT id, 't', 't' || n || '@x.org' FROM organizations, generate_series(1, 25) n;
-            INSERT INTO patients (org_id, full_name, abha_id, assigned_therapist_id)
-            SELECT org_id, 'p', row_number() OVER (), id FROM therapists, generate_series(1, 2);
-            INSERT INTO sessions (therapist_id, patient_id, scheduled_at)
-            SELECT assigned_therapist_id, id, now() + (n - 5) * interval '1 day' FROM patients, generate_series(1, 10) n;
-            INSERT INTO wearable_data (patient_id, data_type, recorded_at)
-            SELECT id, 'hrv', now() - n * interval '5 hours' FROM patients, generate_series(1, 10) n;
-            INSERT INTO consent_records (patient_id, purpose, granted_at, revoked_at)
-            SELECT id, 'recording', now() - n * interval '1 day', CASE WHEN n > 1 THEN now() END
-            FROM patients, generate_series(1, 10) n;
-            INSERT INTO clinical_notes (session_id, note_type, approved_by_therapist)
-            SELECT id, 'soap', row_number() OVER () % 50 > 0 FROM sessions;
-            INSERT INTO session_recordings (session_id, consent_record_id, storage_path, expires_at)
-            SELECT s.id, c.id, s.org_id || '/' || row_number() OVER (), now() + row_number() OVER () * interval '1 day'
-            FROM sessions s JOIN consent_records c ON c.patient_id = s.patient_id AND c.revoked_at IS NULL;
-            INSERT INTO audit_logs (org_id, action, created_at, actor_id)
-            SELECT id, 'read', now() - n * interval '1 hour', gen_random_uuid() FROM organizations, generate_series(1, 500) n;
-            ANALYZE;
-        """)
+# 40 organizations, 2,000 patients, 20,000 rows in the tables below them.
+ROWS = """
+    INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 40) n;
+    INSERT INTO therapists (org_id, full_name, email)
+    SELECT id, 't', 't' || n || '@x.org' FROM organizations, generate_series(1, 25) n;
+    INSERT INTO patients (org_id, full_name, abha_id, assigned_therapist_id)
+    SELECT org_id, 'p', row_number() OVER (), id FROM therapists, generate_series(1, 2);
+    INSERT INTO sessions (therapist_id, patient_id, scheduled_at)
+    SELECT assigned_therapist_id, id, now() + (n - 5) * interval '1 day' FROM patients, generate_series(1, 10) n;
+    INSERT INTO wearable_data (patient_id, data_type, recorded_at)
+    SELECT id, 'hrv', now() - n * interval '5 hours' FROM patients, generate_series(1, 10) n;
+    INSERT INTO consent_records (patient_id, purpose, granted_at, revoked_at)
+    SELECT id, 'recording', now() - n * interval '1 day', CASE WHEN n > 1 THEN now() END
+    FROM patients, generate_series(1, 10) n;
+    INSERT INTO clinical_notes (session_id, note_type, approved_by_therapist)
+    SELECT id, 'soap', row_number() OVER () % 50 > 0 FROM sessions;
+    INSERT INTO session_recordings (session_id, consent_record_id, storage_path, expires_at)
+    SELECT s.id, c.id, s.org_id || '/' || row_number() OVER (), now() + row_number() OVER () * interval '1 day'
+    FROM sessions s JOIN consent_records c ON c.patient_id = s.patient_id AND c.revoked_at IS NULL;
+    INSERT INTO audit_logs (org_id, action, created_at, actor_id)
+    SELECT id, 'read', now() - n * interval '1 hour', gen_random_uuid() FROM organizations, generate_series(1, 500) n;
+    ANALYZE;
+"""
 
 
-filled_database = factories.postgresql_noproc(
-    depends_on="schema_database", dbname=f"sqlmig_filled_{RUN}_", load=[fill]
-)
-filled = factories.postgresql("filled_database")
+@pytest.fixture(scope="module")
+def filled_database(server: Server, specified: str) -> Iterator[Database]:
+    """Yield a connection to a database with many rows."""
+    with server.database("sqlmig_filled", specified) as opened:
+        opened.execute(ROWS)
+        opened.commit()
+        yield opened
+
+
+@pytest.fixture
+def filled(filled_database: Database) -> Iterator[Database]:
+    """Yield that connection in a transaction that is rolled back."""
+    with filled_database.transaction(force_rollback=True):
+        yield filled_database
 
 
 def test_there_are_these_indexes_and_the_primary_keys_and_no_other(

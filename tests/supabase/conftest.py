@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 import pytest
 
 from sqlmig import embedded
 from sqlmig.cli import command
-from tests.support.project import NUMBERS, SQL, url_of
+from tests.support.project import SQL, url_of
 from tests.support.rows import organization
-from tests.support.servers import data_directory
+from tests.support.servers import FAST, Server, data_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,50 +85,63 @@ class Platform:
 def supabase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a separate server, because Supabase's roles must not exist on the shared server."""
     directory = data_directory("supabase", tmp_path_factory)
-    with embedded.server(directory, {"fsync": "off", "full_page_writes": "off"}) as url:
+    with embedded.server(directory, FAST) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(ROLES)
         yield url
 
 
+class Template(NamedTuple):
+    """A database with the project's tables and two organizations, to be copied."""
+
+    server: Server
+    name: str
+    ours: dict[str, UUID]
+    theirs: dict[str, UUID]
+
+
+@pytest.fixture(scope="session")
+def templates(supabase: str) -> Iterator[dict[str, Template]]:
+    """Yield a template for each kind of default grants."""
+    with ExitStack() as stack:
+        server = stack.enter_context(closing(Server(supabase)))
+        templates = {}
+        for world, grants in WORLDS.items():
+            owner = stack.enter_context(
+                server.database("world", owner="supabase_postgres")
+            )
+            owner.autocommit = True
+            owner.execute(grants or "SELECT")
+            assert command(["-d", url_of(owner), "--dir", str(SQL), "up"]) == 0
+            ours, theirs = organization(owner, "ours"), organization(owner, "theirs")
+            templates[world] = Template(server, owner.info.dbname, ours, theirs)
+            owner.close()  # a database in use cannot be copied
+        yield templates
+
+
 @contextmanager
-def fresh(url: str, world: str) -> Iterator[Platform]:
-    """Yield a new database with one kind of default grants."""
-    name = f"platform_{os.getpid()}_{next(NUMBERS)}"
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        admin.execute(f"CREATE DATABASE {name} OWNER supabase_postgres")
-        try:
-            with (
-                psycopg.connect(
-                    url, dbname=name, user="supabase_postgres", autocommit=True
-                ) as owner,
-                psycopg.connect(
-                    url, dbname=name, user="authenticator", autocommit=True
-                ) as api,
-            ):
-                owner.execute(WORLDS[world] or "SELECT")
-                assert command(["-d", url_of(owner), "--dir", str(SQL), "up"]) == 0
-                yield Platform(
-                    url_of(owner),
-                    owner,
-                    api,
-                    organization(owner, "ours"),
-                    organization(owner, "theirs"),
-                )
-        finally:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def fresh(template: Template) -> Iterator[Platform]:
+    """Yield a copy of a template."""
+    server = template.server
+    with server.database("platform", template.name, "supabase_postgres") as owner:
+        owner.autocommit = True
+        with psycopg.connect(
+            server.url, dbname=owner.info.dbname, user="authenticator", autocommit=True
+        ) as api:
+            yield Platform(url_of(owner), owner, api, template.ours, template.theirs)
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def platform(request: pytest.FixtureRequest, supabase: str) -> Iterator[Platform]:
+def platform(
+    request: pytest.FixtureRequest, templates: dict[str, Template]
+) -> Iterator[Platform]:
     """Yield a shared database for each kind of default grants. Its requests are rolled back."""
-    with fresh(supabase, request.param) as platform:
+    with fresh(templates[request.param]) as platform:
         yield platform
 
 
 @pytest.fixture
-def own_platform(supabase: str) -> Iterator[Platform]:
+def own_platform(templates: dict[str, Template]) -> Iterator[Platform]:
     """Yield a database for one test only."""
-    with fresh(supabase, "everything granted") as platform:
+    with fresh(templates["everything granted"]) as platform:
         yield platform

@@ -32,12 +32,11 @@ class CountingProxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._relays: list[threading.Thread] = []
         self.count = 0
         self._direction: Direction = "to the server"
         self._at = 0
         self._act: Callable[[], None] = lambda: None
-        self._has_acted = threading.Event()
-        self._has_acted.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def before(self, project: Project) -> Project:
@@ -54,14 +53,17 @@ class CountingProxy:
         """Reset the count, and call ``act`` after message ``at``."""
         with self._lock:
             self._sockets = []
+            self._relays = []
             self.count = 0
             self._direction = direction
             self._at = at
             self._act = act
 
     def wait_until_acted(self) -> None:
-        """Wait until ``act`` has ended, if it has begun: on a busy machine the command may end before it."""
-        assert self._has_acted.wait(60)
+        """Wait until every message is counted and ``act`` has ended: the command may end before its last message is."""
+        for relay in [*self._relays]:
+            relay.join(60)
+            assert not relay.is_alive()
 
     def cut(self) -> None:
         """Cut all open connections."""
@@ -82,11 +84,13 @@ class CountingProxy:
                     (client, upstream, "to the server"),
                     (upstream, client, "to the client"),
                 ):
-                    threading.Thread(
+                    relay = threading.Thread(
                         target=self._relay,
                         args=(source, target, direction),
                         daemon=True,
-                    ).start()
+                    )
+                    relay.start()
+                    self._relays.append(relay)
 
     def _connect(self) -> socket.socket:
         if self.host.startswith("/"):
@@ -136,10 +140,5 @@ class CountingProxy:
                 return
             self.count += 1
             acts = self.count == self._at
-            if acts:
-                self._has_acted.clear()
         if acts:
-            try:
-                self._act()
-            finally:
-                self._has_acted.set()
+            self._act()

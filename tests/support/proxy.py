@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 if TYPE_CHECKING:
-    from pytest_postgresql.executors import NoopExecutor
-
     from tests.support.project import Project
+    from tests.support.servers import Server
 
 
 class Proxy:
     """A relay in front of the server that keeps the client's messages and can cut the client off after a message."""
 
-    def __init__(self, server: NoopExecutor, port: int = 0) -> None:
+    def __init__(self, server: Server, port: int = 0) -> None:
         """Listen on a port, or on a free port if it is 0."""
         self.server = server
         self.listener = socket.create_server(("127.0.0.1", port))
