@@ -17,7 +17,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status check drift psql docs mermaid test quick citus soak bench lint clean
+.PHONY: help up down status check drift psql docs messages mermaid test quick citus soak bench lint clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ docs: $(READY) ## Write sql/README.md, the page about the schema
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs up >/dev/null
 	@$(BIN)/python -m sqlmig -d embedded:.cache/docs docs > .cache/page.md
 	@mv .cache/page.md sql/README.md
+
+messages: $(READY) ## Write tests/pages/messages.txt, the list of all messages
+	@$(BIN)/python -m tests.support.messages
 
 mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)
 	@$(BIN)/python -m tests.docs.mermaid

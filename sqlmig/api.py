@@ -80,7 +80,7 @@ def up(
     committed before it.
     """
     if to is not None and steps is not None:
-        raise UsageError("to and steps exclude each other; give one")
+        raise UsageError("to and steps cannot be combined; give one")
     _refuse_negative(to=to, steps=steps, retries=retries)
     options = _options(lock_timeout, retries, settings)
     request = Up(to, steps, allow_out_of_order, allow_non_empty)
@@ -112,7 +112,7 @@ def down(
     """
     given = [to is not None, steps is not None, all]
     if sum(given) > 1:
-        raise UsageError("to, steps and all exclude each other; give one")
+        raise UsageError("to, steps and all cannot be combined; give one")
     if not any(given):
         steps = 1
     _refuse_negative(to=to, steps=steps, retries=retries)
@@ -126,7 +126,9 @@ def _options(
     lock_timeout: str, retries: int, settings: Mapping[str, str] | None
 ) -> Options:
     if not isinstance(lock_timeout, str):
-        raise UsageError(f"lock_timeout is text such as '5s', and not {lock_timeout!r}")
+        raise UsageError(
+            f"lock_timeout must be text such as '5s', not {lock_timeout!r}"
+        )
     parse_lock_timeout(lock_timeout)
     return Options(lock_timeout.strip(), retries, as_settings(settings))
 
@@ -228,7 +230,7 @@ def open_target(target: Target, options: Options, *, make: bool) -> Iterator[Ses
     """Open a database, and yield a session. Raises SqlmigError."""
     url, directory, ledger, wait = target
     if not isinstance(wait, int | float):
-        raise UsageError(f"wait is a number of seconds, and not {wait!r}")
+        raise UsageError(f"wait must be a number of seconds, not {wait!r}")
 
     say = logging.getLogger("sqlmig").info
     migrations = find(Path(directory))

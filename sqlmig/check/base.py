@@ -178,5 +178,5 @@ class _Repository:
             raise SqlmigError("--base needs git, which is not installed") from None
         if ran.returncode:
             said = ran.stderr.decode(errors="replace").strip()
-            raise SqlmigError(f"--base: git could not tell: {said}")
+            raise SqlmigError(f"--base: git failed: {said}")
         return ran.stdout

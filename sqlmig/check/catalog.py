@@ -172,7 +172,7 @@ def _add_difference(difference: Difference, found: Differences) -> None:
         # Added and removed columns and parents are reported on their own. Only the order counts here.
         if sorted(was or ()) == sorted(now or ()):
             found.notes.append(
-                f"{key.kind} {key.name}: its {_ORDERS[name]} stand in another order, which no SQL can prevent"
+                f"{key.kind} {key.name}: its {_ORDERS[name]} are in another order, which no SQL can prevent"
             )
     elif name == "local":
         found.notes.append(f"{difference}, which counts only when a parent drops it")

@@ -91,7 +91,9 @@ def find_drift(
     with session.surroundings.connect("sqlmig") as connection:
         found = _read_with_schemas(connection, {"", *map(str, schemas)})
         if replace(session, connection=connection).reread():
-            raise SqlmigError("the ledger has changed meanwhile; run it again")
+            raise SqlmigError(
+                "the ledger changed in the meantime; run the command again"
+            )
 
     made = expected.made
     for catalog in (expected.after, found):

@@ -340,10 +340,10 @@ LOCKS = all_of(
 
 
 def refuse_together(**given: int | bool | None) -> None:
-    """Raise UsageError for options that exclude each other. Their names are the keywords."""
+    """Raise UsageError for options that cannot be combined. Their names are the keywords."""
     names = []
     for name, value in given.items():
         if value is not None and value is not False:
             names.append(f"--{name}")
     if len(names) > 1:
-        raise UsageError(f"{' and '.join(names)} exclude each other; give one")
+        raise UsageError(f"{' and '.join(names)} cannot be combined; give one")

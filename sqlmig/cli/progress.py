@@ -71,7 +71,7 @@ class _Line:
         if now < self._told + self._pause():
             return
         self._told = now
-        line = f"{self._label} at work for {timedelta(seconds=int(now - self._began))}"
+        line = f"{self._label}: running for {timedelta(seconds=int(now - self._began))}"
         rows = self._rows()
         if rows:
             line += f", {counted(rows, 'row')} so far"

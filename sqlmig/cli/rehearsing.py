@@ -120,7 +120,7 @@ def message_for_losses(
                 f"  {one.step.label} is not one of these files, but {one.step.version.label} is: "
                 "is this the right database?"
             )
-    lines.append("To revert it all the same, add --yes")
+    lines.append("To revert it anyway, add --yes")
     return "\n".join(lines)
 
 

@@ -240,7 +240,7 @@ def _without_context(notice: Any) -> str:
 def _require_standard_strings(connection: Connection) -> None:
     if connection.info.parameter_status("standard_conforming_strings") != "on":
         raise SqlmigError(
-            "standard_conforming_strings is off here, so no file can be read safely; set it on"
+            "standard_conforming_strings is off here, so no file can be read safely; turn it on"
         )
 
 

@@ -31,7 +31,7 @@ _HINTS = (
     _Hint(
         sqlstates="25001",
         message="",
-        advice=f"give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or {_RUN_ALONE}",
+        advice=f"move it to a file of its own without BEGIN (enough for CONCURRENTLY), or {_RUN_ALONE}",
         in_transaction=True,
     ),
     _Hint(
@@ -49,7 +49,7 @@ _HINTS = (
     _Hint(
         sqlstates="42704",
         message=r"\b(anon|authenticated|service_role)\b",
-        advice="it is Supabase's: create the role, or look into pg_roles before you use it",
+        advice="this role is Supabase's: create it, or check pg_roles before you use it",
     ),
     _Hint(
         sqlstates="0A000|58P01",
@@ -74,7 +74,7 @@ _HINTS = (
         sqlstates="42P07|42P16",
         message=r"\bschema_migrations\b",
         advice=(
-            "this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own: "
+            "this table is sqlmig's ledger. The file, perhaps a dump, has a ledger of its own: "
             "remove the statements about this table"
         ),
     ),
@@ -97,7 +97,7 @@ _HINTS = (
         sqlstates="42P0[67]|42710|42701|42723",
         message="",
         advice=(
-            "if somebody has made this by hand, and all else in the file too, `sqlmig stamp --only {version}` records "
+            "if this was made by hand, and everything else in the file too, `sqlmig stamp --only {version}` records "
             "the version as applied, and runs nothing"
         ),
         run="later",
@@ -106,8 +106,8 @@ _HINTS = (
         sqlstates="42501",
         message=r"\bpublic\b",
         advice=(
-            "since PostgreSQL 15 a role may not create in public unless it was allowed to: "
-            "GRANT CREATE ON SCHEMA public TO it, or name a schema with --schema, "
+            "since PostgreSQL 15 a role needs a privilege to create objects in public: "
+            "GRANT CREATE ON SCHEMA public TO the role, or name a schema with --schema, "
             "or one for the ledger alone with --ledger-schema"
         ),
     ),

@@ -97,32 +97,32 @@ def _end_of_comment(text: bytes | bytearray, start: int) -> int:
         depth += 1 if mark[0] == b"/*" else -1
         if depth == 0:
             return mark.end()
-    raise ScanError("a comment that begins here has no end", start)
+    raise ScanError("a comment that begins here is not closed", start)
 
 
 def _end_of_escape_string(text: bytes | bytearray, start: int, inside: int) -> int:
     for part in _ESCAPE_PART.finditer(text, inside):
         if part[0] == b"'":
             return part.end()
-    raise ScanError("a string that begins here has no end", start + 1)
+    raise ScanError("a string that begins here is not closed", start + 1)
 
 
 def _end_of_dollar_quote(text: bytes | bytearray, start: int, inside: int) -> int:
     quote = text[start:inside]
     end = text.find(quote, inside)
     if end < 0:
-        raise ScanError("a dollar-quoted string that begins here has no end", start)
+        raise ScanError("a dollar-quoted string that begins here is not closed", start)
     return end + len(quote)
 
 
 def _refuse_sign(sign: bytes, start: int) -> None:
     if sign == b"'":
-        raise ScanError("a string that begins here has no end", start)
+        raise ScanError("a string that begins here is not closed", start)
     if sign == b'"':
-        raise ScanError("a quoted identifier that begins here has no end", start)
+        raise ScanError("a quoted identifier that begins here is not closed", start)
     if sign == b"\\":
         raise ScanError(
-            "a psql meta-command (a backslash) is no SQL; write it as SQL, or use psql",
+            "a psql meta-command (a backslash) is not SQL; write it as SQL, or use psql",
             start,
         )
 

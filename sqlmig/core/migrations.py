@@ -135,7 +135,7 @@ def parse_name(path: Path) -> tuple[int, str]:
     match = FILE_NAME.fullmatch(path.name)
     if match is None or int(match[1]) > LARGEST_VERSION:
         raise SqlmigError(
-            f"{path}: the name must be VERSION_NAME.up.sql, .down.sql or .rows.sql, VERSION a 64-bit number. "
+            f"{path}: the name must be VERSION_NAME.up.sql, .down.sql or .rows.sql, with a 64-bit number as VERSION. "
             "`sqlmig import DIR` makes pairs of another tool's files"
         )
     return int(match[1]), match[3]
@@ -177,10 +177,10 @@ def read(path: Path) -> bytes:
         ) from None
     nul = text.find(b"\0")
     if nul >= 0 and text.count(b"\0") * 3 > len(text):
-        raise SqlmigError(f"{path}: UTF-16, as it seems; save the file as UTF-8")
+        raise SqlmigError(f"{path}: this looks like UTF-16; save the file as UTF-8")
     if nul >= 0:
         raise SqlmigError(
-            f"{place(path, text, nul)}: a NUL byte, which PostgreSQL cannot take"
+            f"{place(path, text, nul)}: a NUL byte, which PostgreSQL does not accept"
         )
     return text
 

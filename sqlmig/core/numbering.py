@@ -53,7 +53,7 @@ def _refuse_to_nest(directory: Path) -> None:
     for file_name in sql_files(parent):
         if FILE_NAME.fullmatch(file_name):
             raise SqlmigError(
-                f"{directory}: not there, and {parent} holds migrations itself; name the directory with --dir"
+                f"{directory}: does not exist, and {parent} has migrations itself; name the directory with --dir"
             )
 
 

@@ -59,7 +59,7 @@ def why_not_ours(connection: Connection, ledger: Ledger) -> str:
     name = f"{ledger.schema}.{TABLE}"
     rows = fetch(connection, _fill("table", ledger))
     if not rows:
-        return f"{name} was dropped just now; run it again"
+        return f"{name} was dropped just now; run the command again"
     kind, columns, owner, has_our_columns, has_trusted_owner, can_be_read = rows[0]
     if kind not in ("r", "p"):
         what = _KINDS.get(kind, "no table")
@@ -77,9 +77,9 @@ def why_not_ours(connection: Connection, ledger: Ledger) -> str:
             f"ALTER TABLE {ledger.table} OWNER TO CURRENT_ROLE"
         )
     return (
-        f"{name} is not as sqlmig made its ledger: it is not a plain table, or it has a trigger, a rule, a CHECK, a "
-        "default, or a column of a type that somebody made. They would run with the rights of this role, "
-        "so it was not read. Drop what was added, or name another schema with --ledger-schema"
+        f"{name} differs from a ledger that sqlmig makes: it is not a plain table, or it has a trigger, a rule, "
+        "a CHECK, a default, or a column of a type that is not PostgreSQL's own. They would run with the rights of "
+        "this role, so it was not read. Drop what was added, or name another schema with --ledger-schema"
     )
 
 
@@ -104,8 +104,8 @@ def _another_tools(
             return f"{message}. It cannot be read: {problem.server_message}"
         if is_dirty:
             return (
-                f"{message}. Version {version} is dirty, which may be half applied: "
-                "mend it, and take the mark off, first"
+                f"{message}. Version {version} is marked dirty, so it may be half applied: "
+                "repair it and clear the mark first"
             )
     command = "up" if version == "0" else f"stamp {version}"
     return (
@@ -158,8 +158,8 @@ def other_ledgers(connection: Connection, ledger: Ledger) -> str:
         return ""
     options = replace(ledger, schema=schemas[0], is_named=True).schema_option
     return (
-        f"There is a ledger of sqlmig in {counted(len(schemas), 'other schema')}: {few(schemas)}. If it is meant, "
-        f"add{options}, or --schema"
+        f"There is a ledger of sqlmig in {counted(len(schemas), 'other schema')}: {few(schemas)}. "
+        f"If you meant that one, add{options}, or --schema"
     )
 
 
@@ -175,11 +175,11 @@ def refuse_other_tool(
         version = _newest_of(connection, ledger, table)
         way = f"sqlmig stamp {version}{ledger.schema_option}\n"
     elif tool in _IMPORTED:
-        way = "`sqlmig import DIR` makes pairs of its files, and says which `sqlmig stamp` follows\n"
+        way = "`sqlmig import DIR` makes pairs of its files, and prints the `sqlmig stamp` to run next\n"
     else:
         way = "write the schema into a first file (pg_dump --schema-only does), then `sqlmig stamp` its version\n"
     raise SqlmigError(
-        f"this database is kept by {tool} ({quoted(ledger.schema)}.{table}); to take over: {way}"
+        f"this database is managed by {tool} ({quoted(ledger.schema)}.{table}); to take over: {way}"
         "To use both, name another schema for sqlmig's ledger with --ledger-schema"
     )
 

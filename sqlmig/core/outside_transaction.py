@@ -213,7 +213,7 @@ def send_each_statement(
             state = _state_of_statements(committed, done, count)
             first = first_token(file.text, statement.begin)
             if _COMMITS_ITSELF.match(file.text, first):
-                state += ". What the statement itself had committed stays"
+                state += ". What the statement itself committed stays"
             raise _stopped(error, file, statement, state) from None
     if not worker.is_idle:
         raise MigrationFailed(

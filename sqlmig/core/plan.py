@@ -353,7 +353,7 @@ def _versions_to_revert(
 def _check_steps(steps: int, applied: int) -> None:
     if steps > max(1, applied):
         raise UsageError(
-            f"{steps} steps go beyond the start: {applied} applied; use --all to revert all"
+            f"cannot revert {counted(steps, 'version')}: {applied} applied; use --all to revert all of them"
         )
 
 

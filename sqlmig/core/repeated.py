@@ -157,6 +157,6 @@ def _rows_since(
     rollback(session.connection)
     raise MigrationFailed(
         f"{file.path}: track_counts is off, so sqlmig cannot see when a file that repeats is finished; "
-        "set it on, or write the file with INSERT, UPDATE, DELETE and MERGE only",
+        "turn it on, or write the file with INSERT, UPDATE, DELETE and MERGE only",
         path=file.path,
     )

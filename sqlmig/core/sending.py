@@ -59,7 +59,7 @@ _FIXED_SETTINGS = (("standard_conforming_strings", "on"), ("client_encoding", "U
 _WHEN: dict[Role, str] = {
     "ledger": "cannot create the ledger: ",
     "constraints": "at its end, when deferred constraints are checked: ",
-    "record": "when it was to be recorded: ",
+    "record": "when sqlmig recorded it: ",
     "commit": "at COMMIT: ",
 }
 

@@ -166,7 +166,7 @@ def load(path: Path, text: bytes | None = None) -> SqlFile:
         replaces = find_replaces(text)
         if file.replaces and replaces is None:
             raise ScanError(
-                "“replaces” comes before any other comment than lines with --", 0
+                "“replaces” must come before any comment that does not begin with --", 0
             )
         if replaces and int(path.name.partition("_")[0]) != replaces.last:
             raise ScanError(
@@ -407,9 +407,7 @@ def _refuse_wrong_directive(name: bytes, words: bytes, start: int) -> None:
     problem = ""
     if name == b"irreversible":
         if not words:
-            problem = (
-                "“irreversible” needs a reason: “-- sqlmig: irreversible, and why”"
-            )
+            problem = "“irreversible” needs a reason: “-- sqlmig: irreversible: REASON”"
     elif name == b"accepts":
         problem = _problem_of_accepts(words)
     elif name == b"replaces":
@@ -532,7 +530,7 @@ def _stray(control: _Control, starts: Sequence[int]) -> ScanError:
     if control.start == starts[0] and name.startswith(("BEGIN", "START")):
         problem = "has no COMMIT as the last statement"
     return ScanError(
-        f"{name} {problem}; take it out, or put “-- sqlmig: no-transaction” "
+        f"{name} {problem}; remove it, or put “-- sqlmig: no-transaction” "
         "on a line before the first statement",
         control.start,
     )

@@ -164,7 +164,7 @@ def checked_setting(name: str) -> str:
     """Return the name of a custom setting. Raises UsageError for one that the server would not take as such."""
     if not _CUSTOM_SETTING.fullmatch(name):
         raise UsageError(
-            f"{name!r} is not the name of a custom setting: it has a dot, as app.region has"
+            f"{name!r} is not the name of a custom setting, which has a dot, such as app.region"
         )
     return name
 

@@ -28,7 +28,7 @@ _NAMES_TO_TAKE_OUT = """
     max idleTimeoutMillis connectionTimeoutMillis x-migrations-table x-statement-timeout x-multi-statement
 """
 _FOREIGN_PARAMETERS = {
-    **dict.fromkeys(_NAMES_TO_TAKE_OUT.split(), "take it out"),
+    **dict.fromkeys(_NAMES_TO_TAKE_OUT.split(), "remove it"),
     "schema": _SCHEMA,
     "currentSchema": _SCHEMA,
     "search_path": _SCHEMA,
@@ -103,12 +103,12 @@ def what_is_wrong(url: str) -> str:
         for name in dict.fromkeys(_PARAMETER.findall(url)):
             if name in _FOREIGN_PARAMETERS:
                 problems.append(
-                    f"“{name}” is another library's; {_FOREIGN_PARAMETERS[name]}"
+                    f"“{name}” belongs to another library; {_FOREIGN_PARAMETERS[name]}"
                 )
         if problems:
             return f"the database URL cannot be read: {', and '.join(problems)}"
     elif scheme := _FOREIGN_SCHEME.match(url):
-        return f"the database URL cannot be read: “{scheme[1]}…” is another library's; begin it with postgresql://"
+        return f"the database URL cannot be read: “{scheme[1]}…” belongs to another library; begin it with postgresql://"
     return (
         "the database URL cannot be read (it is not repeated here, because it may contain a password); "
         "it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE, a password's @ : / ? # % written as %XX, "

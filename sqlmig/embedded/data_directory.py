@@ -259,7 +259,7 @@ def _make(path: Path, major: str) -> None:
                 _initialise(directory, major)
     except FileExistsError:
         raise SqlmigError(
-            f"{path}: not empty, and no PostgreSQL data directory; name another"
+            f"{path}: not empty, and not a PostgreSQL data directory; name another"
         ) from None
     except OSError as error:
         raise SqlmigError(
@@ -272,7 +272,7 @@ def _refuse_what_is_there(path: Path) -> None:
     for entry in path.iterdir():
         if not entry.name.startswith(_UNFINISHED_PREFIX) and entry.name != _NOTHING:
             raise SqlmigError(
-                f"{path}: not empty, and no PostgreSQL data directory; name another"
+                f"{path}: not empty, and not a PostgreSQL data directory; name another"
             )
 
 

@@ -189,7 +189,7 @@ def rehearse_steps(
             step = result.step
             rehearsed.append(result)
             if state is not None and step.file.has_own_mode:
-                result.obstacle = "it begins a transaction of its own kind"
+                result.obstacle = "it sets a transaction mode of its own"
             if result.obstacle:
                 continue
             transaction = _transaction(session, step, earlier)
@@ -210,7 +210,7 @@ def rehearse_steps(
         if failure.sqlstate == _OUT_OF_MEMORY:
             raise SqlmigError(
                 f"{failure}\nthe rehearsal locks every table in one transaction, and the server has no room for so "
-                "many locks (max_locks_per_transaction). `sqlmig up` takes one file at a time, and is not concerned. "
+                "many locks (max_locks_per_transaction). `sqlmig up` runs one file at a time, so it needs fewer. "
                 "Rehearse fewer files, with --steps"
             ) from None
         raise

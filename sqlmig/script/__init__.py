@@ -124,18 +124,18 @@ def _refuse(migration: Migration, file: SqlFile, *, is_alone: bool) -> None:
         raise SqlmigError(
             f"{file.path}: runs outside a transaction, which no script can do. Print what is before it with --to, "
             f"run its statements one by one, then `sqlmig stamp {migration.version}`, "
-            "and print what is behind it with --from"
+            "and print what comes after it with --from"
         )
     if file.repeats:
         raise SqlmigError(
             f"{file.path}: repeats until a run changes no row, which no script can do. Print what is before it with "
             f"--to, run the file by hand until it says 0 rows, then `sqlmig stamp {migration.version}`, "
-            "and print what is behind it with --from"
+            "and print what comes after it with --from"
         )
     if file.has_own_mode and not is_alone:
         raise SqlmigError(
-            f"{file.path}: begins a transaction of its own kind, which other files cannot share. Print it alone, "
-            f"with --from {migration.version} --to {migration.version}, and the files before and behind it separately"
+            f"{file.path}: sets a transaction mode of its own, which other files cannot share. Print it alone, "
+            f"with --from {migration.version} --to {migration.version}, and the files before and after it separately"
         )
 
     for copy in file.copies:

@@ -153,7 +153,7 @@ def _read_marked(
             continue
         if not layout.mark.search(text):
             left_out.append(
-                f"{path.name}: it has no mark of {layout.tool}'s, so the whole file is the up half"
+                f"{path.name}: it has no marks of {layout.tool}, so the whole file is the up half"
             )
         state = _State(migration, migration.up)
         for line in text.splitlines(keepends=True):
@@ -302,10 +302,10 @@ def _read_flyway(texts: dict[Path, bytes], left_out: list[str]) -> ForeignFiles:
 
 def _flyway_kind(name: str) -> str:
     if name.startswith("R__"):
-        return "a repeatable file; write it as a migration of its own each time that it changes"
+        return "a repeatable file; write it as a new migration each time it changes"
     if name.startswith("B"):
-        return "a baseline; rename it to V… where a new database must begin with it"
-    return "a callback, or no name of Flyway's"
+        return "a baseline; rename it to V… if a new database must begin with it"
+    return "a callback, or a name that Flyway does not use"
 
 
 def _flyway_in_transaction(path: Path) -> bool:
@@ -371,4 +371,4 @@ def _templates(path: Path, text: bytes, tool: str) -> Iterator[str]:
     match = _TEMPLATE.search(text)
     if match:
         shown = match[0].decode()
-        yield f"{place(path.name, text, match.start())}: {shown} is a template, which nothing fills in here"
+        yield f"{place(path.name, text, match.start())}: {shown} is a template, which sqlmig does not fill in"

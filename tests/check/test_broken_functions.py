@@ -204,7 +204,7 @@ def test_nothing_of_it_is_run(project: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("SELECT 'x", "a string that begins here has no end"),
+        ("SELECT 'x", "a string that begins here is not closed"),
         ("\\d visits", "a psql meta-command"),
         (None, "No such file or directory"),
     ],

@@ -98,7 +98,7 @@ def test_a_column_that_was_dropped_and_added_again_is_a_note(project: Project) -
     project.write(up_1_t="CREATE TABLE t (a int, b int)")
     project.run("up")
     project.query("ALTER TABLE t DROP COLUMN a; ALTER TABLE t ADD COLUMN a int")
-    note = "note  table public.t: its columns stand in another order, which no SQL can prevent\n"
+    note = "note  table public.t: its columns are in another order, which no SQL can prevent\n"
     assert drift(project) == note + NOTHING
 
 
@@ -378,4 +378,7 @@ def test_a_ledger_that_changes_meanwhile_is_an_error(project: Project) -> None:
         "INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 'b', '')"
     )
     with psycopg.connect(project.url, application_name=GO):
-        assert "the ledger has changed meanwhile; run it again" in runner.ended(1)
+        assert (
+            "the ledger changed in the meantime; run the command again"
+            in runner.ended(1)
+        )

@@ -81,7 +81,7 @@ def test_a_column_that_is_dropped_and_added_again_stands_last_which_is_noted_and
     finding = found(base, code=0)[2]
     assert finding["result"] == "ok"
     assert finding["notes"] == [
-        "table public.t: its columns stand in another order, which no SQL can prevent"
+        "table public.t: its columns are in another order, which no SQL can prevent"
     ]
 
 

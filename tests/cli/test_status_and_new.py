@@ -209,7 +209,7 @@ def test_new_is_not_mistaken_for_where_the_migrations_are(project: Project) -> N
     project.file("0001_a.up.sql", "")
     within = Project(project.directory / "sql", project.url)
     assert (
-        "holds migrations itself; name the directory with --dir"
+        "has migrations itself; name the directory with --dir"
         in within.run("new", "b", code=1).err
     )
     assert not within.directory.exists()

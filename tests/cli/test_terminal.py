@@ -60,11 +60,11 @@ def test_a_long_migration_says_for_how_long(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(2.5);", up_2_short="SELECT 1;")
     project.write(down_1_long="SELECT pg_sleep(1.5);", down_2_short="SELECT 1;")
     shown = on_a_terminal(project, "up", NO_COLOR="1")
-    assert "\r\x1b[K1_long at work for 0:00:01" in shown
-    assert "\r\x1b[K1_long at work for 0:00:02" in shown
+    assert "\r\x1b[K1_long: running for 0:00:01" in shown
+    assert "\r\x1b[K1_long: running for 0:00:02" in shown
     assert re.search(r"\r\x1b\[Kapplied 1_long \(2\.\d s\)\r\n", shown)
     assert "2_short at work" not in shown
-    assert "1_long at work for 0:00:01" in on_a_terminal(
+    assert "1_long: running for 0:00:01" in on_a_terminal(
         project, "down", "--all", "--dry-run"
     )
 
@@ -83,7 +83,7 @@ def test_an_index_says_how_far_it_is(project: Project, how: str) -> None:
     project.write(up_1_index=f"CREATE {how} ON t (slow(id));")
     shown = on_a_terminal(project, "up", "--retries", "0", "--allow-non-empty")
     assert re.search(
-        rf"1_index at work for 0:00:0\d: \d+ % of create {how.lower()} on t, [a-z ]+",
+        rf"1_index: running for 0:00:0\d: \d+ % of create {how.lower()} on t, [a-z ]+",
         shown,
     )
     assert project.states() == {1: "applied"}
@@ -102,7 +102,7 @@ def test_a_terminal_that_does_not_know_its_width_is_no_obstacle(
     project: Project,
 ) -> None:
     project.write(up_1_long="SELECT pg_sleep(1.5);")
-    assert "1_long at work for 0:00:01\r" in on_a_terminal(project, "up", columns=0)
+    assert "1_long: running for 0:00:01\r" in on_a_terminal(project, "up", columns=0)
     assert project.states() == {1: "applied"}
 
 
@@ -117,7 +117,7 @@ def test_without_a_second_connection_there_is_still_the_time(project: Project) -
         lonely = replace(
             project, url=make_conninfo(project.url, user=role, password="x")
         )
-        assert "1_index at work for 0:00:02\r" in on_a_terminal(lonely, "up")
+        assert "1_index: running for 0:00:02\r" in on_a_terminal(lonely, "up")
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -132,7 +132,7 @@ def test_a_pipe_gets_whole_lines_only(project: Project) -> None:
 def test_a_log_is_told_what_takes_long(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(10.6);")
     output = project.run("up")
-    assert output.err == "1_long at work for 0:00:10\n"
+    assert output.err == "1_long: running for 0:00:10\n"
     assert re.fullmatch(r"applied 1_long \(10\.\d s\)\n", output.out)
 
 

@@ -184,7 +184,7 @@ def test_an_error_names_the_line_and_nothing_stays(
         (
             "COPY t FROM stdin;\n1\n\\.\nSELECT 'x",
             "4:8",
-            "a string that begins here has no end",
+            "a string that begins here is not closed",
         ),
     ],
 )

@@ -151,11 +151,11 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
     [
         (
             "postgresql+drivers3cret://u:s3cret@localhost/db",
-            "“postgresql…” is another library's; begin it with postgresql://",
+            "“postgresql…” belongs to another library; begin it with postgresql://",
         ),
         (
             "jdbc:postgresql://localhost/db?user=u&password=s3cret",
-            "“jdbc…” is another library's; begin it with postgresql://",
+            "“jdbc…” belongs to another library; begin it with postgresql://",
         ),
         (
             "'postgresql://u:s3cret@localhost/db'",
@@ -163,23 +163,23 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
         ),
         (
             "postgresql://u:s3cret@localhost/db?search_path=app",
-            "“search_path” is another library's; --schema names a schema",
+            "“search_path” belongs to another library; --schema names a schema",
         ),
         (
             "postgresql://u:s3cret@localhost/db?ssl=require",
-            "“ssl” is another library's; write sslmode=require",
+            "“ssl” belongs to another library; write sslmode=require",
         ),
         (
             "postgresql://u:s3cret@localhost/db?pool_size=5&sslmode=require&command_timeout=1",
-            "“pool_size” is another library's; take it out, and “command_timeout” is another library's; take it out",
+            "“pool_size” belongs to another library; remove it, and “command_timeout” belongs to another library; remove it",
         ),
         (
             "postgresql://u:s3cret@localhost/db?pgbouncer=true",
-            "“pgbouncer” is another library's; take it out\n",
+            "“pgbouncer” belongs to another library; remove it\n",
         ),
         (
             "postgresql://u:s3cret@h/db?schema=app",
-            "“schema” is another library's; --schema names a schema",
+            "“schema” belongs to another library; --schema names a schema",
         ),
     ],
 )

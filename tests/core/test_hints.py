@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     [
         (
             "SELECT 1; VACUUM;",
-            "HINT: give it a file of its own without a BEGIN (for CONCURRENTLY that will do), or put “-- sqlmig: no-tr",
+            "HINT: move it to a file of its own without BEGIN (enough for CONCURRENTLY), or put “-- sqlmig: no-tr",
         ),
         (
             "DO $$BEGIN COMMIT; END$$;",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ),
         (
             "CREATE TABLE t (); GRANT ALL ON t TO authenticated;",
-            "HINT: it is Supabase's: create the role, or look into pg_roles",
+            "HINT: this role is Supabase's: create it, or check pg_roles",
         ),
         (
             "-- sqlmig: no-transaction\nBEGIN; CREATE TABLE t (); VACUUM; COMMIT;",
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         ),
         (
             "CREATE TABLE public.schema_migrations (version text);",
-            "HINT: this is the ledger of sqlmig. The file, a dump perhaps, brings a ledger of its own",
+            "HINT: this table is sqlmig's ledger. The file, perhaps a dump, has a ledger of its own",
         ),
         (
             "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1);",
@@ -113,7 +113,7 @@ def test_a_schema_in_which_one_may_not_create(project: Project, clerk: Project) 
     project.write(up_1_a="CREATE TABLE t ();")
     error = clerk.run("up", code=1).err
     assert "permission denied for schema public" in error
-    assert "HINT: since PostgreSQL 15 a role may not create in public" in error
+    assert "HINT: since PostgreSQL 15 a role needs a privilege" in error
     assert "GRANT CREATE ON SCHEMA public" in error
 
 

@@ -70,7 +70,7 @@ def test_what_a_procedure_committed_itself_is_not_forgotten(
     )
     error = project.run("up", code=1).err
     assert (
-        "0 of 2 statements were committed, 1 failed, 1 did not run. What the statement itself had committed stays\n"
+        "0 of 2 statements were committed, 1 failed, 1 did not run. What the statement itself committed stays\n"
     ) in error
     assert project.query("SELECT n FROM t") == [(1,)]
 
@@ -85,13 +85,13 @@ def test_a_rehearsal_without_room_for_its_locks_says_so(
         text = "DO $$ BEGIN FOR n IN 1..5000 LOOP EXECUTE format('CREATE TABLE t%s ()', n); END LOOP; END $$"
         narrow.write(up_1_many=text)
         error = narrow.run("up", "--dry-run", code=1).err
-    assert "max_locks_per_transaction). `sqlmig up` takes one file at a time" in error
+    assert "max_locks_per_transaction). `sqlmig up` runs one file at a time" in error
 
 
 def test_utf_16_is_named(project: Project) -> None:
     project.file("1_a.up.sql", "CREATE TABLE a ();".encode("utf-16-le"))
     error = project.run("up", code=1).err
-    assert "1_a.up.sql: UTF-16, as it seems; save the file as UTF-8" in error
+    assert "1_a.up.sql: this looks like UTF-16; save the file as UTF-8" in error
 
 
 def test_the_hint_to_wait_is_not_given_to_who_waits(project: Project) -> None:
@@ -121,7 +121,11 @@ def test_room_for_one_connection_only_is_explained(project: Project) -> None:
 
 
 GERMAN = {
-    "a role": ("42704", "FEHLER:  Rolle »anon« existiert nicht", "it is Supabase's"),
+    "a role": (
+        "42704",
+        "FEHLER:  Rolle »anon« existiert nicht",
+        "this role is Supabase's",
+    ),
     "an extension": (
         "0A000",
         "FEHLER:  Erweiterung »x« ist nicht verfügbar\ncreate  extension x",
@@ -140,7 +144,7 @@ GERMAN = {
     "the ledger": (
         "42P07",
         "FEHLER:  Relation »schema_migrations« existiert bereits",
-        "this is the ledger of sqlmig",
+        "this table is sqlmig's ledger",
     ),
     "a privilege": (
         "42501",

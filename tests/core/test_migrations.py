@@ -67,7 +67,7 @@ def test_a_name_that_cannot_be_shown_is_refused(first: Project, name: bytes) -> 
 
 def test_a_version_beyond_64_bits_is_refused(first: Project) -> None:
     first.file("9223372036854775808_x.up.sql", "SELECT 1")
-    refused(first, "9223372036854775808_x.up.sql", "VERSION a 64-bit number")
+    refused(first, "9223372036854775808_x.up.sql", "with a 64-bit number as VERSION")
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,20 @@ def test_line_endings_are_no_drift(project: Project) -> None:
             "2_x.up.sql:1:1: COPY … FROM stdin has no data",
         ),
         ("COPY t TO STDOUT", "2_x.up.sql:1:1: COPY TO STDOUT"),
-        ("SELECT 'x", "2_x.up.sql:1:8: a string that begins here has no end"),
-        ("SELECT E'x\\'", "2_x.up.sql:1:9: a string that begins here has no end"),
+        ("SELECT 'x", "2_x.up.sql:1:8: a string that begins here is not closed"),
+        ("SELECT E'x\\'", "2_x.up.sql:1:9: a string that begins here is not closed"),
         (
             'SELECT "x',
-            "2_x.up.sql:1:8: a quoted identifier that begins here has no end",
+            "2_x.up.sql:1:8: a quoted identifier that begins here is not closed",
         ),
         (
             "SELECT $a$ $b$",
-            "2_x.up.sql:1:8: a dollar-quoted string that begins here has no end",
+            "2_x.up.sql:1:8: a dollar-quoted string that begins here is not closed",
         ),
-        ("SELECT 1 /* /* */", "2_x.up.sql:1:10: a comment that begins here has no end"),
+        (
+            "SELECT 1 /* /* */",
+            "2_x.up.sql:1:10: a comment that begins here is not closed",
+        ),
         (
             "-- sqlmig: no-transactions\nSELECT 1",
             "2_x.up.sql:1:1: unknown directive “no-transactions”",

@@ -153,7 +153,7 @@ def test_a_ledger_that_gets_a_trigger_while_a_run_waits_is_looked_at_again(
             f"{_CODE}; CREATE TRIGGER t BEFORE INSERT ON schema_migrations EXECUTE FUNCTION code_of_trigger()"
         )
         other.commit()
-    assert "not as sqlmig made its ledger" in runner.ended(code=1)
+    assert "differs from a ledger that sqlmig makes" in runner.ended(code=1)
     assert project.query("SELECT to_regclass('u')") == [(None,)]
 
 
@@ -166,7 +166,7 @@ def test_a_view_in_the_place_of_another_tools_ledger_is_not_read(
             "schema_migrations AS SELECT code() AS version, false AS dirty",
             "is a view, and so not sqlmig's ledger",
         ),
-        ("_sqlx_migrations AS SELECT code() AS version", "kept by sqlx"),
+        ("_sqlx_migrations AS SELECT code() AS version", "managed by sqlx"),
     ):
         project.query(f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; {_CODE}")
         project.query(f"CREATE VIEW {made}")

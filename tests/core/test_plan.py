@@ -144,7 +144,7 @@ def test_down(
 
 
 def test_more_steps_down_than_there_are_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="3 steps go beyond the start: 2 applied"):
+    with pytest.raises(UsageError, match="cannot revert 3 versions: 2 applied"):
         versions_to_run(Down(steps=3), rows("1+ 2+"))
 
 
@@ -184,4 +184,4 @@ def test_a_zero_counts_as_given(
     line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["-d", "postgresql://nowhere.invalid/x", *line]) == 2
-    assert "exclude each other; give one" in capsys.readouterr().err
+    assert "cannot be combined; give one" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> 
             "constraints",
             "x.sql: at its end, when deferred constraints are checked: ERROR: no",
         ),
-        ("record", "x.sql: when it was to be recorded: ERROR: no"),
+        ("record", "x.sql: when sqlmig recorded it: ERROR: no"),
         ("commit", "x.sql: at COMMIT: ERROR: no"),
         ("lock", "x.sql: ERROR: no"),
     ],

@@ -90,7 +90,7 @@ def test_down_with_nothing_applied_has_nothing_to_do(three: Project) -> None:
 def test_down_beyond_the_start_reverts_nothing(three: Project) -> None:
     three.run("up")
     output = three.run("down", "--steps", "4", code=2)
-    assert "4 steps go beyond the start: 3 applied; use --all" in output.err
+    assert "cannot revert 4 versions: 3 applied; use --all" in output.err
     assert three.tables() == {"a", "b", "c"}
 
 

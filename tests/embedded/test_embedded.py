@@ -254,7 +254,7 @@ def test_a_directory_that_holds_something_else_is_refused(private: Project) -> N
     data(private).mkdir(parents=True)
     (data(private) / "letter.txt").write_text("dear")
     assert (
-        "my data: not empty, and no PostgreSQL data directory"
+        "my data: not empty, and not a PostgreSQL data directory"
         in private.run("up", code=1).err
     )
     assert (data(private) / "letter.txt").read_text() == "dear"
@@ -300,7 +300,8 @@ def test_a_data_directory_of_another_owner_is_refused(private: Project) -> None:
     else:
         other = Project(private.directory, "embedded:/usr")
         assert (
-            "not empty, and no PostgreSQL data directory" in other.run("up", code=1).err
+            "not empty, and not a PostgreSQL data directory"
+            in other.run("up", code=1).err
         )
 
 

@@ -245,7 +245,7 @@ def test_a_file_that_runs_serializable_does_so_when_pasted_and_rehearsed(
     assert {line.split()[0] for line in project.run("check").out.splitlines()} == {"ok"}
     refused = project.run("script", code=1).err
     assert (
-        "1_x.up.sql: begins a transaction of its own kind, which other files cannot share. Print it alone, with --from 1"
+        "1_x.up.sql: sets a transaction mode of its own, which other files cannot share. Print it alone, with --from 1"
         in refused
     )
     for _ in range(2):
@@ -266,7 +266,7 @@ def test_what_cannot_begin_its_own_transaction_is_not_rehearsed(
         "0002_x.up.sql", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1"
     )
     assert (
-        "not rehearsed 0002_x: it begins a transaction of its own kind"
+        "not rehearsed 0002_x: it sets a transaction mode of its own"
         in project.run("up", "--dry-run").out
     )
 

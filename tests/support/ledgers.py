@@ -19,7 +19,7 @@ THEIRS = {
             "CREATE TABLE schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);"
             "INSERT INTO schema_migrations VALUES (7, true)"
         ),
-        ["the ledger of golang-migrate", "Version 7 is dirty"],
+        ["the ledger of golang-migrate", "Version 7 is marked dirty"],
     ),
     "dbmate": (
         (
@@ -39,38 +39,38 @@ THEIRS = {
             " execution_time BIGINT NOT NULL);"
             "INSERT INTO _sqlx_migrations VALUES (3, 'x', now(), true, '', 1)"
         ),
-        ["this database is kept by sqlx", "sqlmig stamp 3"],
+        ["this database is managed by sqlx", "sqlmig stamp 3"],
     ),
     "goose": (
         (
             "CREATE TABLE goose_db_version (id serial, version_id bigint, is_applied boolean, tstamp timestamp);"
             "INSERT INTO goose_db_version (version_id, is_applied) VALUES (3, true)"
         ),
-        ["kept by goose", "`sqlmig import DIR`", "--ledger-schema"],
+        ["managed by goose", "`sqlmig import DIR`", "--ledger-schema"],
     ),
     "flyway": (
         "CREATE TABLE flyway_schema_history (installed_rank int, version varchar(50), success boolean)",
-        ["kept by Flyway", "`sqlmig import DIR`"],
+        ["managed by Flyway", "`sqlmig import DIR`"],
     ),
     "sql-migrate": (
         "CREATE TABLE gorp_migrations (id text, applied_at timestamptz)",
-        ["kept by sql-migrate", "`sqlmig import DIR`"],
+        ["managed by sql-migrate", "`sqlmig import DIR`"],
     ),
     "alembic": (
         "CREATE TABLE alembic_version (version_num varchar(32))",
-        ["kept by Alembic", "pg_dump --schema-only", "`sqlmig stamp`"],
+        ["managed by Alembic", "pg_dump --schema-only", "`sqlmig stamp`"],
     ),
     "prisma": (
         "CREATE TABLE _prisma_migrations (id varchar(36), migration_name text)",
-        ["kept by Prisma", "pg_dump --schema-only"],
+        ["managed by Prisma", "pg_dump --schema-only"],
     ),
     "django": (
         "CREATE TABLE django_migrations (id bigint, app text, name text)",
-        ["kept by Django", "pg_dump --schema-only"],
+        ["managed by Django", "pg_dump --schema-only"],
     ),
     "node-pg-migrate": (
         "CREATE TABLE pgmigrations (id int, name text, run_on timestamp)",
-        ["kept by node-pg-migrate", "pg_dump --schema-only"],
+        ["managed by node-pg-migrate", "pg_dump --schema-only"],
     ),
     "ecto": (
         (

@@ -133,7 +133,7 @@ def test_a_role_that_may_not_create_the_schema_is_told_so(both: Project) -> None
 
 def test_who_forgets_the_option_is_told_where_the_ledger_is(both: Project) -> None:
     both.run(*LEDGER, "stamp", "2")
-    words = "There is a ledger of sqlmig in 1 other schema: sqlmig. If it is meant, add --ledger-schema sqlmig"
+    words = "There is a ledger of sqlmig in 1 other schema: sqlmig. If you meant that one, add --ledger-schema sqlmig"
     assert words in both.run("up", code=1).err
     both.query("DROP TABLE public.schema_migrations")
     assert words in both.run("up", code=1).err

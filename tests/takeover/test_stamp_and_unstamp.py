@@ -43,7 +43,7 @@ def test_a_hotfix_by_hand_has_a_hint_that_works(three: Project) -> None:
     three.query("CREATE TABLE b ()")
     error = three.run("up", code=1).err
     _, _, hint = error.partition("HINT: ")
-    assert hint.startswith("if somebody has made this by hand, and all else in")
+    assert hint.startswith("if this was made by hand, and everything else in")
     command = hint.split("`")[1]
     assert command == "sqlmig stamp --only 2"
     three.run(*command.split()[1:])

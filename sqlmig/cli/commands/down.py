@@ -33,7 +33,7 @@ from sqlmig.core.plan import Down
     help="Revert every version above V; V itself stays.",
 )
 @STEPS
-@option("--all", "is_all", is_flag=True, help="Revert all.")
+@option("--all", "is_all", is_flag=True, help="Revert every applied version.")
 @all_of(DRY_RUN, YES, AS_JSON, SET, LOCKS)
 def down(
     command_line: CommandLine, to: int | None, steps: int | None, *, is_all: bool

@@ -70,8 +70,8 @@ def _step_after_import(
     if not has_database(command_line.url):
         newest = int(pairs[-1].version) if pairs else 0
         return (
-            "Next, on each database that has them: `sqlmig stamp V`, V the newest version that is applied there. "
-            f"The newest here is {newest}"
+            "Next, on each database that has them: `sqlmig stamp V`, where V is the newest version that is applied "
+            f"there. The newest here is {newest}"
         )
     from sqlmig.core.connection import connect
 
