@@ -21,7 +21,7 @@ AVOIDED = {
     r"\b(?:invalid|illegal) (?:value|option|argument)\b": "what is wrong with it",
     r"\b(?:can not|could not be able)\b": "cannot",
     r"!$": "a full stop, or nothing",
-    r"\b(?:told|whom|thereby|likewise|mend|as it seems|all the same)\b": "common words",
+    r"\b(?:as it seems|all the same)\b": "common words",
     r"\b(?:row|migration|file|place) (?:was|were) being\b": "an active verb",
     r"\bmigration file\b": "file",
     r"\bschema_migrations table\b": "ledger",

@@ -162,10 +162,10 @@ def trail_of(
         change = sql.SQL("UPDATE patients SET {} = {}").format(name, value)
         before = added(database)
         database.execute(change)
-        assert added(database) == before + 1, f"{value.as_string()} was not told"
+        assert added(database) == before + 1, f"{value.as_string()} was not logged"
         assert changed(database) == [column]
         database.execute(change)
-        assert added(database) == before + 1, f"{value.as_string()} was told twice"
+        assert added(database) == before + 1, f"{value.as_string()} was logged twice"
         database.execute("UPDATE patients SET phone = phone || '1'")
         assert changed(database) == ["phone"]
 

@@ -97,14 +97,14 @@ TOLD_BY = {
 # Columns that `check` does not compare, by catalog: the reason, and the columns ("*" for all).
 NOT_COMPARED = {
     "pg_amop": {
-        "regoperator and the family's name tell them": "amoplefttype amoprighttype amopmethod"
+        "regoperator and the family's name have them": "amoplefttype amoprighttype amopmethod"
     },
     "pg_attribute": {
         "the type has them": "attlen attbyval attalign",
         "PostgreSQL keeps no count of dimensions": "attndims",
-        "pg_attrdef tells it": "atthasdef",
+        "pg_attrdef has it": "atthasdef",
         "what rows without the column have, not how it is defined": "atthasmissing attmissingval",
-        "the parents and their columns tell it": "attinhcount",
+        "the parents and their columns have it": "attinhcount",
         "a cache": "attcacheoff",
     },
     "pg_class": {

@@ -299,7 +299,7 @@ NOTED = {
     "the order of parents": (
         "ALTER TABLE grandchild NO INHERIT first",
         "ALTER TABLE grandchild INHERIT first",
-        "table public.grandchild: its parents stand in another order",
+        "table public.grandchild: its parents are in another order",
     ),
     "a column turned local": (
         "ALTER TABLE child NO INHERIT first",
