@@ -327,11 +327,14 @@ _private = _PrivateServer()
 def _directory_of_run(run: str) -> Iterator[Path]:
     """Yield a directory that the workers of a run share. The last one removes it, and those of killed runs."""
     parent = Path(tempfile.gettempdir())
+    mine = f"sqlmig-testing-{os.getuid()}-"
+    # Killed runs may have filled the memory, so remove what they left before asking for room.
+    for place in (parent, _MEMORY):
+        for left in place.glob(f"{mine}*.lock"):
+            _remove_unless_used(left)
+
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED:
         parent = _MEMORY
-    mine = f"sqlmig-testing-{os.getuid()}-"
-    for left in parent.glob(f"{mine}*.lock"):
-        _remove_unless_used(left)
     lock = parent / f"{mine}{run}.lock"
     descriptor = _shared_lock(lock)
     try:

@@ -526,7 +526,7 @@ def main() -> None:
 
 
 def print_for_the_manual(results: dict[str, dict[str, Figures]]) -> None:
-    """Print the table and the chart of sqlmig/README.md: seconds, with a column for each contender."""
+    """Print the table of sqlmig/README.md: seconds, with a column for each contender."""
     whos = [one.name for one in CONTENDERS if one.name != "twenty lines"]
     print(f"\n| seconds | {' | '.join(whos)} |")
     print(f"| --- |{' --- |' * len(whos)}")
@@ -536,19 +536,6 @@ def print_for_the_manual(results: dict[str, dict[str, Figures]]) -> None:
             wall = results[thing][who].wall
             cells.append(f"{median(wall):.2f}" if wall else "")
         print(f"| {thing} | {' | '.join(cells)} |")
-
-    names = []
-    bars = []
-    for who in whos:
-        wall = results["up, 1,000 files"][who].wall
-        if wall:
-            names.append(f'"{who}"')
-            bars.append(f"{median(wall):.1f}")
-    print("\n```mermaid\nxychart-beta horizontal")
-    print('    title "Applying 1,000 files, seconds"')
-    print(f"    x-axis [{', '.join(names)}]")
-    print('    y-axis "seconds" 0 --> 16')
-    print(f"    bar [{', '.join(bars)}]\n```")
 
 
 def targets(

@@ -125,10 +125,13 @@ def run(suite: Path, *arguments: str) -> str:
     return ran.stdout
 
 
+PLACES = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+
+
 def left_over(runs: str) -> list[Path]:
     """Return the servers' directories that runs have not removed. runs: a pattern of their names."""
     found = []
-    for place in (Path("/dev/shm"), Path(tempfile.gettempdir())):
+    for place in PLACES:
         for path in place.glob("sqlmig-testing-*"):
             if re.search(runs, path.name):
                 found.append(path)
@@ -137,12 +140,12 @@ def left_over(runs: str) -> list[Path]:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_suite_on_a_private_server(suite: Path, workers: str) -> None:
-    """What a killed run left is removed as well."""
-    killed = Path(tempfile.gettempdir()) / f"sqlmig-testing-{os.getuid()}-killed"
-    if os.access("/dev/shm", os.W_OK):
-        killed = Path("/dev/shm") / killed.name
-    killed.mkdir(exist_ok=True)
-    killed.with_suffix(".lock").touch()
+    """It also removes what a killed run left, in memory or on disk."""
+    for place in PLACES:
+        if os.access(place, os.W_OK):
+            killed = place / f"sqlmig-testing-{os.getuid()}-killed"
+            killed.mkdir(exist_ok=True)
+            killed.with_suffix(".lock").touch()
     (suite / "test_run.py").write_text(
         "import os, pathlib\n\ndef test_run(connection):\n"
         "    name = os.environ.get('PYTEST_XDIST_TESTRUNUID') or str(os.getpid())\n"

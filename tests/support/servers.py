@@ -44,7 +44,7 @@ class Server:
 
     @contextlib.contextmanager
     def database(
-        self, name: str, template: str = "template1", owner: str = ""
+        self, name: str, template: str = "template0", owner: str = ""
     ) -> Iterator[psycopg.Connection[Any]]:
         """Yield its owner's connection to a copy of a template, and drop the copy at the end."""
         name = f"{name}_{RUN}_{next(NUMBERS)}"
