@@ -59,14 +59,14 @@ def branch(project: Project) -> Project:
     return project
 
 
-def test_a_branch_that_is_behind_and_adds_a_newer_version_is_well(
+def test_branch_behind_base_may_add_a_newer_version(
     branch: Project,
 ) -> None:
     pair(branch, 5, "mine")
     assert branch.run("check", "--base", "main").err == ""
 
 
-def test_a_version_that_is_taken(branch: Project) -> None:
+def test_version_taken_in_base_is_reported(branch: Project) -> None:
     pair(branch, 2, "mine")
     output = branch.run("check", "--base", "main", code=1)
     assert (
@@ -77,7 +77,7 @@ def test_a_version_that_is_taken(branch: Project) -> None:
     assert output.out.count("ok") == 2  # the trial still ran
 
 
-def test_a_version_that_is_older_than_the_newest_there(branch: Project) -> None:
+def test_version_older_than_newest_in_base_is_reported(branch: Project) -> None:
     pair(branch, 3, "mine")
     error = branch.run("check", "--base", "main", code=1).err
     assert (
@@ -86,7 +86,7 @@ def test_a_version_that_is_older_than_the_newest_there(branch: Project) -> None:
     )
 
 
-def test_a_file_that_was_edited_or_removed(branch: Project) -> None:
+def test_edited_or_removed_up_file_is_reported(branch: Project) -> None:
     git(branch.directory, "merge", "-q", "main")
     pair(branch, 1, "first", "SELECT 2;")
     for path in branch.directory.glob("0002_*"):
@@ -98,13 +98,13 @@ def test_a_file_that_was_edited_or_removed(branch: Project) -> None:
     assert "0004" not in error
 
 
-def test_line_endings_are_no_edit(branch: Project) -> None:
+def test_line_ending_change_is_not_an_edit(branch: Project) -> None:
     pair(branch, 1, "first", "SELECT 1;")
     branch.file("0001_first.up.sql", b"SELECT 1;")
     assert branch.run("check", "--base", "main").err == ""
 
 
-def test_on_github_it_is_an_annotation(
+def test_error_is_an_annotation_on_github(
     branch: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -121,13 +121,13 @@ def test_on_github_it_is_an_annotation(
         ("--all", "there is no such revision here"),
     ],
 )
-def test_a_revision_that_is_not_there(
+def test_unknown_revision_is_reported(
     branch: Project, revision: str, said: str
 ) -> None:
     assert said in branch.run("check", f"--base={revision}", code=1).err
 
 
-def test_no_common_commit_as_in_a_shallow_clone(branch: Project) -> None:
+def test_missing_common_commit_is_blamed_on_shallow_clone(branch: Project) -> None:
     git(branch.directory, "checkout", "-q", "--orphan", "other")
     pair(branch, 9, "apart")
     commit(branch)
@@ -136,20 +136,24 @@ def test_no_common_commit_as_in_a_shallow_clone(branch: Project) -> None:
     assert "fetch-depth: 0" in error
 
 
-def test_no_repository(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_outside_a_git_repository_is_reported(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.directory.parent))
     pair(project, 1, "first")
     error = project.run("check", "--base", "main", code=1).err
     assert "not a git repository" in error
 
 
-def test_no_git(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_program_is_reported(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     pair(project, 1, "first")
     assert "--base needs git" in project.run("check", "--base", "main", code=1).err
 
 
-def test_a_page_that_is_up_to_date(project: Project, tmp_path: Path) -> None:
+def test_docs_check_accepts_up_to_date_page(project: Project, tmp_path: Path) -> None:
     project.query("CREATE TABLE t (n int)")
     page = tmp_path / "schema.md"
     page.write_text(project.run("docs").out)
@@ -159,7 +163,7 @@ def test_a_page_that_is_up_to_date(project: Project, tmp_path: Path) -> None:
     project.run("docs", "--check", str(page))
 
 
-def test_a_page_that_is_stale(
+def test_docs_check_reports_stale_or_missing_page(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "schema.md"
@@ -175,7 +179,7 @@ def test_a_page_that_is_stale(
     assert "none.md" in missing
 
 
-def test_what_the_base_renamed_or_removed_is_not_this_branchs_doing(
+def test_files_renamed_or_removed_in_base_are_not_reported(
     branch: Project,
 ) -> None:
     git(branch.directory, "merge", "-q", "main")
@@ -199,7 +203,7 @@ def test_an_empty_base_is_a_usage_error(branch: Project) -> None:
     )
 
 
-def test_with_a_base_the_gate_judges_new_versions_only(
+def test_gate_checks_only_new_versions_with_a_base(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

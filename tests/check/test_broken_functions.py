@@ -52,14 +52,16 @@ def breaks_of(project: Project, *arguments: str, code: int = 0) -> list[list[str
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_function_that_does_not_compile_any_more_is_named(
+def test_function_that_no_longer_compiles_is_reported(
     project: Project, change: str
 ) -> None:
     project.write(up_1_a=BEFORE, down_1_a=NO_DOWN, up_2_b=change, down_2_b=NO_DOWN)
     assert breaks_of(project) == [[], CHANGES[change]]
 
 
-def test_it_is_named_once_and_again_after_it_was_mended(project: Project) -> None:
+def test_function_is_reported_once_and_again_if_it_breaks_after_a_fix(
+    project: Project,
+) -> None:
     project.write(
         up_1_a=BEFORE,
         up_2_b="ALTER TABLE visits RENAME fee TO price",
@@ -73,7 +75,7 @@ def test_it_is_named_once_and_again_after_it_was_mended(project: Project) -> Non
     assert [len(found) for found in breaks_of(project, "--from", "4")] == [0, 3]
 
 
-def test_plpgsql_is_checked_where_the_server_has_plpgsql_check(
+def test_plpgsql_is_checked_if_server_has_plpgsql_check(
     project: Project,
 ) -> None:
     available = "SELECT 1 FROM pg_available_extensions WHERE name = 'plpgsql_check'"
@@ -116,7 +118,9 @@ def broken(project: Project, text: str) -> str:
     return str(queries)
 
 
-def test_the_line_and_the_servers_message(project: Project) -> None:
+def test_broken_query_is_reported_with_line_and_server_message(
+    project: Project,
+) -> None:
     queries = broken(
         project, "-- All.\nSELECT 1;\n\nSELECT *\nFROM visits\nWHERE due_at < $1;\n"
     )
@@ -130,7 +134,9 @@ def test_the_line_and_the_servers_message(project: Project) -> None:
     ]
 
 
-def test_the_gate_refuses_it_and_a_directive_accepts_it(project: Project) -> None:
+def test_gate_refuses_broken_query_unless_directive_accepts_it(
+    project: Project,
+) -> None:
     queries = broken(project, "SELECT due_at FROM visits")
     arguments = ("check", "--queries", queries, "--fail-on", "breaks")
     output = project.run(*arguments, code=1).out
@@ -144,7 +150,7 @@ def test_the_gate_refuses_it_and_a_directive_accepts_it(project: Project) -> Non
     assert "breaks " in output
 
 
-def test_github_shows_it_at_the_migration_and_at_the_query(
+def test_github_annotates_both_migration_and_query(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -157,7 +163,7 @@ def test_github_shows_it_at_the_migration_and_at_the_query(
     assert 'column "due_at" does not exist' in errors[1]
 
 
-def test_what_can_never_be_prepared_is_reported_once_at_the_end(
+def test_query_that_never_prepares_is_reported_once_at_the_end(
     project: Project,
 ) -> None:
     queries = broken(project, "SELECT id FROM visits;\nSELECT id FROM visit;\n")
@@ -168,7 +174,7 @@ def test_what_can_never_be_prepared_is_reported_once_at_the_end(
     assert "breaks" not in output.out
 
 
-def test_a_setting_that_fails_counts_for_all_below_it(project: Project) -> None:
+def test_failing_setting_affects_all_queries_below_it(project: Project) -> None:
     queries = broken(project, "SET ROLE nobody_of_this_name;\nSELECT id FROM visits;\n")
     output = project.run("check", "--queries", queries)
     assert [line.partition(" could ")[0] for line in output.err.splitlines()] == [
@@ -181,7 +187,7 @@ def test_a_setting_that_fails_counts_for_all_below_it(project: Project) -> None:
     assert project.run("check", "--queries", queries).err == ""
 
 
-def test_nothing_of_it_is_run(project: Project) -> None:
+def test_queries_are_never_executed(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE t (id int UNIQUE)",
         down_1_a="DROP TABLE t",
@@ -209,7 +215,7 @@ def test_nothing_of_it_is_run(project: Project) -> None:
         (None, "No such file or directory"),
     ],
 )
-def test_a_file_that_cannot_be_read(
+def test_unreadable_queries_file_is_reported(
     project: Project, text: str | None, message: str
 ) -> None:
     project.write(up_1_a="SELECT 1", down_1_a="SELECT 1")
@@ -221,7 +227,7 @@ def test_a_file_that_cannot_be_read(
     assert message in error
 
 
-def test_of_a_named_schema(project: Project) -> None:
+def test_queries_are_checked_in_a_named_schema(project: Project) -> None:
     queries = broken(project, "SELECT due_at FROM visits")
     output = project.run("--schema", "clinic", "check", "--queries", queries).out
     assert f'breaks {queries}:1: ERROR: column "due_at" does not exist' in output

@@ -44,7 +44,7 @@ def base(project: Project) -> Project:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LEFT if kind not in OUTSIDE])
-def test_every_kind_of_change_by_hand_is_named(base: Project, kind: str) -> None:
+def test_every_kind_of_manual_change_is_reported(base: Project, kind: str) -> None:
     text, words = LEFT[kind]
     base.query(text)
     what, _, where = words.partition(": ")
@@ -53,12 +53,16 @@ def test_every_kind_of_change_by_hand_is_named(base: Project, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", OUTSIDE)
-def test_what_the_files_did_not_make_is_the_platforms(base: Project, kind: str) -> None:
+def test_objects_outside_schemas_are_ignored_if_no_file_made_them(
+    base: Project, kind: str
+) -> None:
     base.query(LEFT[kind][0])
     assert drift(base) == NOTHING
 
 
-def test_what_the_files_make_outside_a_schema_is_compared(project: Project) -> None:
+def test_objects_outside_schemas_are_compared_if_a_file_made_them(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="CREATE TABLE a (); CREATE SCHEMA own; CREATE PUBLICATION pub FOR TABLE a"
     )
@@ -71,7 +75,7 @@ def test_what_the_files_make_outside_a_schema_is_compared(project: Project) -> N
     ]
 
 
-def test_it_is_silent_after_up_and_check_and_with_pending_files(base: Project) -> None:
+def test_no_drift_after_up_check_or_down_or_with_pending_files(base: Project) -> None:
     assert drift(base) == NOTHING
     base.write(up_2_x="CREATE TABLE x ()", down_2_x="DROP TABLE x")
     base.run("check", code=1)  # the base has no down file
@@ -82,7 +86,7 @@ def test_it_is_silent_after_up_and_check_and_with_pending_files(base: Project) -
     assert drift(base) == NOTHING
 
 
-def test_where_no_file_is_applied_it_says_so_and_does_not_pass(
+def test_drift_fails_if_no_file_is_applied(
     project: Project,
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
@@ -102,7 +106,9 @@ def test_a_column_that_was_dropped_and_added_again_is_a_note(project: Project) -
     assert drift(project) == note + NOTHING
 
 
-def test_what_the_database_does_to_new_objects_is_no_drift(project: Project) -> None:
+def test_default_privileges_and_database_settings_are_not_drift(
+    project: Project,
+) -> None:
     project.query("""
         ALTER DEFAULT PRIVILEGES GRANT SELECT, UPDATE ON TABLES TO pg_monitor WITH GRANT OPTION;
         ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT INSERT ON TABLES TO PUBLIC;
@@ -134,7 +140,7 @@ def test_what_the_database_does_to_new_objects_is_no_drift(project: Project) -> 
     )
 
 
-def test_a_named_schema_is_compared_alone(project: Project) -> None:
+def test_only_the_named_schema_is_compared(project: Project) -> None:
     schema = 'My "Schema"'
     project.write(up_1_t="CREATE TABLE t (a int); CREATE INDEX i ON t (a)")
     project.run("--schema", schema, "up")
@@ -148,7 +154,7 @@ def test_a_named_schema_is_compared_alone(project: Project) -> None:
     assert "give --schema once" in project.run("drift", "--schema", "a*", code=2).err
 
 
-def test_a_role_that_owns_its_objects_and_may_create_databases_can_ask(
+def test_object_owner_with_createdb_can_run_drift(
     project: Project,
 ) -> None:
     role = f"owner_{os.getpid()}"
@@ -175,7 +181,7 @@ def test_a_role_that_owns_its_objects_and_may_create_databases_can_ask(
         )
 
 
-def test_what_is_changed_or_missing_is_said_first(project: Project) -> None:
+def test_drift_refuses_changed_or_missing_files(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a ()",
         up_2_b="CREATE TABLE b ()",
@@ -188,7 +194,7 @@ def test_what_is_changed_or_missing_is_said_first(project: Project) -> None:
     assert "nothing can be compared: 1_a is changed, 2_b is missing" in error
 
 
-def test_the_json_is_a_list_of_what_differs(project: Project) -> None:
+def test_json_lists_differences(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (a int)")
     project.run("up")
     assert project.run("drift", "--json").json() == []
@@ -202,7 +208,7 @@ def test_the_json_is_a_list_of_what_differs(project: Project) -> None:
     ]
 
 
-def test_the_scratch_database_is_dropped_and_the_real_one_is_as_it_was(
+def test_scratch_database_is_dropped_and_real_one_is_unchanged(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (a int)")
@@ -220,7 +226,7 @@ def test_the_scratch_database_is_dropped_and_the_real_one_is_as_it_was(
     assert project.tables() == {"t"}
 
 
-def test_where_a_file_changes_default_privileges_a_grant_is_a_note(
+def test_grant_is_a_note_if_a_file_changes_default_privileges(
     project: Project,
 ) -> None:
     project.query("ALTER DEFAULT PRIVILEGES GRANT DELETE ON TABLES TO PUBLIC")
@@ -257,7 +263,7 @@ def test_where_a_file_changes_default_privileges_a_grant_is_a_note(
         ),
     ],
 )
-def test_a_grant_by_hand_is_a_note_only_where_a_file_changes_the_defaults_of_its_kind(
+def test_manual_grant_is_a_note_only_if_a_file_changes_matching_defaults(
     project: Project, defaults: str, *, hides: bool
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ()", up_2_b=defaults)
@@ -272,7 +278,7 @@ def test_a_grant_by_hand_is_a_note_only_where_a_file_changes_the_defaults_of_its
 
 
 @pytest.mark.parametrize("owner", ["pg_database_owner", "CURRENT_USER", "owner_{}"])
-def test_what_the_platform_grants_on_its_schema_holds_for_the_files(
+def test_platform_grants_on_the_schema_apply_to_the_files(
     project: Project, owner: str
 ) -> None:
     role, group = f"owner_{os.getpid()}", f"group_{os.getpid()}"
@@ -292,7 +298,9 @@ def test_what_the_platform_grants_on_its_schema_holds_for_the_files(
         project.query(f"DROP OWNED BY {role}, {group}; DROP ROLE {role}, {group}")
 
 
-def test_patience_that_is_set_for_others_is_not_ours(project: Project) -> None:
+def test_database_timeout_and_read_only_settings_are_not_inherited(
+    project: Project,
+) -> None:
     slowly = "DO $$ BEGIN IF current_database() LIKE 'sqlmig_scratch%' THEN PERFORM pg_sleep(2); END IF; END $$"
     project.write(up_1_t=f"CREATE TABLE t (a int); {slowly}", down_1_t="DROP TABLE t")
     project.run("up")
@@ -343,7 +351,9 @@ BEHIND = {
 
 
 @pytest.mark.parametrize("words", BEHIND)
-def test_what_stands_behind_a_name_is_compared(project: Project, words: str) -> None:
+def test_objects_are_compared_by_definition_and_name(
+    project: Project, words: str
+) -> None:
     made, by_hand = BEHIND[words]
     project.write(up_1_a=f"{made}; CREATE TABLE x ()")
     project.run("up")
@@ -352,7 +362,7 @@ def test_what_stands_behind_a_name_is_compared(project: Project, words: str) -> 
     assert words in drift(project, code=1)
 
 
-def test_a_not_null_that_no_row_was_held_to_is_a_change(project: Project) -> None:
+def test_unvalidated_not_null_is_a_change(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (a int NOT NULL)")
     project.run("up")
     by_hand, words = (
@@ -368,7 +378,7 @@ def test_a_not_null_that_no_row_was_held_to_is_a_change(project: Project) -> Non
     assert words in drift(project, code=1)
 
 
-def test_a_ledger_that_changes_meanwhile_is_an_error(project: Project) -> None:
+def test_ledger_change_during_drift_is_an_error(project: Project) -> None:
     project.file("1_a.up.sql", f"{WAITS}CREATE TABLE a ()")
     with psycopg.connect(project.url, application_name=GO):
         project.run("up")

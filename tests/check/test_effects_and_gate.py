@@ -201,7 +201,9 @@ STATEMENTS: list[tuple[str, dict[str, str], list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize("rows", ["", FULL], ids=["empty", "full"])
-def test_each_statement_does_what_the_manual_says(project: Project, rows: str) -> None:
+def test_each_statement_has_the_effects_listed_in_the_manual(
+    project: Project, rows: str
+) -> None:
     """Everything runs at once: a version before each statement resets the database."""
     undo = "-- sqlmig: irreversible: a test"
     for number, (statement, *_) in enumerate(STATEMENTS):
@@ -251,7 +253,7 @@ def gate(
         ("TRUNCATE t;", ["loses all rows of t"]),
     ],
 )
-def test_the_gate_stops_what_others_would_wait_for(
+def test_gate_refuses_blocking_and_lossy_statements(
     project: Project, up: str, refused: list[str]
 ) -> None:
     found, _ = gate(project, up, code=1)
@@ -271,7 +273,7 @@ def test_the_gate_stops_what_others_would_wait_for(
         "-- sqlmig: accepts losses: nobody reads it\nALTER TABLE t DROP n;",
     ],
 )
-def test_the_gate_lets_the_rest_pass(project: Project, up: str) -> None:
+def test_gate_passes_harmless_statements(project: Project, up: str) -> None:
     found, _ = gate(project, up)
     assert found["refused"] == []
 
@@ -289,7 +291,7 @@ def test_an_accepted_reason_is_printed(project: Project) -> None:
     assert "it accepts reads: the table is small" in found["notes"]
 
 
-def test_without_the_gate_it_is_told_and_passes(project: Project) -> None:
+def test_effects_are_reported_and_pass_without_the_gate(project: Project) -> None:
     found, _ = gate(
         project, "ALTER TABLE t ALTER n TYPE bigint, DROP id;", "--from", "1"
     )
@@ -316,9 +318,7 @@ def test_tables_with_the_same_effect_share_a_line(project: Project) -> None:
 
 
 @pytest.mark.parametrize("words", ["rewrite", "locks", "reads;losses"])
-def test_a_gate_for_nothing_known_is_a_usage_error(
-    project: Project, words: str
-) -> None:
+def test_unknown_fail_on_value_is_a_usage_error(project: Project, words: str) -> None:
     project.file("1_t.up.sql", "SELECT 1;")
     error = project.run("check", "--fail-on", words, code=2).err
     assert "--fail-on takes rewrites, reads, losses" in error
@@ -334,7 +334,9 @@ def test_a_gate_for_nothing_known_is_a_usage_error(
         "accepts reads, x: y",
     ],
 )
-def test_accepts_needs_what_and_why(project: Project, words: str) -> None:
+def test_accepts_directive_needs_effect_and_reason(
+    project: Project, words: str
+) -> None:
     project.file("1_t.up.sql", f"-- sqlmig: {words}\nSELECT 1;")
     assert "“accepts” needs one or more of" in project.run("up", code=1).err
 
@@ -393,7 +395,7 @@ def test_findings_are_annotations_on_github(
     assert read_annotations(project.run("check", code=1).err) == []
 
 
-def test_a_clustered_table_with_rows_is_rewritten_and_not_lost(
+def test_clustered_table_with_rows_is_rewritten_but_not_lost(
     project: Project,
 ) -> None:
     project.file("1_t.rows.sql", "INSERT INTO t SELECT generate_series(1, 5);")
@@ -402,7 +404,7 @@ def test_a_clustered_table_with_rows_is_rewritten_and_not_lost(
     assert found["rewrites"] == ["t"]
 
 
-def test_what_a_no_transaction_file_drops_is_not_blamed_on_the_next(
+def test_drop_in_no_transaction_file_is_not_blamed_on_next_version(
     project: Project,
 ) -> None:
     project.file("3_x.up.sql", "ALTER TABLE t ADD c int;")

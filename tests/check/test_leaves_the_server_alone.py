@@ -138,7 +138,7 @@ def texts(project: Project, statement: str) -> str:
 @pytest.mark.parametrize(
     "where", ["up", "down", "no-transaction", "own transaction", "before --from"]
 )
-def test_what_reaches_beyond_the_database_is_found_and_rolled_back(
+def test_server_wide_change_is_reported_and_rolled_back(
     server_roles: Project, kind: str, where: str
 ) -> None:
     project = server_roles
@@ -196,7 +196,7 @@ WITHIN = {
 @pytest.mark.parametrize(
     "head", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
 )
-def test_what_stays_within_the_database_passes(
+def test_change_within_the_database_passes(
     server_roles: Project, kind: str, head: str
 ) -> None:
     project = server_roles
@@ -212,7 +212,7 @@ def test_what_stays_within_the_database_passes(
     assert shared(project) == before
 
 
-def test_a_guarded_role_of_a_no_transaction_file_keeps_its_password(
+def test_no_transaction_file_keeps_password_of_guarded_role(
     server_roles: Project,
 ) -> None:
     project = server_roles
@@ -227,7 +227,7 @@ def test_a_guarded_role_of_a_no_transaction_file_keeps_its_password(
     assert shared(project) == before
 
 
-def test_on_a_server_of_its_own_all_of_it_is_allowed(project: Project) -> None:
+def test_throwaway_server_allows_server_wide_changes(project: Project) -> None:
     project.write(
         up_1_a="CREATE ROLE reader; ALTER ROLE reader SET work_mem = '1MB';",
         down_1_a="DROP ROLE reader;",
@@ -238,16 +238,14 @@ def test_on_a_server_of_its_own_all_of_it_is_allowed(project: Project) -> None:
     assert throwaway.run("check").out == "ok            1_a\nok            2_b\n"
 
 
-def test_on_a_server_of_its_own_a_role_that_stays_is_named(project: Project) -> None:
+def test_role_left_on_throwaway_server_is_reported(project: Project) -> None:
     project.write(up_1_a="CREATE ROLE reader;", down_1_a="SELECT 1;")
     throwaway = replace(project, url="embedded:")
     assert "left: role reader" in throwaway.run("check", code=1).out
 
 
 @pytest.mark.parametrize("mode", ["", "-- sqlmig: no-transaction\n"])
-def test_drift_leaves_out_what_belongs_to_the_whole_server(
-    server_roles: Project, mode: str
-) -> None:
+def test_drift_skips_server_wide_statements(server_roles: Project, mode: str) -> None:
     project = server_roles
     ((database,),) = project.query("SELECT current_database()")
     statements = {
@@ -275,7 +273,7 @@ def test_drift_leaves_out_what_belongs_to_the_whole_server(
 
 
 @pytest.mark.parametrize("mode", ["", NO_TRANSACTION])
-def test_drift_leaves_out_a_block_that_changes_the_server(
+def test_drift_skips_do_block_that_changes_the_server(
     server_roles: Project, mode: str
 ) -> None:
     project = server_roles
@@ -297,13 +295,13 @@ def test_drift_leaves_out_a_block_that_changes_the_server(
     assert "missing  table public.b\n" in project.run("drift", code=1).out
 
 
-def test_a_template_that_cannot_be_copied_is_no_obstacle(project: Project) -> None:
+def test_check_works_while_template1_is_in_use(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
     with psycopg.connect(project.url, dbname="template1"):
         assert project.run("check").out == "ok            1_a\n"
 
 
-def test_what_a_killed_check_left_is_dropped_by_the_next(project: Project) -> None:
+def test_next_check_drops_scratch_database_of_killed_check(project: Project) -> None:
     project.write(up_1_a="SELECT pg_sleep(60);")
     runner = project.fork("check")
     asleep = "SELECT datname FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"
@@ -326,7 +324,7 @@ def test_what_a_killed_check_left_is_dropped_by_the_next(project: Project) -> No
     assert project.query("SELECT 1 FROM pg_database WHERE datname = %s", name) == []
 
 
-def test_another_check_at_work_is_not_dropped(project: Project) -> None:
+def test_scratch_database_of_running_check_is_not_dropped(project: Project) -> None:
     project.write(up_1_a="SELECT pg_sleep(2);", down_1_a="SELECT 1;")
     runner = project.fork("check")
     until(
@@ -350,7 +348,7 @@ def test_another_check_at_work_is_not_dropped(project: Project) -> None:
         "DO $$ BEGIN EXECUTE 'SET track_' || 'counts = off'; END $$",
     ],
 )
-def test_a_file_that_hides_what_it_changes_is_refused(
+def test_file_that_turns_off_track_counts_is_refused(
     server_roles: Project, hides: str, mode: str
 ) -> None:
     server_roles.write(
@@ -362,7 +360,7 @@ def test_a_file_that_hides_what_it_changes_is_refused(
     assert shared(server_roles) == before
 
 
-def test_a_server_that_does_not_count_is_refused(project: Project) -> None:
+def test_server_with_track_counts_off_is_refused(project: Project) -> None:
     uncounted = replace(
         project, url=make_conninfo(project.url, options="-c track_counts=off")
     )
@@ -374,7 +372,7 @@ def test_a_server_that_does_not_count_is_refused(project: Project) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "drift"])
-def test_a_standby_takes_no_scratch_database_and_says_so(
+def test_error_says_standby_cannot_hold_a_scratch_database(
     tmp_path: Path, command: str
 ) -> None:
     directory = tmp_path / "sql"
@@ -391,7 +389,7 @@ def test_a_standby_takes_no_scratch_database_and_says_so(
     assert "warning" not in error
 
 
-def test_a_replication_slot_is_not_made(project: Project) -> None:
+def test_check_does_not_create_a_replication_slot(project: Project) -> None:
     slot = f"slot_{RUN}"
     project.write(
         up_1_a=f"SELECT pg_create_physical_replication_slot('{slot}');",
@@ -416,7 +414,7 @@ def test_a_replication_slot_is_not_made(project: Project) -> None:
     ],
     ids=["written out", "put together", "called"],
 )
-def test_a_block_that_commits_by_itself_makes_no_role(
+def test_block_that_commits_by_itself_cannot_create_a_role(
     server_roles: Project, statement: str
 ) -> None:
     before = shared(server_roles)
@@ -469,7 +467,7 @@ def test_a_scratch_database_is_dropped_whatever_a_file_did(
     )
 
 
-def test_a_file_that_hides_its_effects_does_not_pass_the_gate(project: Project) -> None:
+def test_gate_refuses_file_that_hides_its_effects(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
         down_1_t="DROP TABLE t;",
@@ -481,7 +479,7 @@ def test_a_file_that_hides_its_effects_does_not_pass_the_gate(project: Project) 
     assert "refused: sets track_counts" in output
 
 
-def test_an_update_is_no_loss(project: Project) -> None:
+def test_update_is_not_a_loss(project: Project) -> None:
     """The manual explains why: every UPDATE replaces values, and sqlmig cannot know which of them matter."""
     project.write(
         up_1_t="CREATE TABLE t (n int); INSERT INTO t VALUES (1);",
@@ -492,7 +490,7 @@ def test_an_update_is_no_loss(project: Project) -> None:
     assert "refused" not in project.run("check", "--fail-on", "losses").out
 
 
-def test_a_lost_connection_is_an_error_and_no_verdict(project: Project) -> None:
+def test_lost_connection_is_an_error_rather_than_a_verdict(project: Project) -> None:
     """The server may also end the idle session that made the scratch database."""
     project.write(
         up_1_a="SELECT pg_sleep(60);",

@@ -69,7 +69,7 @@ LIKE = {
 
 
 @pytest.mark.parametrize(("options", "is_like_it"), LIKE.values(), ids=LIKE)
-def test_it_has_the_encoding_and_locale(
+def test_scratch_database_has_same_encoding_and_locale(
     project: Project, other: Callable[[str], Project], options: str, is_like_it: str
 ) -> None:
     # The builtin provider is new in PostgreSQL 17. The embedded server has no ICU.
@@ -99,7 +99,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("statement", PATHS.values(), ids=PATHS)
-def test_it_has_the_schemas_of_the_search_path(
+def test_scratch_database_has_schemas_of_the_search_path(
     project: Project, roles: Project, statement: str
 ) -> None:
     ((database,),) = project.query("SELECT current_database()")
@@ -115,7 +115,7 @@ def test_it_has_the_schemas_of_the_search_path(
     assert "by_hand" in roles.run("drift", code=1).out
 
 
-def test_the_search_path_of_the_url_counts(project: Project) -> None:
+def test_search_path_from_the_url_is_used(project: Project) -> None:
     project.query("CREATE SCHEMA app")
     led = replace(project, url=make_conninfo(project.url, options="-csearch_path=app"))
     led.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
@@ -127,7 +127,7 @@ def test_the_search_path_of_the_url_counts(project: Project) -> None:
 
 
 @pytest.mark.parametrize("schema", ["public", "app"])
-def test_a_group_that_owns_the_database_may_do_there_what_it_may_here(
+def test_owning_group_has_the_same_rights_in_scratch_database(
     project: Project, roles: Project, schema: str
 ) -> None:
     ((database,),) = project.query("SELECT current_database()")
@@ -185,7 +185,7 @@ class Agent:
 
 
 @pytest.mark.parametrize("command", ["check", "drift"])
-def test_an_agent_that_is_connected_for_a_second_does_not_matter(
+def test_briefly_connected_agent_does_not_block_the_drop(
     project: Project, roles: Project, command: str
 ) -> None:
     roles.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
@@ -221,7 +221,7 @@ ONE_DATABASE_ONLY = """
 
 
 @pytest.mark.parametrize("mode", ["", "-- sqlmig: no-transaction\n"])
-def test_nobody_is_told_to_configure_a_scratch_database(
+def test_hint_does_not_suggest_configuring_the_scratch_database(
     project: Project, mode: str
 ) -> None:
     project.write(up_1_a=f"{mode}{ONE_DATABASE_ONLY}", down_1_a="SELECT 1")
@@ -263,7 +263,7 @@ def guarded(
         assert here.query("SELECT 1 FROM pg_database WHERE datname ~ 'scratch'") == []
 
 
-def test_the_first_password_serves_the_scratch_database(
+def test_first_password_is_reused_for_the_scratch_database(
     guarded: Callable[[str], Project],
 ) -> None:
     project = guarded("local all app scram-sha-256")
@@ -274,7 +274,7 @@ def test_the_first_password_serves_the_scratch_database(
 
 
 @pytest.mark.parametrize("command", ["check", "drift"])
-def test_a_scratch_database_that_lets_nobody_in_is_named(
+def test_scratch_database_that_rejects_connections_is_named(
     guarded: Callable[[str], Project], command: str
 ) -> None:
     project = guarded("local shop app scram-sha-256\nlocal all app reject")
@@ -287,7 +287,7 @@ def test_a_scratch_database_that_lets_nobody_in_is_named(
     assert "geheim" not in error
 
 
-def test_all_our_sql_is_ascii() -> None:
+def test_packaged_sql_files_are_ascii() -> None:
     """A database may have an encoding that lacks a character, and comments are sent too."""
     files = list(Path(sqlmig.__file__).parent.rglob("*.sql"))
     assert files

@@ -34,7 +34,7 @@ def drift(project: Project, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.mark.parametrize("is_member", [False, True], ids=["superuser", "member"])
-def test_another_role_than_the_owner_may_ask(
+def test_role_other_than_the_owner_can_run_drift(
     project: Project, *, is_member: bool
 ) -> None:
     owner, asks = f"owner {os.getpid()}", f"asks_{os.getpid()}"
@@ -71,7 +71,7 @@ def test_another_role_than_the_owner_may_ask(
         )
 
 
-def test_line_endings_in_bodies_and_comments_are_the_same(project: Project) -> None:
+def test_line_endings_in_bodies_and_comments_are_ignored(project: Project) -> None:
     project.write(
         up_1_f=FUNCTION.format(end=r"\n") + r"; COMMENT ON FUNCTION f() IS E'one\ntwo'"
     )
@@ -93,7 +93,9 @@ def extension(project: Project) -> str:
     return str(name)
 
 
-def test_an_extensions_version_is_a_note(project: Project, extension: str) -> None:
+def test_extension_version_difference_is_a_note(
+    project: Project, extension: str
+) -> None:
     project.write(up_1_e=f"CREATE EXTENSION {extension}; CREATE TABLE t ()")
     project.run("up")
     project.query(
@@ -105,7 +107,7 @@ def test_an_extensions_version_is_a_note(project: Project, extension: str) -> No
 
 
 @pytest.mark.parametrize("is_named", [False, True])
-def test_an_extensions_schema_is_a_note_where_no_file_names_it(
+def test_extension_schema_difference_is_a_note_if_no_file_names_it(
     project: Project, extension: str, *, is_named: bool
 ) -> None:
     where = " WITH SCHEMA public" if is_named else ""
@@ -144,7 +146,7 @@ def test_partitions_that_are_made_at_run_time_are_one_note(project: Project) -> 
     assert "extra  table public.by_hand" in drift(project, code=1)
 
 
-def test_what_is_ignored_is_left_out(
+def test_ignored_objects_are_left_out(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (a int)")
@@ -163,7 +165,7 @@ def test_what_is_ignored_is_left_out(
     assert "extra  view public.w" in drift(project, code=1)
 
 
-def test_a_grant_is_told_in_words(project: Project) -> None:
+def test_grant_difference_is_described_in_words(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (a int); GRANT SELECT, UPDATE ON t TO pg_monitor"
     )
@@ -220,7 +222,7 @@ def test_a_policy_that_the_platform_adds_to_each_table_is_a_note(
     assert "extra  policy public.u.tenants\n" in drift(project, code=1)
 
 
-def test_a_policy_by_hand_on_the_only_table_is_drift(project: Project) -> None:
+def test_manual_policy_on_the_only_table_is_drift(project: Project) -> None:
     project.query(AUTOMATIC_RLS)  # it adds no policy
     project.write(up_1_t="CREATE TABLE t (a int)")
     project.run("up")
@@ -289,7 +291,7 @@ def test_grants_and_owners_that_the_platform_gives_to_each_table_are_notes(
     assert 'changed  table public.t: owner was "postgres"' in drift(project, code=1)
 
 
-def test_a_materialized_view_that_is_not_filled_is_no_drift(project: Project) -> None:
+def test_unpopulated_materialized_view_is_not_drift(project: Project) -> None:
     project.write(
         up_1_m="CREATE MATERIALIZED VIEW filled AS SELECT 1 AS a;"
         " CREATE MATERIALIZED VIEW empty AS SELECT 1 AS a WITH NO DATA"
@@ -306,7 +308,7 @@ def test_a_materialized_view_that_is_not_filled_is_no_drift(project: Project) ->
 @pytest.mark.parametrize(
     "how", ["options of the URL", "a setting of the role", "the role's own schema"]
 )
-def test_the_files_may_have_run_on_another_search_path(
+def test_files_run_on_another_search_path_are_not_drift(
     project: Project, how: str
 ) -> None:
     role = f"deploys_{os.getpid()}"

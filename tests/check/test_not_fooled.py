@@ -51,7 +51,7 @@ HIDES_A_ROLE = {
 
 
 @pytest.mark.parametrize("text", HIDES_A_ROLE.values(), ids=HIDES_A_ROLE)
-def test_no_role_is_made_in_secret(roles: Project, text: str) -> None:
+def test_hidden_role_creation_is_blocked(roles: Project, text: str) -> None:
     roles.write(up_1_x=text, down_1_x="SELECT 1")
     assert "which the whole server would see" in roles.run("check", code=1).out
     assert not has_role(roles)
@@ -93,7 +93,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_a_loss_is_not_hidden_by_what_was_rolled_back(
+def test_rolled_back_change_does_not_hide_a_loss(
     project: Project, loss: tuple[str, str, str]
 ) -> None:
     first, down, words = loss
@@ -108,7 +108,7 @@ def test_a_loss_is_not_hidden_by_what_was_rolled_back(
     assert words in shown
 
 
-def test_what_is_taken_back_is_no_difference(project: Project) -> None:
+def test_undone_change_is_not_a_difference(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE t (a int); COMMENT ON TABLE t IS 'first'",
         down_1_a="DROP TABLE t",
@@ -129,7 +129,7 @@ GRANTS_ELSEWHERE = """
 """
 
 
-def test_grants_by_hand_are_drift_beside_another_event_trigger(
+def test_manual_grants_are_drift_despite_unrelated_event_trigger(
     project: Project,
 ) -> None:
     project.query(GRANTS_ELSEWHERE)
@@ -140,7 +140,7 @@ def test_grants_by_hand_are_drift_beside_another_event_trigger(
     assert "changed  table public.a: pg_monitor may now " in shown
 
 
-def test_a_table_that_was_moved_by_hand_is_said(project: Project) -> None:
+def test_table_moved_by_hand_is_reported(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t ()")
     project.run("up")
     project.query("CREATE SCHEMA archive; ALTER TABLE t SET SCHEMA archive")
@@ -152,7 +152,7 @@ def test_a_table_that_was_moved_by_hand_is_said(project: Project) -> None:
 
 
 @pytest.mark.parametrize("unless", ["", "IF NOT EXISTS "])
-def test_a_schema_of_the_path_that_a_file_creates(
+def test_file_may_create_a_schema_of_the_search_path(
     project: Project, unless: str
 ) -> None:
     ((database,),) = project.query("SELECT current_database()")
@@ -184,7 +184,9 @@ def owned(project: Project, rights: str) -> Project:
 
 
 @pytest.mark.parametrize("rights", ["SUPERUSER", "IN ROLE {owner}"])
-def test_the_role_that_runs_drift_may_have_grants(roles: Project, rights: str) -> None:
+def test_grants_to_the_role_that_runs_drift_are_not_drift(
+    roles: Project, rights: str
+) -> None:
     other = owned(roles, rights.format(owner=OWNER))
     assert other.run("drift").out == NOTHING
     other.query("REVOKE SELECT ON t FROM postgres")
@@ -201,7 +203,7 @@ def test_grants_that_cannot_be_compared_are_a_note(roles: Project) -> None:
     )
 
 
-def test_a_role_with_a_role_of_its_own_sees_no_drift(roles: Project) -> None:
+def test_role_with_its_own_role_setting_sees_no_drift(roles: Project) -> None:
     roles.query(
         f"CREATE ROLE {OWNER} CREATEDB; CREATE ROLE {ROLE} LOGIN IN ROLE {OWNER}; ALTER ROLE {ROLE} SET role = {OWNER};"
         f"GRANT ALL ON SCHEMA public TO {OWNER};"
@@ -213,7 +215,7 @@ def test_a_role_with_a_role_of_its_own_sees_no_drift(roles: Project) -> None:
     assert deploys.run("drift").out == NOTHING
 
 
-def test_a_grant_that_fails_is_not_left_out(roles: Project) -> None:
+def test_failing_grant_is_reported(roles: Project) -> None:
     roles.write(up_1_t="CREATE TABLE t (); SELECT 1")
     roles.run("up")
     roles.write(up_1_t=f"CREATE TABLE t (); GRANT SELECT ON t TO {NEW}")
@@ -239,7 +241,7 @@ COMMIT;
 
 
 @pytest.mark.parametrize("text", [SESSION, OWN_TRANSACTION], ids=["session", "own"])
-def test_the_rest_of_a_no_transaction_file_runs_as_before(
+def test_rest_of_no_transaction_file_runs_after_skipped_block(
     roles: Project, text: str
 ) -> None:
     roles.query(f"CREATE ROLE {NEW}")
@@ -250,7 +252,9 @@ def test_the_rest_of_a_no_transaction_file_runs_as_before(
     assert "2_x.up.sql: a DO block was not run on the scratch database" in output.out
 
 
-def test_a_read_only_role_may_have_a_scratch_database(roles: Project) -> None:
+def test_role_that_is_read_only_by_default_can_use_scratch_database(
+    roles: Project,
+) -> None:
     roles.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     roles.run("up")
     roles.query(
@@ -262,7 +266,7 @@ def test_a_read_only_role_may_have_a_scratch_database(roles: Project) -> None:
     assert reads.run("drift").out == NOTHING
 
 
-def test_a_setting_that_only_a_superuser_could_make_is_there(roles: Project) -> None:
+def test_database_setting_made_by_superuser_is_copied(roles: Project) -> None:
     ((database,),) = roles.query("SELECT current_database()")
     roles.query(f"""ALTER DATABASE {database} SET "my.Custom" = 'x y\\ "z"''s'""")
     roles.query(f"CREATE ROLE {ROLE} LOGIN CREATEDB")
@@ -274,7 +278,7 @@ def test_a_setting_that_only_a_superuser_could_make_is_there(roles: Project) -> 
     assert reads.run("check").out == "ok            1_t\n"
 
 
-def test_a_database_that_a_file_gives_away_is_dropped(roles: Project) -> None:
+def test_scratch_database_given_away_by_a_file_is_dropped(roles: Project) -> None:
     roles.query(
         f"CREATE ROLE {OWNER} CREATEDB; CREATE ROLE {ROLE} LOGIN CREATEDB NOINHERIT IN ROLE {OWNER}"
     )
@@ -298,7 +302,7 @@ def extension(project: Project) -> str:
     return str(name)
 
 
-def test_an_extension_that_a_comment_names_is_there(
+def test_extension_named_only_in_a_comment_is_preinstalled(
     project: Project, extension: str
 ) -> None:
     project.query(f"CREATE EXTENSION {extension}")
@@ -311,7 +315,7 @@ def test_an_extension_that_a_comment_names_is_there(
     assert project.run("drift").out == NOTHING
 
 
-def test_a_schema_that_a_file_makes_unless_it_exists_has_its_extensions(
+def test_schema_created_if_not_exists_has_its_extensions(
     project: Project, extension: str
 ) -> None:
     project.query(
@@ -326,7 +330,7 @@ def test_a_schema_that_a_file_makes_unless_it_exists_has_its_extensions(
     assert project.run("drift").out == NOTHING
 
 
-def test_a_table_called_role_is_no_role(project: Project) -> None:
+def test_table_named_role_is_not_taken_for_a_role(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE role (a int); CREATE POLICY p ON role USING (true); COMMENT ON POLICY p ON role IS 'x'",
         down_1_t="DROP TABLE role",

@@ -48,7 +48,7 @@ def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
     assert "ok            3_y\n" in output.out  # check continues with the next file
 
 
-def test_a_property_graph_that_stays_is_named(base: Project) -> None:
+def test_leftover_property_graph_is_reported(base: Project) -> None:
     if base.query("SELECT to_regproc('pg_get_propgraphdef')") == [(None,)]:
         pytest.skip("this server has no property graphs")
     base.file("2_x.up.sql", "CREATE PROPERTY GRAPH g VERTEX TABLES (t)")
@@ -70,7 +70,7 @@ def test_a_clean_directory_passes_and_touches_nothing(project: Project) -> None:
     assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
 
 
-def test_a_column_that_is_dropped_and_added_again_stands_last_which_is_noted_and_no_failure(
+def test_column_order_after_drop_and_add_is_a_note_not_a_failure(
     base: Project,
 ) -> None:
     base.file("2_x.up.sql", "ALTER TABLE t DROP COLUMN v;")
@@ -85,7 +85,7 @@ def test_a_column_that_is_dropped_and_added_again_stands_last_which_is_noted_and
     ]
 
 
-def test_what_is_wrong_with_the_directory_is_said(project: Project) -> None:
+def test_missing_empty_and_misnamed_down_files_are_reported(project: Project) -> None:
     project.write(
         up_1_a="SELECT 1",
         up_2_b="SELECT 1",
@@ -109,7 +109,7 @@ def test_what_is_wrong_with_the_directory_is_said(project: Project) -> None:
     assert findings[4]["notes"] == ["the letters are burnt"]
 
 
-def test_down_refuses_what_is_irreversible_with_its_words(project: Project) -> None:
+def test_down_refuses_irreversible_version_and_gives_reason(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a ()",
         down_1_a="-- sqlmig: irreversible, the letters are burnt",
@@ -120,7 +120,7 @@ def test_down_refuses_what_is_irreversible_with_its_words(project: Project) -> N
     assert project.states() == {1: "applied"}
 
 
-def test_what_an_up_adds_is_there_once_for_those_that_follow(project: Project) -> None:
+def test_later_versions_see_added_rows_only_once(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (name text)", down_1_t="DROP TABLE t")
     project.write(up_2_seed="INSERT INTO t VALUES ('a')", down_2_seed="SELECT 1")
     project.write(
@@ -140,7 +140,7 @@ def test_what_an_up_adds_is_there_once_for_those_that_follow(project: Project) -
     project.run("check")
 
 
-def test_what_an_up_adds_is_there_once_also_behind_a_broken_down(
+def test_later_versions_see_added_rows_only_once_after_broken_down(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (name text)", down_1_t="DROP TABLE t")
@@ -157,7 +157,7 @@ def test_what_an_up_adds_is_there_once_also_behind_a_broken_down(
     assert findings[2]["left"] == ["table public.x"]
 
 
-def test_what_others_add_to_a_catalog_of_the_whole_server_hides_no_loss(
+def test_concurrent_change_to_shared_catalog_does_not_hide_a_loss(
     project: Project,
 ) -> None:
     other = f"other_{RUN}"
@@ -182,7 +182,7 @@ def test_what_others_add_to_a_catalog_of_the_whole_server_hides_no_loss(
         "-- sqlmig: no-transaction\nDISCARD ALL",
     ],
 )
-def test_a_file_that_forgets_what_is_prepared_is_checked_too(
+def test_file_that_uses_or_discards_prepared_statements_is_checked(
     project: Project, text: str
 ) -> None:
     project.write(
@@ -201,7 +201,7 @@ def test_a_file_that_forgets_what_is_prepared_is_checked_too(
     assert [findings[n]["result"] for n in (1, 2, 3, 4)] == ["ok", "ok", "broken", "ok"]
 
 
-def test_a_view_altered_and_restored_is_no_difference(project: Project) -> None:
+def test_view_altered_and_restored_is_not_a_difference(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (a int, b int); CREATE VIEW v AS SELECT a FROM t",
         down_1_t="DROP VIEW v; DROP TABLE t",
@@ -218,13 +218,15 @@ def test_a_view_altered_and_restored_is_no_difference(project: Project) -> None:
 @pytest.mark.parametrize(
     "length", [1_034_000, 1_038_000, 1_042_000, 1_048_576, 2_200_000]
 )
-def test_a_file_of_about_a_message_is_checked(project: Project, length: int) -> None:
+def test_file_about_as_long_as_a_message_is_checked(
+    project: Project, length: int
+) -> None:
     rows = "INSERT INTO t VALUES ('a row of some length');\n" * (length // 47)
     project.write(up_1_t=f"CREATE TABLE t (v text);\n{rows}", down_1_t="DROP TABLE t")
     project.run("check")
 
 
-def test_an_up_that_does_not_run_again_is_a_failure(project: Project) -> None:
+def test_up_file_that_fails_on_second_run_is_a_failure(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (id int PRIMARY KEY)", down_1_t="DROP TABLE t")
     project.write(up_2_seed="INSERT INTO t VALUES (1)", down_2_seed="SELECT 1")
     finding = found(project)[2]
@@ -247,7 +249,7 @@ def test_the_verdict_is_the_same_once_the_files_are_applied(project: Project) ->
     assert found(project) == findings
 
 
-def test_a_note_is_said_once_also_where_the_files_are_tried_twice(
+def test_note_appears_once_even_if_files_run_twice(
     project: Project,
 ) -> None:
     project.write(
@@ -320,7 +322,7 @@ AGGREGATE = """
         "grants",
     ],
 )
-def test_another_order_of_the_same_is_no_difference(
+def test_order_of_the_same_items_is_not_a_difference(
     project: Project, base: str, up: str, down: str
 ) -> None:
     project.write(
@@ -332,7 +334,7 @@ def test_another_order_of_the_same_is_no_difference(
     assert found(project, code=0)[2]["result"] == "ok"
 
 
-def test_a_failing_file_is_named_with_its_place_and_the_check_goes_on(
+def test_failing_file_is_reported_with_position_and_check_continues(
     project: Project,
 ) -> None:
     project.write(
@@ -351,7 +353,7 @@ def test_a_failing_file_is_named_with_its_place_and_the_check_goes_on(
     assert "2_b.up.sql:1:8" in findings[2]["notes"][-1]
 
 
-def test_what_cannot_run_in_one_transaction_is_checked_too(base: Project) -> None:
+def test_files_that_cannot_run_in_one_transaction_are_checked(base: Project) -> None:
     base.write(
         up_2_i="CREATE INDEX CONCURRENTLY x ON t (n)",
         down_2_i="DROP INDEX CONCURRENTLY x",
@@ -368,7 +370,7 @@ def test_what_cannot_run_in_one_transaction_is_checked_too(base: Project) -> Non
     assert [findings[n]["result"] for n in (2, 3, 4)] == ["ok", "broken", "ok"]
 
 
-def test_a_new_enum_value_that_is_used_at_once_falls_back_to_transactions_of_their_own(
+def test_new_enum_value_used_at_once_falls_back_to_own_transactions(
     base: Project,
 ) -> None:
     base.write(
@@ -380,7 +382,7 @@ def test_a_new_enum_value_that_is_used_at_once_falls_back_to_transactions_of_the
     ]
 
 
-def test_a_role_without_createdb_is_told_so(project: Project) -> None:
+def test_error_asks_for_createdb_if_role_lacks_it(project: Project) -> None:
     role = f"no_createdb_{RUN}"
     project.query(f"CREATE ROLE {role}")
     project.file("1_a.up.sql", "SELECT 1")
@@ -410,7 +412,7 @@ def test_the_scratch_database_is_dropped_after_an_interrupt(
     assert project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", mine) == []
 
 
-def test_the_named_schema_is_there_in_the_scratch_database_too(
+def test_named_schema_exists_in_scratch_database(
     project: Project,
 ) -> None:
     project.write(
@@ -419,7 +421,7 @@ def test_the_named_schema_is_there_in_the_scratch_database_too(
     project.run("--schema", "tenant", "check")
 
 
-def test_the_json_is_one_list_of_these_fields(project: Project) -> None:
+def test_json_is_a_list_with_exactly_these_fields(project: Project) -> None:
     project.write(up_1_a="SELECT 1", down_1_a="SELECT 1")
     assert json.loads(project.run("check", "--json").out) == [
         {
@@ -440,7 +442,7 @@ def test_the_json_is_one_list_of_these_fields(project: Project) -> None:
     ]
 
 
-def test_from_a_version_on_the_earlier_ones_only_run(project: Project) -> None:
+def test_from_runs_earlier_versions_without_checking_them(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a ()", down_1_a="SELECT 1", up_2_b="CREATE TABLE b ()"
     )

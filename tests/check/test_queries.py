@@ -198,7 +198,7 @@ def test_there_are_enough_cases() -> None:
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_the_version_that_breaks_a_statement_is_named_and_no_other(
+def test_only_the_version_that_breaks_a_statement_is_reported(
     project: Project, group: int
 ) -> None:
     """Each change is a version, with a schema and statements of its own. It breaks these, and none of another schema."""
@@ -245,7 +245,7 @@ def test_the_version_that_breaks_a_statement_is_named_and_no_other(
     assert wrong == []
 
 
-def test_files_without_a_statement(project: Project) -> None:
+def test_files_without_statements_are_accepted(project: Project) -> None:
     project.write(up_1_a="-- nothing yet", up_2_b="CREATE TABLE b ()")
     queries = project.directory.parent / "queries.sql"
     queries.write_text("-- nothing yet\n")
@@ -258,7 +258,7 @@ def test_files_without_a_statement(project: Project) -> None:
     project.run("squash", "2", "--yes")
 
 
-def test_a_dollar_in_a_string_is_no_parameter(project: Project) -> None:
+def test_dollar_in_a_string_is_not_a_parameter(project: Project) -> None:
     role = f"app_of_{RUN}_dollar"
     project.query(f"CREATE ROLE {role}")
     try:
@@ -280,7 +280,9 @@ def test_a_dollar_in_a_string_is_no_parameter(project: Project) -> None:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_statements_as_pg_stat_statements_shows_them(project: Project) -> None:
+def test_statements_copied_from_pg_stat_statements_are_checked(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="CREATE TABLE t (id int, at timestamptz)",
         down_1_a=NO_DOWN,

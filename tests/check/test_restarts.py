@@ -156,7 +156,7 @@ def lines_below(project: Project, *arguments: str, code: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", RESTART)
-def test_a_file_that_restarts(project: Project, kind: str) -> None:
+def test_restartable_file_passes_the_gate(project: Project, kind: str) -> None:
     file = f"-- sqlmig: no-transaction\n{RESTART[kind]}"
     project.file("2_b.up.sql", file)
     places = RESTART[kind].count(";\n") - 1
@@ -169,7 +169,9 @@ def test_a_file_that_restarts(project: Project, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NO_RESTART)
-def test_a_file_that_does_not_restart(project: Project, kind: str) -> None:
+def test_non_restartable_file_is_refused_unless_accepted(
+    project: Project, kind: str
+) -> None:
     text, expected = NO_RESTART[kind]
     project.file("2_b.up.sql", f"-- sqlmig: no-transaction\n{text};\n")
     found = lines_below(project, "--fail-on", "restarts", code=1)
@@ -189,7 +191,7 @@ def test_a_file_that_does_not_restart(project: Project, kind: str) -> None:
     assert found == [*expected, "note: it accepts restarts: a test"]
 
 
-def test_a_file_that_repeats_is_stopped_after_one_run(project: Project) -> None:
+def test_repeat_file_is_stopped_after_one_run(project: Project) -> None:
     fill = "UPDATE visits SET note = 'x' WHERE id = (SELECT min(id) FROM visits WHERE note IS NULL)"
     project.file("2_b.up.sql", f"-- sqlmig: repeat\n{fill};\n")
     assert lines_below(project) == ["restarts: 1 of 1 place"]
@@ -206,7 +208,7 @@ def test_a_file_in_one_transaction_has_no_places(project: Project) -> None:
     assert second["restarts"] is None
 
 
-def test_json_has_the_places_and_the_failures(project: Project) -> None:
+def test_json_reports_restart_places_and_failures(project: Project) -> None:
     project.write(up_1_a=BEFORE, down_1_a="-- sqlmig: irreversible, a test")
     text = "-- sqlmig: no-transaction\nCREATE TABLE c ();\nVACUUM visits;\n"
     project.write(up_2_b=text, down_2_b="DROP TABLE c")
@@ -229,7 +231,7 @@ def test_no_copy_of_the_database_is_left(project: Project) -> None:
         assert project.query(query, str(os.getpid())) == []
 
 
-def test_the_versions_after_it_are_checked_as_before(project: Project) -> None:
+def test_later_versions_are_checked_as_usual(project: Project) -> None:
     """The connection is another one after the copy. What is counted and watched must be the same."""
     project.write(
         up_1_a=BEFORE,

@@ -80,7 +80,7 @@ def second(up: str, down: str) -> dict[str, str]:
         ),
     ],
 )
-def test_a_down_file_that_does_not_bring_the_rows_back_is_broken(
+def test_down_file_that_does_not_restore_rows_is_broken(
     project: Project, up: str, down: str, kind: str, words: str
 ) -> None:
     found = findings(project, second(up, down))
@@ -103,7 +103,9 @@ def test_a_down_file_that_does_not_bring_the_rows_back_is_broken(
         ("ALTER TABLE patients ADD CHECK (id < 4);", "is violated by some row"),
     ],
 )
-def test_an_up_file_meets_the_rows(project: Project, up: str, said: str) -> None:
+def test_up_file_that_existing_rows_violate_fails(
+    project: Project, up: str, said: str
+) -> None:
     found = findings(project, second(up, "SELECT 1;"))
     assert found[2]["result"] == "failed"
     assert said in "".join(found[2]["notes"])
@@ -132,7 +134,7 @@ def test_an_up_file_meets_the_rows(project: Project, up: str, said: str) -> None
         ("INSERT INTO patients VALUES (7);", "DELETE FROM patients WHERE id = 7;"),
     ],
 )
-def test_rows_that_are_as_they_were_are_well(
+def test_versions_that_restore_their_rows_pass(
     project: Project, up: str, down: str
 ) -> None:
     for name, text in second(up, down).items():
@@ -156,7 +158,7 @@ def test_one_wrong_row_in_a_thousand_is_found(project: Project) -> None:
     assert found[2]["changed"] == ["n of t (1 row)"]
 
 
-def test_an_enum_value_that_comes_back_without_its_rows(project: Project) -> None:
+def test_enum_value_restored_without_its_rows_is_a_change(project: Project) -> None:
     found = findings(
         project,
         {
@@ -176,7 +178,7 @@ def test_an_enum_value_that_comes_back_without_its_rows(project: Project) -> Non
     assert found[2]["changed"] == ["m of t (1 row)"]
 
 
-def test_partitions_generated_and_identity_columns_and_row_level_security(
+def test_rows_are_compared_with_partitions_special_columns_and_rls(
     project: Project,
 ) -> None:
     files = {
@@ -202,7 +204,9 @@ def test_partitions_generated_and_identity_columns_and_row_level_security(
     assert found[3]["changed"] == ["f of i (1 row)"]
 
 
-def test_what_a_trigger_writes_elsewhere_is_seen(project: Project) -> None:
+def test_rows_written_by_a_trigger_to_another_table_are_reported(
+    project: Project,
+) -> None:
     found = findings(
         project,
         {
@@ -221,7 +225,7 @@ def test_what_a_trigger_writes_elsewhere_is_seen(project: Project) -> None:
     assert found[2]["left"] == ["4 rows of log"]
 
 
-def test_a_sequence_that_goes_back_is_seen(project: Project) -> None:
+def test_sequence_reset_by_the_down_file_is_reported(project: Project) -> None:
     found = findings(
         project,
         {
@@ -247,7 +251,7 @@ def test_losses_that_the_down_file_accepts_are_a_note(project: Project) -> None:
     assert "it accepts losses: nobody calls any more" in finding["notes"]
 
 
-def test_a_rows_file_that_fails_is_shown_as_a_file_of_its_own(project: Project) -> None:
+def test_failing_rows_file_is_reported_under_its_own_name(project: Project) -> None:
     found = findings(
         project,
         PATIENTS | {"1_patients.rows.sql": "\n  INSERT INTO nothing VALUES (1);"},
@@ -256,7 +260,9 @@ def test_a_rows_file_that_fails_is_shown_as_a_file_of_its_own(project: Project) 
     assert "1_patients.rows.sql:2:15: ERROR" in found[1]["notes"][0]
 
 
-def test_a_down_file_that_stumbles_over_its_versions_rows(project: Project) -> None:
+def test_down_file_that_fails_on_rows_of_its_version_is_reported(
+    project: Project,
+) -> None:
     found = findings(
         project,
         second(
@@ -269,7 +275,7 @@ def test_a_down_file_that_stumbles_over_its_versions_rows(project: Project) -> N
     assert "with the rows of 2_x.rows.sql: " in found[2]["notes"][0]
 
 
-def test_only_check_runs_it(project: Project) -> None:
+def test_only_check_runs_a_rows_file(project: Project) -> None:
     for name, text in PATIENTS.items():
         project.file(name, text)
     project.run("up")
@@ -279,7 +285,7 @@ def test_only_check_runs_it(project: Project) -> None:
     project.run("down")
 
 
-def test_earlier_versions_rows_are_there_with_from(project: Project) -> None:
+def test_rows_of_earlier_versions_are_present_with_from(project: Project) -> None:
     for name, text in second(
         "ALTER TABLE patients ALTER phone SET NOT NULL;", "SELECT 1;"
     ).items():
@@ -300,7 +306,7 @@ def test_earlier_versions_rows_are_there_with_from(project: Project) -> None:
         ),
     ],
 )
-def test_a_rows_file_belongs_to_an_up_file(
+def test_each_rows_file_needs_its_own_up_file(
     project: Project, files: dict[str, str], said: str
 ) -> None:
     for name, text in files.items():
@@ -309,7 +315,7 @@ def test_a_rows_file_belongs_to_an_up_file(
         assert said in project.run(command, code=1).err
 
 
-def test_new_makes_none(project: Project) -> None:
+def test_new_creates_no_rows_file(project: Project) -> None:
     assert len(project.run("new", "x").out.splitlines()) == 2
 
 
@@ -358,7 +364,7 @@ def test_many_rows_without_a_key_are_compared_at_once(project: Project) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--schema", "Tenant")])
-def test_names_are_written_as_within_the_schema(
+def test_table_names_are_printed_without_the_schema(
     project: Project, options: tuple[str, ...]
 ) -> None:
     for name, text in second("DELETE FROM patients;", "SELECT 1;").items():

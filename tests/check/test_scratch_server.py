@@ -65,7 +65,7 @@ def test_check_needs_no_database_if_it_has_a_scratch_server(
     assert replace(project, url="").run("check").out == "ok            1_t\n"
 
 
-def test_a_role_without_createdb_is_told_of_it(
+def test_scratch_option_is_suggested_if_role_lacks_createdb(
     project: Project, reader: Project
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
@@ -74,7 +74,7 @@ def test_a_role_without_createdb_is_told_of_it(
     assert error.endswith("another server with --scratch\n")
 
 
-def test_another_server_gets_the_settings_the_schemas_and_the_locale(
+def test_scratch_server_gets_settings_schemas_and_locale(
     project: Project, reader: Project, second: str
 ) -> None:
     ((database,),) = project.query("SELECT current_database()")
@@ -100,7 +100,7 @@ def test_another_server_gets_the_settings_the_schemas_and_the_locale(
         assert owners.run("drift", "--scratch", where).out == NOTHING
 
 
-def test_a_locale_that_the_scratch_server_lacks_is_named(
+def test_drift_of_latin1_database_works_on_scratch_server(
     project: Project, second: str
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
@@ -142,9 +142,7 @@ PLANTED = {
 }
 
 
-def test_a_role_that_may_only_read_sees_every_change(
-    project: Project, tmp_path: Path
-) -> None:
+def test_read_only_role_sees_every_change(project: Project, tmp_path: Path) -> None:
     """On this project's own database, on a server of its own with Supabase's roles."""
     with embedded.server(tmp_path / "server", FAST) as url:
         here = replace(project, directory=SQL, url=url)
@@ -165,7 +163,7 @@ def test_a_role_that_may_only_read_sees_every_change(
         assert [words for words in PLANTED.values() if words not in shown] == []
 
 
-def test_a_scratch_server_that_does_not_answer_is_named(project: Project) -> None:
+def test_unreachable_scratch_server_is_reported(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     project.run("up")
     for command in ("check", "drift"):
@@ -181,9 +179,7 @@ def test_a_scratch_server_that_does_not_answer_is_named(project: Project) -> Non
 
 
 @pytest.mark.parametrize("wait", ["0s", "1s"])
-def test_a_wrong_scratch_url_is_a_wrong_command_line(
-    project: Project, wait: str
-) -> None:
+def test_invalid_scratch_url_is_a_usage_error(project: Project, wait: str) -> None:
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     project.run("up")
     for command in ("check", "drift"):
@@ -193,7 +189,7 @@ def test_a_wrong_scratch_url_is_a_wrong_command_line(
         assert error.startswith("error: the server of --scratch: the database URL ")
 
 
-def test_another_major_version_is_refused(project: Project) -> None:
+def test_scratch_server_of_another_major_version_is_refused(project: Project) -> None:
     ((ours,),) = project.query(
         "SELECT current_setting('server_version_num')::int / 10000"
     )
@@ -237,7 +233,7 @@ def platform(project: Project, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("where", ["here", "embedded:"])
-def test_a_setup_file_brings_what_the_platform_has(
+def test_setup_file_creates_what_the_platform_provides(
     platform: Project, tmp_path: Path, where: str
 ) -> None:
     options = ["--setup", str(tmp_path / "setup.sql")]
@@ -256,7 +252,7 @@ def test_a_setup_file_brings_what_the_platform_has(
 
 
 @pytest.mark.parametrize("command", ["check", "drift"])
-def test_what_the_scratch_database_lacks_is_named(
+def test_objects_missing_from_scratch_database_are_named(
     platform: Project, command: str
 ) -> None:
     output = platform.run(command, code=1)
@@ -282,7 +278,7 @@ def test_a_setup_file_may_not_change_a_server_that_is_in_use(
     assert project.query("SELECT 1 FROM pg_roles WHERE rolname = %s", NEW) == []
 
 
-def test_a_setup_file_that_is_missing_or_fails_is_named(
+def test_missing_or_failing_setup_file_is_reported(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
@@ -309,7 +305,7 @@ def extension(project: Project) -> str:
 
 
 @pytest.mark.parametrize("command", ["check", "drift"])
-def test_an_extension_that_no_file_creates_is_there_in_its_schema(
+def test_extension_no_file_creates_is_preinstalled_in_its_schema(
     project: Project, extension: str, command: str
 ) -> None:
     project.query(
@@ -323,7 +319,7 @@ def test_an_extension_that_no_file_creates_is_there_in_its_schema(
 
 
 @pytest.mark.parametrize("unless", ["", "IF NOT EXISTS "])
-def test_an_extension_that_a_file_creates_is_not_there_before(
+def test_extension_a_file_creates_is_not_preinstalled(
     project: Project, extension: str, unless: str
 ) -> None:
     project.query("CREATE SCHEMA extensions")

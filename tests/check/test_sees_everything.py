@@ -63,7 +63,7 @@ def test_a_down_file_that_leaves_one_property_wrong_is_broken(project: Project) 
     assert missed == {}
 
 
-def test_a_down_file_that_undoes_it_is_ok(project: Project) -> None:
+def test_down_file_that_undoes_each_change_is_ok(project: Project) -> None:
     _write_base(project)
     pairs = _pairs_for(project)
     for number, pair in enumerate(pairs.values(), 2):
@@ -75,7 +75,7 @@ def test_a_down_file_that_undoes_it_is_ok(project: Project) -> None:
         assert (finding["result"], finding["notes"]) == ("ok", []), (name, finding)
 
 
-def test_what_no_sql_restores_is_a_note(project: Project) -> None:
+def test_change_that_no_sql_can_undo_is_a_note(project: Project) -> None:
     _write_base(project)
     for number, (up, down, _) in enumerate(NOTED.values(), 2):
         project.file(f"{number}_x.up.sql", up)
@@ -87,7 +87,7 @@ def test_what_no_sql_restores_is_a_note(project: Project) -> None:
         assert any(note.startswith(words) for note in finding["notes"]), finding
 
 
-def test_every_column_of_the_catalogs_is_read_or_a_reason_says_why_not(
+def test_every_catalog_column_is_read_or_excluded_with_a_reason(
     project: Project,
 ) -> None:
     text = "".join(
@@ -113,7 +113,7 @@ def test_every_column_of_the_catalogs_is_read_or_a_reason_says_why_not(
     assert unexplained == []
 
 
-def test_another_tablespace_of_an_index_is_seen(project: Project) -> None:
+def test_tablespace_change_of_an_index_is_reported(project: Project) -> None:
     tablespace = f"sqlmig_spare_{RUN}"
     with psycopg.connect(project.url, autocommit=True) as connection:
         connection.execute("SET allow_in_place_tablespaces = on")

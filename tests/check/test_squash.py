@@ -80,9 +80,7 @@ def squashed(project: Project, other: Project, version: str = "3") -> Project:
     return replace(project, directory=other.directory)
 
 
-def test_a_new_database_is_the_same_as_pg_dump_sees_it(
-    project: Project, other: Project
-) -> None:
+def test_new_database_has_the_same_pg_dump(project: Project, other: Project) -> None:
     project.write(**HISTORY)
     project.run("up")
     squashed(project, other)
@@ -101,7 +99,7 @@ def test_a_new_database_is_the_same_as_pg_dump_sees_it(
     assert other.run("drift").out == "nothing differs\n"
 
 
-def test_a_database_that_has_all_of_it_is_up_to_date_and_can_go_back(
+def test_database_with_all_versions_is_up_to_date_and_can_revert(
     project: Project, other: Project
 ) -> None:
     project.write(**HISTORY)
@@ -127,7 +125,7 @@ def test_a_database_that_has_all_of_it_is_up_to_date_and_can_go_back(
 
 
 @pytest.mark.parametrize("done", ["1", "2"])
-def test_a_database_that_has_some_of_it_is_refused(
+def test_database_with_only_some_versions_is_refused(
     project: Project, other: Project, done: str
 ) -> None:
     project.write(**HISTORY)
@@ -146,7 +144,7 @@ def test_a_database_that_has_some_of_it_is_refused(
     assert new.run("up").out.startswith("applied 4_later")
 
 
-def test_a_database_with_another_text_of_the_last_version_is_refused(
+def test_database_with_different_last_version_file_is_refused(
     project: Project, other: Project
 ) -> None:
     project.write(**HISTORY)
@@ -159,7 +157,7 @@ def test_a_database_with_another_text_of_the_last_version_is_refused(
     assert "but the database applied that version from another file" in error
 
 
-def test_an_older_release_beside_it_is_refused(
+def test_older_release_is_refused_on_a_squashed_database(
     project: Project, other: Project
 ) -> None:
     project.write(**HISTORY)
@@ -169,7 +167,7 @@ def test_an_older_release_beside_it_is_refused(
     assert "the directory and the ledger disagree" in old.run("up", code=1).err
 
 
-def test_many_schemas_each_in_a_state_of_its_own(
+def test_schemas_in_different_states_are_handled_separately(
     project: Project, other: Project
 ) -> None:
     project.write(
@@ -213,7 +211,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("change", REFUSED)
-def test_what_a_dump_leaves_out_is_named_and_nothing_is_removed(
+def test_what_a_dump_cannot_restore_is_named_and_no_file_is_removed(
     project: Project, change: str
 ) -> None:
     text = change
@@ -225,7 +223,7 @@ def test_what_a_dump_leaves_out_is_named_and_nothing_is_removed(
     assert len([*project.directory.iterdir()]) == 3
 
 
-def test_it_asks_and_needs_yes_elsewhere(project: Project) -> None:
+def test_squash_needs_yes_if_it_cannot_ask(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()", up_2_b="CREATE TABLE b ()")
     error = project.run("squash", "2", code=1).err
     assert "to replace 2 versions, 1_a to 2_b, add --yes" in error
@@ -247,14 +245,14 @@ def test_it_asks_and_needs_yes_elsewhere(project: Project) -> None:
         ),
     ],
 )
-def test_a_directive_that_is_wrong(
+def test_invalid_replaces_directive_is_reported(
     project: Project, directive: str, message: str
 ) -> None:
     project.write(up_2_a=f"-- sqlmig: {directive}\nSELECT 1")
     assert message in project.run("up", code=1).err
 
 
-def test_it_is_no_change_of_the_base(project: Project) -> None:
+def test_check_base_accepts_squashed_files(project: Project) -> None:
     project.write(**HISTORY)
 
     def git(*arguments: str) -> None:
@@ -278,7 +276,7 @@ def test_it_is_no_change_of_the_base(project: Project) -> None:
     assert "it was removed here" in project.run("check", "--base", "main", code=1).err
 
 
-def test_a_script_of_the_squashed_file(project: Project) -> None:
+def test_script_of_squashed_file_creates_a_new_database(project: Project) -> None:
     project.write(**HISTORY)
     project.run("squash", "3", "--yes")
     script = project.run("script").out
@@ -287,7 +285,7 @@ def test_a_script_of_the_squashed_file(project: Project) -> None:
     assert project.states() == {3: "applied", 4: "applied"}
 
 
-def test_a_script_for_a_database_that_has_all_of_it_has_nothing_to_do(
+def test_script_skips_squashed_file_if_database_has_all_versions(
     project: Project, other: Project
 ) -> None:
     project.write(**HISTORY)
@@ -299,7 +297,7 @@ def test_a_script_for_a_database_that_has_all_of_it_has_nothing_to_do(
     assert project.query("SELECT count(*) FROM later") == [(3,)]
 
 
-def test_a_database_that_lacks_one_in_between_is_refused(
+def test_database_missing_an_intermediate_version_is_refused(
     project: Project, other: Project
 ) -> None:
     project.write(
@@ -316,7 +314,7 @@ def test_a_database_that_lacks_one_in_between_is_refused(
 
 
 @pytest.mark.parametrize("versions", [(1, 2, 3, 4), (10, 20, 21, 4000)])
-def test_a_second_squash_fits_both_kinds_of_databases(
+def test_second_squash_works_on_original_and_squashed_databases(
     project: Project, other: Project, versions: tuple[int, ...]
 ) -> None:
     for number in versions:
@@ -347,7 +345,7 @@ def test_a_second_squash_fits_both_kinds_of_databases(
         "CREATE TABLE u (a serial, b text); COMMENT ON TABLE u IS E'one\\n\\n\\n\\ntwo'; INSERT INTO u (b) VALUES (E'a\\n\\n\\n\\nb')",
     ],
 )
-def test_texts_stay_as_they_are_and_names_fit_any_schema(
+def test_text_is_preserved_and_names_fit_any_schema(
     project: Project, other: Project, text: str
 ) -> None:
     project.write(up_1_a="CREATE TABLE a (id serial)", up_2_b=text)
@@ -358,7 +356,7 @@ def test_texts_stay_as_they_are_and_names_fit_any_schema(
     assert new.run("--schema", "clinic", "drift").out == "nothing differs\n"
 
 
-def test_of_a_named_schema(project: Project, other: Project) -> None:
+def test_squash_works_in_a_named_schema(project: Project, other: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a (id serial)", up_2_b="INSERT INTO a DEFAULT VALUES"
     )
@@ -368,7 +366,7 @@ def test_of_a_named_schema(project: Project, other: Project) -> None:
     assert other.query("SELECT id FROM clinic.a") == [(1,)]
 
 
-def test_a_function_that_names_the_schema_keeps_it_and_a_warning_says_so(
+def test_function_that_names_the_schema_keeps_it_with_a_warning(
     project: Project, other: Project
 ) -> None:
     function = "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
@@ -388,7 +386,9 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("text", HIDDEN)
-def test_what_depends_on_this_server_is_refused(project: Project, text: str) -> None:
+def test_statement_that_depends_on_this_server_is_refused(
+    project: Project, text: str
+) -> None:
     project.query(
         "CREATE SCHEMA extensions; CREATE EXTENSION pg_trgm SCHEMA extensions"
     )
@@ -397,7 +397,7 @@ def test_what_depends_on_this_server_is_refused(project: Project, text: str) -> 
     assert len([*project.directory.iterdir()]) == 2
 
 
-def test_default_privileges_are_those_of_the_role_that_runs_the_file(
+def test_default_privileges_apply_to_the_role_that_runs_the_file(
     project: Project, other: Project
 ) -> None:
     project.write(
@@ -410,7 +410,9 @@ def test_default_privileges_are_those_of_the_role_that_runs_the_file(
     assert "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;" in words
 
 
-def test_an_extension_with_comments(project: Project, other: Project) -> None:
+def test_extensions_with_comments_can_be_squashed(
+    project: Project, other: Project
+) -> None:
     if not project.query("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
         pytest.skip("the extension vector is not installed")
     project.write(

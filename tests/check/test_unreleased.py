@@ -94,7 +94,7 @@ def test_a_server_19_without_property_graphs_is_checked(
         assert as_19.run("drift").out == "nothing differs\n"
 
 
-def test_a_server_that_has_the_function_is_asked_for_property_graphs(
+def test_server_with_the_function_is_queried_for_property_graphs(
     project: Project, tmp_path: Path
 ) -> None:
     """A server below 19 gets a function with that name. Nothing in the database calls it."""

@@ -59,7 +59,7 @@ def named(*names: str) -> list[str]:
     return [word for name in names for word in ("--schema", name)]
 
 
-def test_a_file_that_fails_in_its_last_statement_leaves_nothing_on_any_node(
+def test_failure_in_last_statement_leaves_nothing_on_any_node(
     project: Project,
 ) -> None:
     project.write(
@@ -81,7 +81,7 @@ def test_a_file_that_fails_in_its_last_statement_leaves_nothing_on_any_node(
     ) == {"0"}
 
 
-def test_the_places_of_errors_are_those_of_the_file(project: Project) -> None:
+def test_error_positions_refer_to_file(project: Project) -> None:
     project.write(
         up_1_a="BEGIN;\nCREATE TABLE a (id int PRIMARY KEY);\nSELECT é FROM a;\nCOMMIT;"
     )
@@ -90,7 +90,7 @@ def test_the_places_of_errors_are_those_of_the_file(project: Project) -> None:
     assert project.query("SELECT to_regclass('c_1.a')") == [(None,)]
 
 
-def test_up_down_and_status(project: Project) -> None:
+def test_up_down_and_status_work_on_many_schemas(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);",
         down_1_a="DROP TABLE a;",
@@ -114,7 +114,7 @@ def test_up_down_and_status(project: Project) -> None:
     )
 
 
-def test_an_index_is_built_concurrently_beside_waiting_runners(
+def test_index_is_built_concurrently_while_other_runners_wait(
     project: Project,
 ) -> None:
     project.write(
@@ -134,7 +134,7 @@ def test_an_index_is_built_concurrently_beside_waiting_runners(
     assert project.query("SELECT to_regclass('c_1.i')") == [(None,)]
 
 
-def test_killed_at_random_moments_ledger_and_tables_never_disagree(
+def test_ledger_matches_tables_after_kills_at_random_moments(
     project: Project,
 ) -> None:
     for n in range(1, 7):
@@ -195,7 +195,7 @@ def clinics(project: Project) -> Project:
     return clinics
 
 
-def test_this_projects_schema_for_twenty_organizations(clinics: Project) -> None:
+def test_project_schema_works_for_twenty_organizations(clinics: Project) -> None:
     placed = clinics.query(
         "SELECT count(DISTINCT (nodename, nodeport)), count(*) FROM citus_shards WHERE table_name::text ~ '^c_..[.]sessions$'"
     )
@@ -270,7 +270,7 @@ def test_this_projects_schema_for_twenty_organizations(clinics: Project) -> None
     assert clinics.run("status", "--schema", "c_*", "--exit-code", code=1)
 
 
-def test_a_file_that_repeats_counts_by_what_the_statements_say(
+def test_repeat_file_counts_rows_and_allows_only_countable_statements(
     project: Project,
 ) -> None:
     project.write(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.support.project import Output, Project
 
 
-def test_what_was_done(project: Project) -> None:
+def test_up_and_down_list_versions(project: Project) -> None:
     project.write(
         up_1_a="CREATE TABLE a (n int);",
         down_1_a="DROP TABLE a;",
@@ -34,14 +34,14 @@ def test_what_was_done(project: Project) -> None:
     assert project.run("down", "--dry-run", "--json").json() == []
 
 
-def test_what_was_done_before_a_failure_is_told(project: Project) -> None:
+def test_up_lists_versions_applied_before_failure(project: Project) -> None:
     project.write(up_1_a="SELECT 1;", up_2_b="SELECT x;")
     output = project.run("up", "--json", code=1)
     assert [one["version"] for one in output.json()] == [1]
     assert "2_b.up.sql:1:8" in output.err
 
 
-def test_what_would_be_done(project: Project) -> None:
+def test_dry_run_lists_effects_and_obstacles(project: Project) -> None:
     project.query(
         "CREATE TABLE t (n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g"
     )
@@ -67,7 +67,7 @@ def test_what_would_be_done(project: Project) -> None:
     assert project.states() == {1: "pending", 2: "pending"}
 
 
-def test_of_many_schemas(project: Project) -> None:
+def test_many_schemas_are_listed_separately(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a (n int);", down_1_a="DROP TABLE a;")
     done = project.run("up", "--json", "--schema", "s_1", "--schema", "s_2").json()
     assert sorted((one["schema"], one["version"]) for one in done) == [
@@ -105,7 +105,7 @@ def test_an_error_is_an_object_on_standard_error(project: Project) -> None:
     ]
 
 
-def test_a_rehearsal_that_fails_prints_a_list(project: Project) -> None:
+def test_failed_dry_run_prints_empty_list(project: Project) -> None:
     project.write(up_1_a="SELECT x;")
     output = project.run("up", "--dry-run", "--json", code=1)
     assert output.json() == []
@@ -133,7 +133,7 @@ def test_every_error_is_an_object(
     assert error["applied"] == []
 
 
-def test_a_file_that_cannot_be_read_has_its_place(project: Project) -> None:
+def test_scan_error_has_path_and_line(project: Project) -> None:
     project.write(up_1_a="SELECT 1;\n\\i other.sql\n")
     (error,) = errors(project.run("up", "--json", code=1))
     assert error["path"] == str(project.directory / "1_a.up.sql")
@@ -156,13 +156,13 @@ def test_an_error_names_its_schema(project: Project) -> None:
     ]
 
 
-def test_errors_are_text_again_without_the_option(project: Project) -> None:
+def test_errors_are_plain_text_without_json(project: Project) -> None:
     project.write(up_1_a="SELECT x;")
     project.run("up", "--json", code=1)
     assert project.run("up", code=1).err.startswith("error: ")
 
 
-def test_from_python_errors_have_the_same_attributes(project: Project) -> None:
+def test_python_errors_have_same_attributes(project: Project) -> None:
     project.write(up_1_a="SELECT 1;", up_2_b="CREATE EXTENSION no_such_thing;")
     with pytest.raises(sqlmig.MigrationFailed) as caught:
         sqlmig.up(project.url, project.directory)

@@ -71,7 +71,7 @@ def test_a_missing_password_is_a_clear_error(guarded: Project) -> None:
     )
 
 
-def test_no_process_shows_it(guarded: Project) -> None:
+def test_process_list_does_not_show_password(guarded: Project) -> None:
     """The runner gets the password in its environment, and passes it to psql the same way."""
     environment = os.environ | {"DATABASE_URL": guarded.url}
     line = [
@@ -98,7 +98,7 @@ def test_no_process_shows_it(guarded: Project) -> None:
         assert out == "here|\n"
 
 
-def test_it_is_in_nothing_that_a_failing_server_makes_us_say(guarded: Project) -> None:
+def test_server_failures_do_not_reveal_password(guarded: Project) -> None:
     guarded.file("2_x.up.sql", "SELECT pg_terminate_backend(pg_backend_pid());")
     output = guarded.run("up", code=1)
     assert SECRET not in output.out + output.err

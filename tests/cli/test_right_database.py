@@ -36,12 +36,12 @@ def test_up_names_the_database_and_asks_whether_it_is_the_right_one(
     assert "the right database, and --dir the right directory?" in error
 
 
-def test_the_password_is_never_in_the_name(wrong: Project) -> None:
+def test_error_does_not_show_password(wrong: Project) -> None:
     url = wrong.url.replace("postgres:@", "postgres:s3cret@")
     assert "s3cret" not in wrong.run("-d", url, "up", code=1).err
 
 
-def test_off_a_terminal_repair_changes_nothing_without_yes(wrong: Project) -> None:
+def test_repair_without_terminal_changes_nothing_without_yes(wrong: Project) -> None:
     before = wrong.query("SELECT * FROM schema_migrations ORDER BY 1")
     output = wrong.run("repair", code=1)
     assert output.out == ""
@@ -50,7 +50,7 @@ def test_off_a_terminal_repair_changes_nothing_without_yes(wrong: Project) -> No
     assert wrong.query("SELECT * FROM schema_migrations ORDER BY 1") == before
 
 
-def test_on_a_terminal_repair_asks_first_whether_it_is_the_right_database(
+def test_repair_on_terminal_first_asks_if_database_is_right_one(
     wrong: Project,
 ) -> None:
     before = wrong.query("SELECT * FROM schema_migrations ORDER BY 1")
@@ -62,7 +62,7 @@ def test_on_a_terminal_repair_asks_first_whether_it_is_the_right_database(
     assert wrong.query("SELECT * FROM schema_migrations ORDER BY 1") == before
 
 
-def test_where_all_names_agree_there_is_one_question(project: Project) -> None:
+def test_repair_asks_only_one_question_if_all_names_agree(project: Project) -> None:
     project.write(up_1_a="SELECT 1;")
     project.run("up")
     project.write(up_1_a="SELECT 2;")
@@ -79,7 +79,7 @@ def test_down_asks_about_the_database_by_name(project: Project) -> None:
     assert f"Revert this in {name_of(project)} on " in shown
 
 
-def test_the_newest_file_may_be_reverted_edited_and_applied_again(
+def test_up_suggests_down_edit_and_up_only_for_newest_file(
     project: Project,
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")

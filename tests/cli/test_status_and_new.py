@@ -54,7 +54,7 @@ def test_status_shows_every_state(project: Project) -> None:
     ]
 
 
-def test_status_in_json_has_these_fields(project: Project) -> None:
+def test_status_json_fields(project: Project) -> None:
     project.file("0007_one.up.sql", "SELECT 1")
     project.run("up")
     project.file("0008_two.up.sql", "SELECT 1")
@@ -99,7 +99,7 @@ def test_status_works_in_a_read_only_session(project: Project) -> None:
     assert read_only.states() == {1: "applied"}
 
 
-def test_a_role_that_may_not_see_the_rows_gets_an_error_and_no_empty_ledger(
+def test_status_fails_if_role_cannot_see_ledger_rows(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -133,7 +133,7 @@ def test_up_refuses_while_an_applied_file_is_changed_or_missing(
     assert project.states() == {1: state, 2: "pending"}
 
 
-def test_down_does_not_need_the_up_file_to_be_unchanged(project: Project) -> None:
+def test_down_works_if_up_file_has_changed(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
     project.run("up")
     project.write(up_1_a="CREATE TABLE b ()")
@@ -141,7 +141,7 @@ def test_down_does_not_need_the_up_file_to_be_unchanged(project: Project) -> Non
     assert project.tables() == set()
 
 
-def test_up_refuses_what_is_out_of_order_unless_it_is_allowed(project: Project) -> None:
+def test_up_refuses_out_of_order_version_unless_allowed(project: Project) -> None:
     project.write(up_2_b="SELECT 1", down_2_b="SELECT 1")
     project.run("up")
     project.write(up_1_a="SELECT 1")
@@ -179,12 +179,12 @@ def test_new_writes_the_next_pair_in_the_same_width(project: Project) -> None:
     assert made(project, "y")[0] == "100_y.up.sql"
 
 
-def test_new_writes_a_timestamp_where_the_newest_is_one(project: Project) -> None:
+def test_new_writes_timestamp_if_newest_version_is_timestamp(project: Project) -> None:
     project.file("20240101120000_x.up.sql", "")
     assert re.fullmatch(r"20[2-9]\d{11}_y\.up\.sql", made(project, "y")[0])
 
 
-def test_new_never_writes_a_timestamp_that_is_not_the_newest(project: Project) -> None:
+def test_new_timestamp_is_always_newest_version(project: Project) -> None:
     project.file("29990101120000_x.up.sql", "")
     assert made(project, "y")[0] == "29990101120001_y.up.sql"
 
@@ -205,7 +205,7 @@ def test_new_makes_the_directory_and_needs_no_database(tmp_path: Path) -> None:
     assert "made the directory" not in project.run("new", "third").err
 
 
-def test_new_is_not_mistaken_for_where_the_migrations_are(project: Project) -> None:
+def test_new_refuses_subdirectory_of_migrations_directory(project: Project) -> None:
     project.file("0001_a.up.sql", "")
     within = Project(project.directory / "sql", project.url)
     assert (
@@ -215,5 +215,5 @@ def test_new_is_not_mistaken_for_where_the_migrations_are(project: Project) -> N
     assert not within.directory.exists()
 
 
-def test_new_needs_a_name_that_names(project: Project) -> None:
+def test_new_refuses_name_without_letter_or_digit(project: Project) -> None:
     assert "has no letter or digit" in project.run("new", "!?", code=2).err

@@ -43,7 +43,7 @@ def test_states_have_colours(states: Project) -> None:
     )
 
 
-def test_there_is_no_colour_in_a_pipe_nor_with_no_color(states: Project) -> None:
+def test_no_colour_in_pipe_or_with_no_color(states: Project) -> None:
     assert "\x1b" not in states.run("status").out
     assert "\x1b" not in on_a_terminal(states, "status", NO_COLOR="1")
     assert f"{GREEN}applied" in on_a_terminal(
@@ -56,7 +56,7 @@ def test_there_is_no_colour_in_a_pipe_nor_with_no_color(states: Project) -> None
     assert database.startswith(f"{name} on ")
 
 
-def test_a_long_migration_says_for_how_long(project: Project) -> None:
+def test_long_migration_shows_running_time(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(2.5);", up_2_short="SELECT 1;")
     project.write(down_1_long="SELECT pg_sleep(1.5);", down_2_short="SELECT 1;")
     shown = on_a_terminal(project, "up", NO_COLOR="1")
@@ -69,7 +69,7 @@ def test_a_long_migration_says_for_how_long(project: Project) -> None:
     )
 
 
-def test_a_message_meanwhile_stands_on_a_line_of_its_own(project: Project) -> None:
+def test_notice_during_progress_gets_its_own_line(project: Project) -> None:
     project.write(
         up_1_long="DO $$BEGIN PERFORM pg_sleep(1.5); RAISE NOTICE 'half-way'; PERFORM pg_sleep(1); END$$;"
     )
@@ -78,7 +78,7 @@ def test_a_message_meanwhile_stands_on_a_line_of_its_own(project: Project) -> No
 
 
 @pytest.mark.parametrize("how", ["INDEX", "INDEX CONCURRENTLY"])
-def test_an_index_says_how_far_it_is(project: Project, how: str) -> None:
+def test_index_build_shows_percentage(project: Project, how: str) -> None:
     project.query(SLOW)
     project.write(up_1_index=f"CREATE {how} ON t (slow(id));")
     shown = on_a_terminal(project, "up", "--retries", "0", "--allow-non-empty")
@@ -98,7 +98,7 @@ def test_the_line_fits_the_terminal(project: Project) -> None:
     assert "applied" in shown
 
 
-def test_a_terminal_that_does_not_know_its_width_is_no_obstacle(
+def test_progress_works_if_terminal_width_is_unknown(
     project: Project,
 ) -> None:
     project.write(up_1_long="SELECT pg_sleep(1.5);")
@@ -106,7 +106,7 @@ def test_a_terminal_that_does_not_know_its_width_is_no_obstacle(
     assert project.states() == {1: "applied"}
 
 
-def test_without_a_second_connection_there_is_still_the_time(project: Project) -> None:
+def test_running_time_is_shown_without_second_connection(project: Project) -> None:
     role, database = f"lonely_{RUN}", conninfo_to_dict(project.url)["dbname"]
     project.query(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 1")
     try:
@@ -129,7 +129,7 @@ def test_a_pipe_gets_whole_lines_only(project: Project) -> None:
     assert output.err == ""
 
 
-def test_a_log_is_told_what_takes_long(project: Project) -> None:
+def test_pipe_gets_progress_line_after_ten_seconds(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(10.6);")
     output = project.run("up")
     assert output.err == "1_long: running for 0:00:10\n"
@@ -137,7 +137,7 @@ def test_a_log_is_told_what_takes_long(project: Project) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.02, 1.05, 1.1])
-def test_what_ends_while_progress_is_asked_for_is_done(
+def test_up_succeeds_if_statement_ends_during_progress_query(
     project: Project, seconds: float
 ) -> None:
     project.write(up_1_long=f"SELECT pg_sleep({seconds});", up_2_next="SELECT 1;")

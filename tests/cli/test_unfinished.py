@@ -15,7 +15,9 @@ WHERE id = (SELECT min(id) FROM visits WHERE twice IS NULL) AND (id < 3 OR (SELE
 """
 
 
-def test_constraints_and_indexes_that_are_not_finished(project: Project) -> None:
+def test_status_names_not_valid_constraints_and_invalid_indexes(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="""
             CREATE TABLE visits (id int, amount int);
@@ -43,7 +45,7 @@ def test_constraints_and_indexes_that_are_not_finished(project: Project) -> None
     assert project.run("status").err == ""
 
 
-def test_a_constraint_that_is_not_enforced(project: Project) -> None:
+def test_status_names_not_enforced_constraint(project: Project) -> None:
     if project.query("SELECT current_setting('server_version_num')::int < 180000") == [
         (True,)
     ]:
@@ -59,7 +61,7 @@ def test_a_constraint_that_is_not_enforced(project: Project) -> None:
 
 
 @pytest.mark.parametrize("where", ["", "two schemas"])
-def test_a_file_that_repeats_and_has_begun(project: Project, where: str) -> None:
+def test_status_names_repeat_file_that_has_begun(project: Project, where: str) -> None:
     schemas = ["--schema", "one", "--schema", "two"] if where else []
     project.write(
         up_1_a="""
@@ -88,7 +90,7 @@ def test_a_file_that_repeats_and_has_begun(project: Project, where: str) -> None
     }
 
 
-def test_a_comment_that_is_not_ours_stays(project: Project) -> None:
+def test_foreign_comment_on_ledger_is_kept(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE visits AS SELECT 1 AS id, NULL::int AS twice")
     project.run("up")
     project.query("COMMENT ON TABLE schema_migrations IS 'do not touch'")

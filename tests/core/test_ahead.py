@@ -25,26 +25,26 @@ def older(project: Project) -> Project:
     return project
 
 
-def test_it_starts_and_says_so(older: Project) -> None:
+def test_up_succeeds_and_names_newer_version(older: Project) -> None:
     output = older.run("up")
     assert output.out == "nothing to do\n"
     assert "0003_t is newer than every file here" in output.err
     assert older.tables() == {"t1", "t2", "t3"}
 
 
-def test_status_is_content(older: Project) -> None:
+def test_status_accepts_newer_version(older: Project) -> None:
     assert older.states() == {1: "applied", 2: "applied", 3: "ahead"}
     older.run("status", "--exit-code")
     older.file("0000_early.up.sql", "SELECT 1;")
     older.run("status", "--exit-code", code=1)
 
 
-def test_from_python_it_starts_as_well(older: Project) -> None:
+def test_python_api_accepts_newer_version(older: Project) -> None:
     assert sqlmig.up(older.url, older.directory) == []
     assert sqlmig.status(older.url, older.directory)[-1].state == "ahead"
 
 
-def test_what_is_pending_beside_it_is_out_of_order(older: Project) -> None:
+def test_pending_version_below_it_is_out_of_order(older: Project) -> None:
     older.file("0001_t.up.sql", "CREATE TABLE t1 (id int);")
     older.query("DELETE FROM schema_migrations WHERE version = 2")
     error = older.run("up", code=1).err
@@ -52,20 +52,22 @@ def test_what_is_pending_beside_it_is_out_of_order(older: Project) -> None:
     assert "repair" not in error
 
 
-def test_repair_leaves_it_unless_it_is_named(older: Project) -> None:
+def test_repair_keeps_newer_version_unless_named(older: Project) -> None:
     assert older.run("repair", "--yes").out == "nothing to do\n"
     assert older.states()[3] == "ahead"
     assert "take 0003_t out" in older.run("repair", "--yes", "3").out
     assert older.states() == {1: "applied", 2: "applied"}
 
 
-def test_the_newer_release_goes_on_after_it(older: Project) -> None:
+def test_newer_release_continues_after_older_one(older: Project) -> None:
     older.run("up")
     tables(older, 4)
     assert older.run("up").out.startswith("applied 0004_t")
 
 
-def test_a_script_is_as_content(older: Project) -> None:
+def test_up_script_accepts_newer_version_and_down_script_refuses(
+    older: Project,
+) -> None:
     script = older.run("script").out
     assert [row[2] for row in paste(older, script)] == ["applied before"] * 2
     with pytest.raises(
@@ -74,13 +76,13 @@ def test_a_script_is_as_content(older: Project) -> None:
         paste(older, older.run("script", "--down").out)
 
 
-def test_drift_asks_for_the_newest_files(older: Project) -> None:
+def test_drift_asks_for_files_of_newest_release(older: Project) -> None:
     assert (
         "run it with the files of the newest release" in older.run("drift", code=1).err
     )
 
 
-def test_in_many_schemas_it_is_said_once(project: Project) -> None:
+def test_newer_version_is_named_once_for_many_schemas(project: Project) -> None:
     tables(project, 2)
     names = ("--schema", "a", "--schema", "b", "--schema", "c")
     project.run("up", *names)

@@ -90,7 +90,7 @@ def test_import_reads_no_table_of_another_role(
     assert "code ran" not in error
 
 
-def test_a_database_with_an_evil_name_is_not_dropped_as_a_scratch_database(
+def test_database_with_malicious_name_is_not_dropped_as_scratch(
     project: Project,
 ) -> None:
     role = f"maker_{RUN}"
@@ -120,7 +120,7 @@ def test_a_database_with_an_evil_name_is_not_dropped_as_a_scratch_database(
 @pytest.mark.parametrize(
     "command", ["up", "stamp 2", "up --dry-run", "down --dry-run", "script"]
 )
-def test_a_trigger_that_is_not_committed_yet_is_seen(
+def test_trigger_committed_while_runner_waits_is_detected(
     project: Project, evil: Project, command: str
 ) -> None:
     project.write(

@@ -64,7 +64,7 @@ def rows_of(project: Project) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("head", ["", "-- sqlmig: no-transaction\n"])
-def test_each_format(either: Project, kind: str, head: str) -> None:
+def test_copy_loads_each_format(either: Project, kind: str, head: str) -> None:
     either.file("1_t.up.sql", head + file_of(kind))
     either.file("1_t.down.sql", DOWN)
     either.run("up")
@@ -74,7 +74,7 @@ def test_each_format(either: Project, kind: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "csv", "no rows"])
-def test_line_ends_of_windows(project: Project, kind: str) -> None:
+def test_copy_accepts_windows_line_endings(project: Project, kind: str) -> None:
     """Write the bytes, because the helper writes the line ends of this system."""
     path = project.directory / "1_t.up.sql"
     path.write_bytes(file_of(kind, "\r\n").encode())
@@ -82,7 +82,7 @@ def test_line_ends_of_windows(project: Project, kind: str) -> None:
     assert [row[0] for row in rows_of(project)] == [row[0] for row in FORMATS[kind][2]]
 
 
-def test_several_blocks_and_statements_around_them(project: Project) -> None:
+def test_several_copy_blocks_between_statements(project: Project) -> None:
     project.write(
         up_1_t=f"""BEGIN;
 {TABLE}
@@ -110,7 +110,7 @@ COMMIT;
     project.run("down", "--yes")
 
 
-def test_many_schemas_and_python(project: Project) -> None:
+def test_copy_works_for_many_schemas_and_from_python(project: Project) -> None:
     project.write(up_1_t=file_of("text"))
     project.run("up", "--schema", "one", "--schema", "two")
     assert project.query(
@@ -156,7 +156,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("head", ["-- a line\n", "-- sqlmig: no-transaction\n"])
-def test_an_error_names_the_line_and_nothing_stays(
+def test_copy_error_names_line_and_rolls_back_transaction(
     project: Project, kind: str, head: str
 ) -> None:
     text, line, message = BAD[kind]
@@ -188,7 +188,7 @@ def test_an_error_names_the_line_and_nothing_stays(
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_anything_runs(
+def test_unreadable_copy_is_refused_before_anything_runs(
     project: Project, text: str, place: str, message: str
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ()", up_2_b=text)
@@ -198,20 +198,20 @@ def test_what_cannot_be_read_is_refused_before_anything_runs(
     assert project.tables() == set()
 
 
-def test_a_script_refuses_it(project: Project) -> None:
+def test_script_refuses_copy_data(project: Project) -> None:
     project.write(up_1_t=file_of("text"))
     error = project.run("script", code=1).err
     assert "no script can hold the data of COPY … FROM stdin" in error
 
 
-def test_a_copy_in_a_function_does_not_wait_for_data(project: Project) -> None:
+def test_copy_in_do_block_does_not_wait_for_data(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (a int); DO $$ BEGIN EXECUTE 'COPY t FROM stdin'; END $$"
     )
     assert "1_t.up.sql:1:25: ERROR: " in project.run("up", code=1).err
 
 
-def test_a_plain_dump_with_data_is_a_first_file(project: Project) -> None:
+def test_plain_dump_with_data_runs_as_first_file(project: Project) -> None:
     project.query(
         r"""
         CREATE TABLE t (a serial PRIMARY KEY, b text, c text[]);
@@ -249,7 +249,7 @@ def test_a_plain_dump_with_data_is_a_first_file(project: Project) -> None:
     assert normal(again) == normal(text)
 
 
-def test_a_failure_after_copies_counts_the_statements(project: Project) -> None:
+def test_failure_after_copy_blocks_counts_statements(project: Project) -> None:
     text = "-- sqlmig: no-transaction\nCREATE TABLE t (a int PRIMARY KEY);\n"
     text += "COPY t FROM stdin;\n1\n\\.\n\n-- a comment\n\nCOPY t FROM stdin;\n2\n\\.\n\n-- more\n\n"
     project.file("1_t.up.sql", f"{text}INSERT INTO t VALUES (1);\nSELECT 1;\n-- end\n")

@@ -262,7 +262,7 @@ def trial(
 
 @pytest.mark.parametrize("direction", ["to the server", "to the client"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_connection_is_cut(
+def test_next_run_completes_after_connection_is_cut(
     trial: Trial, scenario: type[Scenario], direction: Direction
 ) -> None:
     def cut() -> None:
@@ -278,7 +278,7 @@ def test_the_connection_is_cut(
 
 @pytest.mark.parametrize("direction", ["to the server", "to the client"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_servers_process_is_ended(
+def test_next_run_completes_after_backend_is_terminated(
     trial: Trial, scenario: type[Scenario], direction: Direction
 ) -> None:
     def end() -> None:
@@ -289,7 +289,9 @@ def test_the_servers_process_is_ended(
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_runner_is_killed(trial: Trial, scenario: type[Scenario]) -> None:
+def test_next_run_completes_after_runner_is_killed(
+    trial: Trial, scenario: type[Scenario]
+) -> None:
     def kill() -> None:
         assert trial.runner
         trial.runner.process.kill()

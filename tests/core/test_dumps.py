@@ -48,7 +48,7 @@ def other(project: Project) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("options", [("--schema-only",), ("--inserts",)])
-def test_it_is_the_first_file_as_pg_dump_writes_it(
+def test_unedited_dump_runs_as_first_file(
     project: Project, other: Project, options: tuple[str, ...]
 ) -> None:
     project.query(MADE)
@@ -66,12 +66,12 @@ def test_it_is_the_first_file_as_pg_dump_writes_it(
     other.run("drift")
 
 
-def test_places_behind_the_line_are_right(project: Project) -> None:
+def test_error_positions_after_restrict_line_are_correct(project: Project) -> None:
     project.file("1_a.up.sql", "\\restrict abc\r\nSELECT 1;\n  SELECT nothing;\n")
     assert "1_a.up.sql:3:10: ERROR" in project.run("up", code=1).err
 
 
-def test_the_checksum_is_of_the_file_as_it_is(project: Project) -> None:
+def test_checksum_covers_restrict_lines(project: Project) -> None:
     project.file("1_a.up.sql", "\\restrict abc\nSELECT 1;\n\\unrestrict abc\n")
     project.run("up")
     assert project.states() == {1: "applied"}
@@ -79,7 +79,7 @@ def test_the_checksum_is_of_the_file_as_it_is(project: Project) -> None:
     assert project.states() == {1: "changed"}
 
 
-def test_the_same_words_in_a_text_are_sent_as_they_are(project: Project) -> None:
+def test_restrict_inside_strings_is_sent_unchanged(project: Project) -> None:
     project.file(
         "1_a.up.sql",
         "\\restrict x\nCREATE TABLE t AS SELECT '\n\\restrict abc\n'::text AS s, $$\n\\unrestrict y\n$$::text AS d;",
@@ -98,14 +98,14 @@ def test_other_meta_commands_are_still_refused(project: Project, text: str) -> N
     assert "a psql meta-command" in project.run("up", code=1).err
 
 
-def test_only_those_lines_become_blanks(tmp_path: Path) -> None:
+def test_only_restrict_lines_are_blanked(tmp_path: Path) -> None:
     path = tmp_path / "1_a.up.sql"
     path.write_bytes(b"\\restrict abc\nSELECT 1;\n\\unrestrict abc")
     file = load(path)
     assert file.text == b"             \nSELECT 1;\n               "
 
 
-def test_a_dump_with_more_than_a_scratch_database_takes_is_no_drift(
+def test_dump_with_public_schema_and_ledger_reports_no_drift(
     project: Project,
 ) -> None:
     project.file("1_a.up.sql", "SELECT 1;")
@@ -122,7 +122,7 @@ def test_a_dump_with_more_than_a_scratch_database_takes_is_no_drift(
     assert project.run("drift").out == "nothing differs\n"
 
 
-def test_a_dump_with_another_tools_ledger_is_no_drift(project: Project) -> None:
+def test_dump_with_ledger_of_another_tool_reports_no_drift(project: Project) -> None:
     project.query("CREATE TABLE kept ()")
     project.file(
         "1_dump.up.sql",
@@ -138,7 +138,7 @@ def test_a_dump_with_another_tools_ledger_is_no_drift(project: Project) -> None:
     assert project.run("drift").out == "nothing differs\n"
 
 
-def test_the_same_table_in_another_schema_is_compared(project: Project) -> None:
+def test_drift_compares_schema_migrations_in_another_schema(project: Project) -> None:
     project.file(
         "1_a.up.sql",
         "CREATE SCHEMA auth; CREATE TABLE auth.schema_migrations (version text);",
@@ -149,7 +149,7 @@ def test_the_same_table_in_another_schema_is_compared(project: Project) -> None:
     assert "missing  table auth.schema_migrations" in project.run("drift", code=1).out
 
 
-def test_a_backup_by_a_role_that_may_only_read_has_the_ledger(
+def test_backup_by_read_only_role_includes_ledger(
     tmp_path: Path, project: Project
 ) -> None:
     """Use a separate server. Other tests may have created Supabase's roles on the shared server."""
@@ -172,7 +172,7 @@ def test_a_backup_by_a_role_that_may_only_read_has_the_ledger(
             assert url_of(connection)
 
 
-def test_a_file_that_brings_a_ledger_of_its_own_is_refused(project: Project) -> None:
+def test_file_that_replaces_the_ledger_is_refused(project: Project) -> None:
     project.write(up_1_x="SELECT 1;")
     project.run("up")
     project.file(
@@ -222,7 +222,7 @@ def test_a_file_that_only_reads_the_ledger_runs(project: Project) -> None:
     assert project.query("SELECT count(*), min(n) FROM t") == [(60_001, 0)]
 
 
-def test_a_dump_that_drops_first_is_no_drift(project: Project) -> None:
+def test_dump_with_drop_statements_reports_no_drift(project: Project) -> None:
     project.file("1_a.up.sql", "SELECT 1;")
     project.run("up")
     project.query("CREATE TABLE kept ()")

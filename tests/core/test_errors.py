@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 
-def test_an_error_is_shown_with_line_column_caret_detail_and_hint(
+def test_error_shows_line_column_caret_and_hint(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", "CREATE TABLE t (id int);\nSELECT idd\n  FROM t;\n")
@@ -42,7 +42,7 @@ def test_an_error_is_shown_with_line_column_caret_detail_and_hint(
         ("SELECT 1 1;", "1:10", "SELECT 1 1;", "         ^"),
     ],
 )
-def test_a_place_is_right_whatever_the_line_holds(
+def test_error_position_is_correct_for_any_line_content(
     project: Project, text: str, place: str, line: str, caret: str
 ) -> None:
     project.file("1_x.up.sql", text)
@@ -52,7 +52,7 @@ def test_a_place_is_right_whatever_the_line_holds(
     assert f"  {number} | {line}\n    | {caret}\n" in error
 
 
-def test_a_very_long_line_is_cut_around_the_place(project: Project) -> None:
+def test_very_long_line_is_truncated_around_error(project: Project) -> None:
     project.file("1_x.up.sql", f"SELECT {'1, ' * 5000} x, {'1, ' * 5000} 1;")
     error = project.run("up", code=1).err
     assert max(map(len, error.splitlines()[1:])) < 200
@@ -74,7 +74,9 @@ def test_an_error_without_a_position_names_the_statements_line(
     assert "DETAIL: Key (id)=(1) already exists." in error
 
 
-def test_the_same_within_a_transaction_of_its_own(project: Project) -> None:
+def test_error_without_position_in_explicit_transaction_names_line(
+    project: Project,
+) -> None:
     project.file(
         "1_x.up.sql",
         "BEGIN;\nCREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1), (1);\nCOMMIT;",
@@ -82,7 +84,7 @@ def test_the_same_within_a_transaction_of_its_own(project: Project) -> None:
     assert "1_x.up.sql:3:1: ERROR: duplicate key" in project.run("up", code=1).err
 
 
-def test_no_url_is_a_usage_error_that_says_how_to_give_one(
+def test_missing_url_is_a_usage_error_that_explains_how_to_set_one(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -91,7 +93,7 @@ def test_no_url_is_a_usage_error_that_says_how_to_give_one(
     assert "give --database-url URL, set DATABASE_URL, or use embedded:PATH" in error
 
 
-def test_libpqs_own_variables_are_taken_where_there_is_no_url(
+def test_libpq_variables_are_used_if_no_url_is_given(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -136,7 +138,7 @@ def test_an_unknown_database_is_a_clear_error(project: Project) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["up", "status"])
-def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
+def test_invalid_url_is_a_usage_error_and_is_not_printed(
     project: Project, url: str, command: str
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -183,7 +185,7 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_repeats_nothing_of_it(
         ),
     ],
 )
-def test_what_other_libraries_write_in_a_url_is_named(
+def test_url_parts_of_other_libraries_are_named(
     project: Project, url: str, said: str
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -202,7 +204,7 @@ def test_what_other_libraries_write_in_a_url_is_named(
     ],
 )
 @pytest.mark.parametrize("blanks", ["", "\n "])
-def test_sqlalchemys_urls_and_blanks_around_one_are_taken(
+def test_sqlalchemy_urls_and_surrounding_whitespace_are_accepted(
     project: Project, scheme: str, blanks: str
 ) -> None:
     project.file("1_x.up.sql", "SELECT 1")
@@ -210,7 +212,7 @@ def test_sqlalchemys_urls_and_blanks_around_one_are_taken(
     assert replace(project, url=f"{blanks}{url}{blanks}").states() == {1: "pending"}
 
 
-def test_a_failed_connection_says_so_once(project: Project) -> None:
+def test_failed_connection_is_reported_once(project: Project) -> None:
     project.file("1_x.up.sql", "SELECT 1")
     url = "postgresql://u@127.0.0.1:1/db"
     error = replace(project, url=url).run("status", code=1).err
@@ -230,7 +232,7 @@ def test_a_failed_connection_says_so_once(project: Project) -> None:
         ("statsu", "status"),
     ],
 )
-def test_a_command_of_another_tool_leads_to_ours(
+def test_unknown_command_suggests_the_right_one(
     project: Project, typed: str, meant: str
 ) -> None:
     assert f"did you mean `sqlmig {meant}`?" in project.run(typed, code=2).err
@@ -261,7 +263,7 @@ def test_the_embedded_servers_command_has_help(option: str) -> None:
     assert ran.stdout.startswith("Usage: python -m sqlmig.embedded COMMAND")
 
 
-def test_arguments_that_are_no_text_are_usage_errors(project: Project) -> None:
+def test_undecodable_arguments_are_usage_errors(project: Project) -> None:
     project.file("1_x.up.sql", "SELECT 1")
     assert "cannot be shown" in project.run("--schema", "\udcff", "up", code=2).err
     secret = (
@@ -283,7 +285,7 @@ def test_a_full_disk_is_a_clear_error(project: Project) -> None:
     assert "Traceback" not in err
 
 
-def test_an_error_after_a_rule_that_adds_results_is_no_traceback(
+def test_error_after_rule_with_extra_results_is_reported(
     project: Project,
 ) -> None:
     rule = "CREATE TABLE r (x int PRIMARY KEY); CREATE RULE rr AS ON INSERT TO r DO ALSO (SELECT 1; SELECT 2; SELECT 3);"
@@ -302,7 +304,9 @@ def test_help_and_version_go_to_standard_output(project: Project) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
-def test_a_closed_output_is_no_obstacle(project: Project, closed: str) -> None:
+def test_up_succeeds_with_closed_standard_streams(
+    project: Project, closed: str
+) -> None:
     project.file("1_x.up.sql", "CREATE TABLE t ();")
     line = f'"{sys.executable}" -m sqlmig -d "$0" --dir "$1" up {closed}'
     ran = subprocess.run(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 
-def test_a_rehearsal_that_failed_in_one_schema_is_no_success(project: Project) -> None:
+def test_down_fails_if_rehearsal_fails_in_one_schema(project: Project) -> None:
     project.write(up_1_t="CREATE TABLE t (n int);", down_1_t="DROP TABLE t;")
     project.run("up", "--schema", "a", "--schema", "b")
     project.query("CREATE VIEW b.v AS SELECT * FROM b.t")
@@ -31,7 +31,7 @@ def test_a_rehearsal_that_failed_in_one_schema_is_no_success(project: Project) -
     ]
 
 
-def test_a_first_connection_that_was_closed_as_idle_is_no_failure(
+def test_up_succeeds_after_first_connection_idles_out(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (n int); SELECT pg_sleep(1.5);")
@@ -41,7 +41,7 @@ def test_a_first_connection_that_was_closed_as_idle_is_no_failure(
     assert output.out.endswith("2 schemas: 2 applied\n")
 
 
-def test_json_of_a_down_that_asks_is_json_alone(
+def test_down_json_keeps_confirmation_out_of_output(
     project: Project, tmp_path: Path
 ) -> None:
     project.write(up_1_t="CREATE TABLE t (n int);", down_1_t="DROP TABLE t;")
@@ -58,7 +58,7 @@ def test_json_of_a_down_that_asks_is_json_alone(
     "value",
     ["400us", "0", "0s", "5", "0.5ms", "1h", "1d", "-1s", "x", "", "٣s", "nan s"],
 )
-def test_a_lock_timeout_that_would_be_none_is_refused(
+def test_zero_or_malformed_lock_timeout_is_refused(
     project: Project, value: str
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();")
@@ -68,7 +68,7 @@ def test_a_lock_timeout_that_would_be_none_is_refused(
 
 
 @pytest.mark.parametrize("value", ["1ms", "5s", "0.5 s", " 1min "])
-def test_a_lock_timeout_is_taken_as_it_is_written(project: Project, value: str) -> None:
+def test_lock_timeout_accepts_each_unit(project: Project, value: str) -> None:
     project.write(
         up_1_t="CREATE TABLE t AS SELECT current_setting('lock_timeout') AS v;"
     )
@@ -77,7 +77,7 @@ def test_a_lock_timeout_is_taken_as_it_is_written(project: Project, value: str) 
     assert project.query("SELECT v FROM t") == [(expected,)]
 
 
-def test_schemas_before_and_behind_the_commands_name_are_both_meant(
+def test_schemas_before_and_after_command_name_are_combined(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();")
@@ -97,7 +97,7 @@ def test_schemas_before_and_behind_the_commands_name_are_both_meant(
 @pytest.mark.parametrize(
     "setting", ["client_encoding = 'LATIN1'", "standard_conforming_strings = off"]
 )
-def test_a_no_transaction_file_must_not_change_how_the_rest_of_it_is_read(
+def test_no_transaction_file_must_not_change_parsing_settings(
     project: Project, setting: str
 ) -> None:
     project.write(
@@ -128,7 +128,7 @@ def test_down_never_runs_another_migrations_down_file(project: Project) -> None:
     assert project.tables() == set()
 
 
-def test_without_the_ledgers_copy_it_is_refused(project: Project) -> None:
+def test_down_is_refused_if_ledger_has_no_copy(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     project.run("up")
     (project.directory / "1_a.up.sql").unlink()
@@ -141,7 +141,7 @@ def test_without_the_ledgers_copy_it_is_refused(project: Project) -> None:
     assert project.tables() == {"a"}
 
 
-def test_ctrl_c_cancels_no_transaction_files_of_many_schemas_and_counts_what_is_done(
+def test_ctrl_c_cancels_all_schemas_and_counts_finished_ones(
     project: Project,
 ) -> None:
     project.write(
@@ -164,7 +164,7 @@ def test_ctrl_c_cancels_no_transaction_files_of_many_schemas_and_counts_what_is_
     ]
 
 
-def test_a_file_that_ended_before_ctrl_c_counts_as_done(project: Project) -> None:
+def test_schema_finished_before_ctrl_c_counts_as_done(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (); SELECT CASE current_schema WHEN 'b' THEN pg_sleep(60) END;"
     )
@@ -181,7 +181,7 @@ def test_a_file_that_ended_before_ctrl_c_counts_as_done(project: Project) -> Non
     ) == [(True, False)]
 
 
-def test_repair_of_a_version_that_one_schema_does_not_have_goes_on(
+def test_repair_skips_schema_that_lacks_the_version(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();", up_2_u="CREATE TABLE u ();")
@@ -204,7 +204,7 @@ def test_repair_of_a_version_that_one_schema_does_not_have_goes_on(
     )
 
 
-def test_a_ledger_that_cannot_be_read_is_told_before_anybody_is_asked(
+def test_unreadable_ledger_is_reported_before_confirmation(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();")
@@ -218,9 +218,7 @@ def test_a_ledger_that_cannot_be_read_is_told_before_anybody_is_asked(
     assert "[y/N]" not in shown
 
 
-def test_json_of_a_down_that_is_not_confirmed_is_an_empty_list(
-    project: Project, tmp_path: Path
-) -> None:
+def test_declined_down_prints_empty_json_list(project: Project, tmp_path: Path) -> None:
     project.write(up_1_t="CREATE TABLE t (n int);", down_1_t="DROP TABLE t;")
     project.run("up")
     file = tmp_path / "out.json"
@@ -242,14 +240,14 @@ def test_json_of_a_down_that_is_not_confirmed_is_an_empty_list(
         ),
     ],
 )
-def test_irreversible_stands_in_a_down_file_with_a_reason(
+def test_irreversible_requires_a_down_file_and_a_reason(
     project: Project, files: dict[str, str], said: str
 ) -> None:
     project.write(**files)
     assert said in project.run("check", code=1).out
 
 
-def test_concurrently_in_a_comment_is_no_statement_outside_a_transaction(
+def test_concurrently_in_comment_stays_in_transaction(
     project: Project,
 ) -> None:
     project.write(
@@ -259,7 +257,7 @@ def test_concurrently_in_a_comment_is_no_statement_outside_a_transaction(
     assert project.run("up", "--dry-run").out.count("would apply") == 2
 
 
-def test_what_was_committed_is_told_also_of_other_errors(project: Project) -> None:
+def test_errors_from_sqlmig_itself_list_applied_migrations(project: Project) -> None:
     tables(project, 2)
     project.file(
         "0002_t.up.sql",

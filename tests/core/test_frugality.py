@@ -33,7 +33,7 @@ def queries(proxy: Proxy, project: Project, *arguments: str) -> int:
     return asked
 
 
-def test_a_file_is_one_round_trip(project: Project, proxy: Proxy) -> None:
+def test_each_file_takes_one_round_trip(project: Project, proxy: Proxy) -> None:
     counts = {}
     for count in (10, 40):
         tables(project, count)
@@ -46,7 +46,7 @@ def test_a_file_is_one_round_trip(project: Project, proxy: Proxy) -> None:
     assert counts["up", 10] <= 10 + 5  # creates the ledger
 
 
-def test_a_long_file_is_a_message_a_megabyte(project: Project, proxy: Proxy) -> None:
+def test_long_file_is_sent_in_megabyte_messages(project: Project, proxy: Proxy) -> None:
     project.file(
         "1_t.up.sql",
         "CREATE TABLE t (id int);\n" + "INSERT INTO t VALUES (1);\n" * 200_000,
@@ -56,7 +56,7 @@ def test_a_long_file_is_a_message_a_megabyte(project: Project, proxy: Proxy) -> 
 
 
 @pytest.mark.parametrize("command", ["up", "status"])
-def test_nothing_to_do_is_one_question(
+def test_up_and_status_send_one_query_if_nothing_is_pending(
     project: Project, proxy: Proxy, command: str
 ) -> None:
     tables(project, 3)
@@ -89,14 +89,14 @@ def loaded(project: Project, *arguments: str) -> set[str]:
         ["script"],
     ],
 )
-def test_who_does_not_connect_loads_no_driver(
+def test_commands_that_do_not_connect_load_no_driver(
     project: Project, arguments: list[str]
 ) -> None:
     tables(project, 2)
     assert "psycopg" not in loaded(project, *arguments)
 
 
-def test_with_nothing_to_do_nothing_is_loaded_to_do_it(project: Project) -> None:
+def test_up_loads_no_runner_if_nothing_is_pending(project: Project) -> None:
     tables(project, 2)
     assert {
         "sqlmig.core.runner",

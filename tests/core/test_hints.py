@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         ),
     ],
 )
-def test_a_hint(project: Project, text: str, hint: str) -> None:
+def test_error_shows_matching_hint(project: Project, text: str, hint: str) -> None:
     project.write(up_1_a=text)
     assert hint in project.run("up", code=1).err
 
@@ -83,12 +83,12 @@ def test_a_hint(project: Project, text: str, hint: str) -> None:
 @pytest.mark.parametrize(
     "again", ["GRANT ALL ON t TO somebody_else", "CREATE TABLE t ()"]
 )
-def test_no_hint_where_none_fits(project: Project, again: str) -> None:
+def test_error_without_matching_hint_shows_none(project: Project, again: str) -> None:
     project.write(up_1_a=f"CREATE TABLE t (); {again};")
     assert "HINT" not in project.run("up", code=1).err
 
 
-def test_a_database_that_is_not_empty_is_stamped(project: Project) -> None:
+def test_hint_suggests_stamp_for_non_empty_database(project: Project) -> None:
     project.query("CREATE TABLE t ()")
     project.write(up_1_a="CREATE TABLE t ();", up_2_b="CREATE TABLE t ();")
     error = project.run("up", "--allow-non-empty", code=1).err
@@ -108,7 +108,9 @@ def clerk(project: Project) -> Iterator[Project]:
     project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_a_schema_in_which_one_may_not_create(project: Project, clerk: Project) -> None:
+def test_hint_names_missing_create_privilege_on_schema(
+    project: Project, clerk: Project
+) -> None:
     project.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     project.write(up_1_a="CREATE TABLE t ();")
     error = clerk.run("up", code=1).err
@@ -117,7 +119,7 @@ def test_a_schema_in_which_one_may_not_create(project: Project, clerk: Project) 
     assert "GRANT CREATE ON SCHEMA public" in error
 
 
-def test_a_ledger_of_another_role(project: Project, clerk: Project) -> None:
+def test_error_names_owner_of_ledger(project: Project, clerk: Project) -> None:
     project.write(up_1_a="SELECT 1;", up_2_b="SELECT 2;")
     project.run("up", "--to", "1")
     ((owner,),) = project.query("SELECT current_user::text")
@@ -130,7 +132,7 @@ def test_a_ledger_of_another_role(project: Project, clerk: Project) -> None:
     assert project.states() == {1: "applied", 2: "pending"}
 
 
-def test_a_setting_of_the_database_that_stops_a_file(project: Project) -> None:
+def test_following_timeout_hint_overrides_database_setting(project: Project) -> None:
     ((name,),) = project.query("SELECT quote_ident(current_database())")
     project.query(f"ALTER DATABASE {name} SET statement_timeout = '100ms'")
     project.write(up_1_a="SELECT pg_sleep(0.3);")

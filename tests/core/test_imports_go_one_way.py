@@ -64,7 +64,7 @@ def test_a_module_imports_only_what_is_below_it(path: Path) -> None:
         assert "cli" not in found or here == "__main__"
 
 
-def test_no_import_leads_back() -> None:
+def test_imports_have_no_cycles() -> None:
     """Imports within functions and under TYPE_CHECKING count as well."""
     imports = {name_of(path): imported(path) - {"click"} for path in MODULES}
     for package in [name for name in imports if f"{name}." in " ".join(imports)]:
@@ -88,7 +88,7 @@ def _follow(
     done.add(name)
 
 
-def test_there_is_a_core_and_there_are_guests() -> None:
+def test_core_and_guests_are_found() -> None:
     assert {
         "check",
         "rehearsal",

@@ -50,7 +50,7 @@ PAIR = "CREATE TABLE users (id int, email text); INSERT INTO users VALUES (1, 'a
         ),
     ],
 )
-def test_what_statements_name(
+def test_tables_and_indexes_named_in_statement(
     text: str, tables: set[str], indexes: set[str], created: set[tuple[str, str]]
 ) -> None:
     named = named_in(scan(text.encode()))
@@ -70,11 +70,11 @@ def test_what_statements_name(
         "REINDEX SYSTEM x",
     ],
 )
-def test_a_whole_schema_or_database_is_everything(text: str) -> None:
+def test_reindex_of_schema_or_database_covers_everything(text: str) -> None:
     assert named_in(scan(text.encode())).everything
 
 
-def test_if_not_exists_under_a_folded_name_does_not_pass_it_off_as_done(
+def test_if_not_exists_with_folded_name_does_not_hide_invalid_index(
     project: Project,
 ) -> None:
     project.write(up_1_t=PAIR)
@@ -92,7 +92,7 @@ def test_if_not_exists_under_a_folded_name_does_not_pass_it_off_as_done(
     assert project.states() == {1: "applied", 2: "pending"}
 
 
-def test_an_index_without_a_name_is_told(project: Project) -> None:
+def test_unnamed_invalid_index_is_reported(project: Project) -> None:
     project.write(up_1_t=PAIR)
     project.run("up")
     project.write(up_2_i="CREATE UNIQUE INDEX CONCURRENTLY ON users (email);")
@@ -101,7 +101,7 @@ def test_an_index_without_a_name_is_told(project: Project) -> None:
     assert error.count("is INVALID") == 1
 
 
-def test_somebody_elses_invalid_index_is_not_this_files(project: Project) -> None:
+def test_existing_invalid_index_of_another_table_is_ignored(project: Project) -> None:
     """The file contains its name, but the index existed before."""
     project.query(
         "CREATE SCHEMA other; CREATE TABLE other.t (n int); INSERT INTO other.t VALUES (1), (1)"
@@ -117,7 +117,7 @@ def test_somebody_elses_invalid_index_is_not_this_files(project: Project) -> Non
     assert project.states() == {1: "applied", 2: "applied"}
 
 
-def test_a_statement_that_names_an_invalid_index_of_before_is_told(
+def test_invalid_index_of_earlier_run_is_reported_if_named(
     project: Project,
 ) -> None:
     project.write(up_1_t=PAIR)

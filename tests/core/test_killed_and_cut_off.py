@@ -29,7 +29,7 @@ TABLES = "SELECT tablename FROM pg_tables WHERE tablename ~ '^t[0-9]'"
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_killed_at_random_moments_ledger_and_database_never_disagree(
+def test_ledger_matches_database_after_kills_at_random_moments(
     project: Project, part: int
 ) -> None:
     tables(project, 10, body="SELECT pg_sleep(0.004);")
@@ -95,7 +95,7 @@ def asleep(project: Project) -> int:
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_an_interrupted_runner_cancels_its_statement_and_says_what_became_of_it(
+def test_interrupted_runner_cancels_its_statement_and_reports_outcome(
     sleeping: Project, sent: signal.Signals, code: int
 ) -> None:
     runner = sleeping.fork("up")
@@ -113,7 +113,7 @@ def test_an_interrupted_runner_cancels_its_statement_and_says_what_became_of_it(
     sleeping.run("up")
 
 
-def test_an_interrupted_wait_for_others_ends_at_once(sleeping: Project) -> None:
+def test_interrupt_ends_wait_for_another_runner(sleeping: Project) -> None:
     sleeping.run("up", "--to", "1")
     with psycopg.connect(sleeping.url) as other:
         other.execute(LOCK)
@@ -123,7 +123,7 @@ def test_an_interrupted_wait_for_others_ends_at_once(sleeping: Project) -> None:
         assert "interrupted" in runner.ended(130)
 
 
-def test_a_terminated_backend_is_said_and_the_next_run_goes_on(
+def test_terminated_backend_is_reported_and_next_run_succeeds(
     sleeping: Project,
 ) -> None:
     runner = sleeping.fork("up")
@@ -134,7 +134,7 @@ def test_a_terminated_backend_is_said_and_the_next_run_goes_on(
     sleeping.run("up")
 
 
-def test_a_connection_that_breaks_at_commit_says_that_it_may_have_committed(
+def test_lost_connection_at_commit_reports_possible_commit(
     project: Project, proxy: Proxy
 ) -> None:
     tables(project, 3)
@@ -149,7 +149,7 @@ def test_a_connection_that_breaks_at_commit_says_that_it_may_have_committed(
     project.run("up")
 
 
-def test_a_connection_that_breaks_within_a_no_transaction_file_says_where(
+def test_lost_connection_in_no_transaction_file_names_statement(
     project: Project, proxy: Proxy
 ) -> None:
     project.file(
@@ -163,7 +163,7 @@ def test_a_connection_that_breaks_within_a_no_transaction_file_says_where(
     assert project.states() == {1: "pending"}
 
 
-def test_a_connection_that_breaks_before_anything_ran_is_said(
+def test_lost_connection_before_first_file_is_reported(
     project: Project, proxy: Proxy
 ) -> None:
     tables(project, 1)
@@ -174,7 +174,7 @@ def test_a_connection_that_breaks_before_anything_ran_is_said(
     assert project.tables() == set()
 
 
-def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
+def test_rollback_cancels_and_drains_query_just_sent(
     project: Project,
 ) -> None:
     """A signal may arrive after sqlmig sent a message and before it waits for the result."""
@@ -186,7 +186,7 @@ def test_what_was_just_sent_is_cancelled_and_read_before_the_rollback(
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
-def test_a_cancel_that_the_server_does_not_heed_is_sent_again(
+def test_ignored_cancel_is_sent_again(
     project: Project,
 ) -> None:
     """A cancel may arrive before the server starts the message, or the file may catch it, like here."""

@@ -31,7 +31,7 @@ def who_and_how_long(project: Project) -> list[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-def test_it_says_who_and_how_long(project: Project, mode: str) -> None:
+def test_ledger_records_role_and_duration(project: Project, mode: str) -> None:
     project.write(
         up_1_t="CREATE TABLE t (n int)",
         up_2_x=f"{mode}INSERT INTO t SELECT 1 FROM pg_sleep(0.2) WHERE NOT EXISTS (SELECT FROM t)",
@@ -52,7 +52,7 @@ def test_a_stamped_version_has_no_duration(project: Project) -> None:
     assert ran > 0
 
 
-def test_a_pasted_script_says_it_too(project: Project) -> None:
+def test_pasted_script_records_role_and_duration(project: Project) -> None:
     project.write(up_1_t="SELECT pg_sleep(0.1)", up_2_u="SELECT 1")
     paste(project, project.run("script").out)
     (by, first), (_, second) = who_and_how_long(project)
@@ -65,7 +65,9 @@ def test_a_pasted_script_says_it_too(project: Project) -> None:
 
 
 @pytest.mark.parametrize("change", ODD.values(), ids=ODD)
-def test_every_command_takes_the_ledger_as_it_is(project: Project, change: str) -> None:
+def test_commands_keep_columns_of_older_or_extended_ledger(
+    project: Project, change: str
+) -> None:
     project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
     project.run("up")
     if change:

@@ -43,14 +43,14 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("marked", STATEMENTS)
-def test_each_statement_begins_where_the_server_has_it(marked: str) -> None:
+def test_statement_starts_match_the_server(marked: str) -> None:
     text = marked.replace("¶", "").encode()
     parts = marked.encode().split("¶".encode())
     expected = [sum(map(len, parts[: n + 1])) for n in range(len(parts) - 1)]
     assert list(scan(text).statement_starts) == expected
 
 
-def test_a_statement_longer_than_any_match_ends_where_it_ends() -> None:
+def test_very_long_statement_ends_at_its_semicolon() -> None:
     long = "INSERT INTO t VALUES " + ", ".join(
         ["('it''s', E'\\';', $$;$$, \"a;\", 1 - -1, 4 / 2)"] * 3000
     )
@@ -84,7 +84,9 @@ def test_a_statement_longer_than_any_match_ends_where_it_ends() -> None:
         ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", False),
     ],
 )
-def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
+def test_statements_that_run_outside_a_transaction(
+    text: str, *, directive: bool
+) -> None:
     assert scan(text.encode()).in_transaction is not directive
 
 
@@ -105,7 +107,7 @@ def test_what_runs_outside_a_transaction(text: str, *, directive: bool) -> None:
         ),
     ],
 )
-def test_a_wrong_directive_is_refused_where_it_stands(
+def test_invalid_directive_is_refused_with_its_offset(
     text: str, problem: str, offset: int
 ) -> None:
     with pytest.raises(ScanError) as error:
@@ -142,7 +144,9 @@ def test_the_message_names_each_directive() -> None:
         ("¶SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; SELECT 1", False),
     ],
 )
-def test_what_opens_and_closes_its_transaction(marked: str, *, own_kind: bool) -> None:
+def test_opening_and_commit_of_explicit_transaction(
+    marked: str, *, own_kind: bool
+) -> None:
     found = scan(marked.replace("¶", "").encode())
     opens, *closes = [part.encode() for part in marked.split("¶")][:-1]
     assert found.text[: found.opening_end] == opens
@@ -160,7 +164,7 @@ def test_what_opens_and_closes_its_transaction(marked: str, *, own_kind: bool) -
         ("É_é 1e5 x1", "É_é e5 x1"),
     ],
 )
-def test_the_words_of_a_read_statement(text: str, words: str) -> None:
+def test_read_statement_returns_unquoted_words(text: str, words: str) -> None:
     assert b" ".join(read_statement(text.encode(), 0)[0]).decode() == words
 
 
@@ -171,7 +175,7 @@ def test_the_words_of_a_read_statement(text: str, words: str) -> None:
         "COPY (SELECT 1) TO STDOUT",
     ],
 )
-def test_what_needs_a_client_is_refused(text: str) -> None:
+def test_copy_to_stdout_is_refused(text: str) -> None:
     with pytest.raises(ScanError, match="needs a client"):
         scan(text.encode())
 
@@ -179,7 +183,7 @@ def test_what_needs_a_client_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["COPY t FROM '/stdin'", "COPY t TO PROGRAM 'cat'", "COPY stdin FROM 'x'"]
 )
-def test_what_needs_none_is_not(text: str) -> None:
+def test_copy_with_file_or_program_is_accepted(text: str) -> None:
     assert len(scan(text.encode()).statement_starts) == 1
 
 
@@ -208,11 +212,11 @@ def test_what_needs_none_is_not(text: str) -> None:
         ),
     ],
 )
-def test_a_select_into_is_told(text: str, *, into: bool) -> None:
+def test_select_into_is_detected(text: str, *, into: bool) -> None:
     assert selects_into(text.encode(), 0) is into
 
 
-def test_to_prepare_a_statement_of_that_name_is_no_transaction_control() -> None:
+def test_prepare_statement_named_transaction_is_accepted() -> None:
     assert (
         len(
             scan(

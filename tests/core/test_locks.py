@@ -27,7 +27,7 @@ def busy_table(either: Project) -> Project:
     return either
 
 
-def test_a_lock_that_cannot_be_had_in_time_leaves_nothing_and_is_tried_again(
+def test_lock_timeout_rolls_back_and_retries(
     busy_table: Project,
 ) -> None:
     with psycopg.connect(busy_table.url) as reader:
@@ -48,7 +48,7 @@ def test_a_lock_that_cannot_be_had_in_time_leaves_nothing_and_is_tried_again(
     assert busy_table.states() == {1: "applied", 2: "pending"}
 
 
-def test_it_is_applied_when_the_lock_is_free_at_last(busy_table: Project) -> None:
+def test_file_is_applied_after_lock_is_released(busy_table: Project) -> None:
     with psycopg.connect(busy_table.url) as reader:
         reader.execute("SELECT * FROM t")
         runner = busy_table.fork("up", "--lock-timeout", "50ms")
@@ -57,7 +57,7 @@ def test_it_is_applied_when_the_lock_is_free_at_last(busy_table: Project) -> Non
     assert busy_table.states() == {1: "applied", 2: "applied"}
 
 
-def test_a_deadlock_is_tried_again(project: Project) -> None:
+def test_deadlock_is_retried(project: Project) -> None:
     project.file("1_t.up.sql", "CREATE TABLE a (); CREATE TABLE b ();")
     project.run("up")
     project.file("2_x.up.sql", "LOCK TABLE a; SELECT pg_sleep(1); LOCK TABLE b;")
@@ -74,7 +74,7 @@ def test_a_deadlock_is_tried_again(project: Project) -> None:
     assert "applied 2_x" in runner.ended()
 
 
-def test_no_reader_waits_longer_than_the_lock_timeout_and_a_second(
+def test_reader_waits_at_most_a_second_beyond_lock_timeout(
     project: Project,
 ) -> None:
     project.file("1_t.up.sql", "CREATE TABLE t (id int);")
@@ -95,7 +95,7 @@ def test_no_reader_waits_longer_than_the_lock_timeout_and_a_second(
     assert "lock timeout" in runner.text()
 
 
-def test_the_lock_timeout_is_the_files_alone(project: Project) -> None:
+def test_lock_timeout_applies_to_each_file_separately(project: Project) -> None:
     project.file(
         "1_t.up.sql",
         "CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS v;",
@@ -117,7 +117,7 @@ def test_the_lock_timeout_is_the_files_alone(project: Project) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_the_ledgers_row_is_not_waited_for_longer_either(
+def test_lock_timeout_also_limits_wait_for_ledger(
     project: Project, command: str
 ) -> None:
     tables(project, 2)
@@ -133,9 +133,7 @@ def test_the_ledgers_row_is_not_waited_for_longer_either(
 @pytest.mark.parametrize(
     "value", ["soon", "-1s", "5 years", "99999999min", "1s; DROP TABLE t"]
 )
-def test_a_lock_timeout_that_is_none_is_a_usage_error(
-    project: Project, value: str
-) -> None:
+def test_invalid_lock_timeout_is_a_usage_error(project: Project, value: str) -> None:
     tables(project, 1)
     assert "--lock-timeout" in project.run("up", "--lock-timeout", value, code=2).err
     assert project.tables() == set()
@@ -186,7 +184,7 @@ def test_a_lock_timeout_says_who_held_the_lock(
     ) == [(0,)]
 
 
-def test_a_rehearsal_says_it_too(project: Project) -> None:
+def test_rehearsal_names_lock_holder(project: Project) -> None:
     project.query("CREATE TABLE t ()")
     project.write(up_1_a="ALTER TABLE t ADD n int;")
     with psycopg.connect(project.url) as other:

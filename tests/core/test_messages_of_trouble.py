@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "TRUNCATE schema_migrations",
     ],
 )
-def test_a_file_about_all_tables_is_told_of_the_ledgers_schema(
+def test_file_that_changes_all_tables_suggests_ledger_schema(
     project: Project, text: str
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
@@ -39,7 +39,7 @@ def test_a_file_about_all_tables_is_told_of_the_ledgers_schema(
     assert "keep the ledger in another one with --ledger-schema" in error
 
 
-def test_a_file_that_drops_the_schema_is_told_too(project: Project) -> None:
+def test_file_that_drops_the_schema_suggests_ledger_schema(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
     project.run("up")
     project.write(up_2_all="DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -48,7 +48,7 @@ def test_a_file_that_drops_the_schema_is_told_too(project: Project) -> None:
     assert project.tables() == {"a"}
 
 
-def test_an_emptied_ledger_is_like_a_missing_one(project: Project) -> None:
+def test_emptied_ledger_suggests_stamp(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
     project.run("up")
     project.query("DELETE FROM schema_migrations")  # as a test cleaner does
@@ -60,7 +60,7 @@ def test_an_emptied_ledger_is_like_a_missing_one(project: Project) -> None:
 
 
 @pytest.mark.parametrize("statement", ["CALL p()", "DO $$ BEGIN CALL p(); END $$"])
-def test_what_a_procedure_committed_itself_is_not_forgotten(
+def test_error_mentions_commits_inside_failed_procedure(
     project: Project, statement: str
 ) -> None:
     project.write(
@@ -75,7 +75,7 @@ def test_what_a_procedure_committed_itself_is_not_forgotten(
     assert project.query("SELECT n FROM t") == [(1,)]
 
 
-def test_a_rehearsal_without_room_for_its_locks_says_so(
+def test_rehearsal_that_exhausts_locks_suggests_up(
     project: Project, tmp_path: Path
 ) -> None:
     """On a server of its own, because all sessions of a server share this room."""
@@ -88,13 +88,13 @@ def test_a_rehearsal_without_room_for_its_locks_says_so(
     assert "max_locks_per_transaction). `sqlmig up` runs one file at a time" in error
 
 
-def test_utf_16_is_named(project: Project) -> None:
+def test_utf_16_file_is_recognized(project: Project) -> None:
     project.file("1_a.up.sql", "CREATE TABLE a ();".encode("utf-16-le"))
     error = project.run("up", code=1).err
     assert "1_a.up.sql: this looks like UTF-16; save the file as UTF-8" in error
 
 
-def test_the_hint_to_wait_is_not_given_to_who_waits(project: Project) -> None:
+def test_wait_hint_is_omitted_if_wait_is_given(project: Project) -> None:
     project.write(up_1_a="SELECT 1")
     nowhere = replace(project, url="postgresql://u@127.0.0.1:1/x")
     assert "--wait 30s" in nowhere.run("status", code=1).err
@@ -103,7 +103,7 @@ def test_the_hint_to_wait_is_not_given_to_who_waits(project: Project) -> None:
     assert "--wait" not in error
 
 
-def test_room_for_one_connection_only_is_explained(project: Project) -> None:
+def test_single_connection_limit_is_explained(project: Project) -> None:
     role = f"narrow_{RUN}"
     project.query(
         f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1; GRANT CREATE ON SCHEMA public TO {role}"

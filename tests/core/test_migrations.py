@@ -45,9 +45,7 @@ def first(project: Project) -> Project:
         "-2_x.up.sql",
     ],
 )
-def test_a_sql_file_whose_name_does_not_fit_is_refused(
-    first: Project, name: str
-) -> None:
+def test_malformed_sql_file_name_is_refused(first: Project, name: str) -> None:
     first.file(name, "SELECT 1")
     refused(first, name, "the name must be VERSION_NAME.up.sql")
 
@@ -55,7 +53,7 @@ def test_a_sql_file_whose_name_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     "name", [b"2_\xff.up.sql", b"2_a\nSELECT 1; --.up.sql", b"2_\x1b[31m.up.sql"]
 )
-def test_a_name_that_cannot_be_shown_is_refused(first: Project, name: bytes) -> None:
+def test_unprintable_file_name_is_refused(first: Project, name: bytes) -> None:
     Path(os.fsdecode(os.fsencode(first.directory) + b"/" + name)).write_text("SELECT 1")
     for command in ("up", "status", "script", "check"):
         assert (
@@ -90,24 +88,24 @@ def test_a_down_file_without_an_up_file_is_refused(first: Project) -> None:
     refused(first, "2_x.down.sql", "version 2 has a down file but no up file")
 
 
-def test_bytes_that_are_not_utf_8_are_refused_with_their_place(first: Project) -> None:
+def test_invalid_utf_8_is_refused_with_its_position(first: Project) -> None:
     first.file("2_x.up.sql", b"SELECT 1;\nSELECT '\xe9';")
     refused(first, "2_x.up.sql:2:9: not UTF-8")
 
 
-def test_a_nul_byte_is_refused_with_its_place(first: Project) -> None:
+def test_nul_byte_is_refused_with_its_position(first: Project) -> None:
     first.file("2_x.up.sql", "SELECT 1;\nSELECT '\0';")
     refused(first, "2_x.up.sql:2:9: a NUL byte")
 
 
-def test_a_byte_order_mark_is_neither_sent_nor_counted(project: Project) -> None:
+def test_byte_order_mark_is_not_sent_or_included_in_checksum(project: Project) -> None:
     project.file("1_x.up.sql", "\ufeffCREATE TABLE x ();")
     project.run("up")
     project.file("1_x.up.sql", "CREATE TABLE x ();")
     assert project.states() == {1: "applied"}
 
 
-def test_line_endings_are_no_drift(project: Project) -> None:
+def test_line_endings_do_not_affect_checksum(project: Project) -> None:
     project.file("1_x.up.sql", "SELECT 1;\r\nSELECT 2;\r\n")
     project.run("up")
     project.file("1_x.up.sql", "SELECT 1;\nSELECT 2;\n")
@@ -149,7 +147,7 @@ def test_line_endings_are_no_drift(project: Project) -> None:
         ),
     ],
 )
-def test_what_must_not_be_sent_is_refused_with_its_place(
+def test_unsendable_text_is_refused_with_its_position(
     first: Project, text: str, words: str
 ) -> None:
     first.file("2_x.up.sql", text)
@@ -191,12 +189,12 @@ def test_a_directory_that_is_a_file_is_an_error(project: Project) -> None:
     assert "Not a directory" in project.run("up", code=1).err
 
 
-def test_a_link_to_nowhere_is_an_error(first: Project) -> None:
+def test_broken_symlink_is_an_error(first: Project) -> None:
     (first.directory / "2_x.up.sql").symlink_to("nowhere")
     refused(first, "2_x.up.sql: not a regular file")
 
 
-def test_a_long_header_of_comments_costs_no_time() -> None:
+def test_replaces_is_found_after_thousands_of_comment_lines() -> None:
     """The directive is found line by line. A file with thousands of comment lines is read at once."""
     digest = "0" * 64
     header = b"-- a line\r\n\r\n-- another\n\n\n" * 5000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DIRECTIVE = "-- sqlmig: no-transaction\n"
 
 
-def test_a_failed_statement_is_named_with_what_ran_and_what_did_not(
+def test_error_locates_failed_statement_and_counts_the_others(
     either: Project,
 ) -> None:
     either.file(
@@ -32,7 +32,7 @@ def test_a_failed_statement_is_named_with_what_ran_and_what_did_not(
     assert either.states() == {1: "pending"}
 
 
-def test_the_next_run_is_possible(either: Project) -> None:
+def test_next_run_succeeds_after_file_is_fixed(either: Project) -> None:
     either.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();\nSELECT 1 / 0;")
     either.run("up", code=1)
     either.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE IF NOT EXISTS a ();\nSELECT 1;")
@@ -40,7 +40,7 @@ def test_the_next_run_is_possible(either: Project) -> None:
     assert either.states() == {1: "applied"}
 
 
-def test_an_index_left_invalid_is_named_with_the_drop_that_removes_it(
+def test_invalid_index_is_named_with_its_drop_statement(
     either: Project,
 ) -> None:
     either.file("1_t.up.sql", "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (1);")
@@ -59,7 +59,7 @@ def test_an_index_left_invalid_is_named_with_the_drop_that_removes_it(
     assert either.states() == {1: "applied", 2: "applied"}
 
 
-def test_if_not_exists_does_not_pass_an_invalid_index_off_as_done(
+def test_if_not_exists_does_not_hide_invalid_index(
     project: Project,
 ) -> None:
     project.file(
@@ -76,7 +76,7 @@ def test_if_not_exists_does_not_pass_an_invalid_index_off_as_done(
     assert project.states() == {1: "applied", 2: "pending"}
 
 
-def test_a_transaction_of_its_own_that_stays_open_is_rolled_back_and_said(
+def test_transaction_left_open_is_rolled_back_and_reported(
     either: Project,
 ) -> None:
     either.file("1_x.up.sql", f"{DIRECTIVE}BEGIN;\nCREATE TABLE a ();")
@@ -100,7 +100,7 @@ def test_settings_last_through_the_file_and_no_longer(project: Project) -> None:
     assert project.query("SELECT * FROM a") == [("postgres", '"$user", public')]
 
 
-def test_the_named_schema_is_first_on_the_search_path_here_too(
+def test_given_schema_is_used_in_no_transaction_file(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", f"{DIRECTIVE}CREATE TABLE a ();")
@@ -114,7 +114,7 @@ def test_the_named_schema_is_first_on_the_search_path_here_too(
     "statement",
     ["VACUUM", "VACUUM FULL", "ANALYZE", "REINDEX DATABASE {}", "REINDEX SYSTEM {}"],
 )
-def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(
+def test_vacuum_and_reindex_do_not_block_on_their_own_runner(
     project: Project, statement: str
 ) -> None:
     name = project.query("SELECT quote_ident(current_database())")[0][0]
@@ -142,7 +142,7 @@ def test_what_locks_the_ledger_itself_does_not_wait_for_its_own_runner(
         ),
     ],
 )
-def test_what_a_transaction_of_its_own_did_is_rolled_back_and_said(
+def test_failed_explicit_transaction_is_rolled_back_and_counted(
     either: Project, text: str, words: str, tables: set[str]
 ) -> None:
     either.file("1_x.up.sql", DIRECTIVE + text)
@@ -156,7 +156,7 @@ def test_a_file_without_a_statement_is_applied_and_recorded(either: Project) -> 
     assert either.states() == {1: "applied"}
 
 
-def test_a_lock_timeout_of_the_role_leaves_no_invalid_index(project: Project) -> None:
+def test_lock_timeout_of_session_leaves_no_invalid_index(project: Project) -> None:
     project.file("1_t.up.sql", "CREATE TABLE t (id int)")
     project.run("up")
     project.file("2_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t (id)")
@@ -175,7 +175,7 @@ def test_a_lock_timeout_of_the_role_leaves_no_invalid_index(project: Project) ->
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
+def test_interrupt_reports_committed_statements_and_sets_exit_code(
     project: Project, sent: signal.Signals, code: int
 ) -> None:
     project.file(
@@ -205,7 +205,7 @@ def test_an_interrupted_file_says_what_stays_and_exits_as_the_signal_says(
         "CREATE TEMP TABLE x ()",
     ],
 )
-def test_through_a_pooler_a_setting_is_refused_before_anything_runs(
+def test_pooler_refuses_session_state_before_anything_runs(
     pooled: Project, statement: str
 ) -> None:
     pooled.file("0_x.up.sql", "CREATE TABLE b ();")
@@ -218,7 +218,7 @@ def test_through_a_pooler_a_setting_is_refused_before_anything_runs(
     assert pooled.tables() == set()
 
 
-def test_through_a_pooler_a_named_schema_is_refused_before_anything_runs(
+def test_pooler_refuses_schema_option_before_anything_runs(
     pooled: Project,
 ) -> None:
     pooled.write(
@@ -232,7 +232,7 @@ def test_through_a_pooler_a_named_schema_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_runner_that_ends_while_an_index_is_built_leaves_nobody_stuck(
+def test_next_run_succeeds_after_runner_ends_during_index_build(
     project: Project, either: Project, sent: signal.Signals
 ) -> None:
     either.file("1_t.up.sql", "CREATE TABLE t (id int)")

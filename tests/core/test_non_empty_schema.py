@@ -23,7 +23,7 @@ ONE_FILE = "CREATE TABLE ours ();"
         ),
     ],
 )
-def test_up_refuses_it_where_nobody_can_be_asked(
+def test_up_refuses_non_empty_schema_without_terminal(
     project: Project, made: str, named: str
 ) -> None:
     project.write(up_1_a=ONE_FILE)
@@ -48,13 +48,15 @@ def test_up_refuses_it_where_nobody_can_be_asked(
         "CREATE FUNCTION platforms() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
     ],
 )
-def test_what_else_there_is_does_not_matter(project: Project, made: str) -> None:
+def test_other_schemas_types_and_event_triggers_are_ignored(
+    project: Project, made: str
+) -> None:
     project.write(up_1_a=ONE_FILE)
     project.query(made)
     project.run("up")
 
 
-def test_what_an_extension_made_does_not_matter(project: Project) -> None:
+def test_extension_objects_are_ignored(project: Project) -> None:
     project.write(up_1_a=ONE_FILE)
     project.query(
         "CREATE TABLE theirs (); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
@@ -81,7 +83,7 @@ def test_up_asks_on_a_terminal(project: Project, answer: str, code: int) -> None
     assert project.tables() == ({"ours", "theirs"} if code == 0 else {"theirs"})
 
 
-def test_each_schema_is_looked_at(project: Project) -> None:
+def test_each_schema_is_checked_separately(project: Project) -> None:
     project.write(up_1_a=ONE_FILE)
     project.query("CREATE SCHEMA a; CREATE TABLE a.theirs (); CREATE SCHEMA b")
     output = project.run("up", "--schema", "a", "--schema", "b", code=1)

@@ -54,7 +54,7 @@ def role(project: Project) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-def test_what_a_file_sets_ends_with_it(
+def test_session_state_ends_with_the_file(
     either: Project, role: str, setting: str
 ) -> None:
     either.file("1_before.up.sql", f"CREATE TABLE public.seen AS {LEFT};")
@@ -68,7 +68,7 @@ def test_what_a_file_sets_ends_with_it(
     assert either.states() == {1: "applied", 2: "applied", 3: "applied"}
 
 
-def test_it_ends_too_when_the_file_fails(either: Project, role: str) -> None:
+def test_session_state_ends_when_the_file_fails(either: Project, role: str) -> None:
     (before,) = either.query(LEFT)[0]
     either.file(
         "1_set.up.sql",
@@ -78,7 +78,7 @@ def test_it_ends_too_when_the_file_fails(either: Project, role: str) -> None:
     assert either.query(LEFT) == [(before,)]
 
 
-def test_the_ledger_stays_where_it_is_when_a_new_schema_leads_the_search_path(
+def test_ledger_stays_in_public_after_file_creates_user_schema(
     either: Project,
 ) -> None:
     either.file("1_x.up.sql", 'CREATE SCHEMA "postgres"; CREATE TABLE a ();')

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--schema", "a", "--schema", "b")])
-def test_a_file_that_is_tried_again_meets_nothing_of_the_first_try(
+def test_retry_starts_without_session_state_of_first_try(
     project: Project, stays: str, options: tuple[str, ...]
 ) -> None:
     project.query("CREATE SCHEMA far; CREATE TABLE far.t (n int)")
@@ -44,7 +44,7 @@ def test_a_file_that_is_tried_again_meets_nothing_of_the_first_try(
     assert "already exists" not in runner.ended()
 
 
-def test_a_schema_that_failed_leaves_nothing_to_the_next(project: Project) -> None:
+def test_failed_schema_leaves_no_session_state_to_the_next(project: Project) -> None:
     project.query("CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t ()")
     project.write(up_1_x="PREPARE p AS SELECT 1; CREATE TABLE t ();")
     options = ("--schema", "a", "--schema", "b", "--jobs", "1", "--allow-non-empty")
@@ -53,7 +53,7 @@ def test_a_schema_that_failed_leaves_nothing_to_the_next(project: Project) -> No
     assert "prepared statement" not in output.err
 
 
-def test_a_dead_standard_error_stops_no_migration(project: Project) -> None:
+def test_up_succeeds_after_standard_error_is_closed(project: Project) -> None:
     project.write(
         up_1_x="DO $$ BEGIN RAISE NOTICE 'one'; PERFORM pg_sleep(11); RAISE NOTICE 'two'; END $$;",
         up_2_y="CREATE TABLE y ();",
@@ -99,7 +99,7 @@ def test_wait_ends_for_an_address_that_drops_packets(project: Project) -> None:
             one.close()
 
 
-def test_an_error_while_a_runner_waits_names_what_was_applied(project: Project) -> None:
+def test_lost_connection_during_lock_wait_lists_applied_files(project: Project) -> None:
     project.write(up_1_x=f"CREATE TABLE x (); {WAITS}", up_2_y="CREATE TABLE y ();")
     ((database,),) = project.query("SELECT current_database()")
     applied: list[list[str]] = []

@@ -23,7 +23,7 @@ def test_notices_and_warnings_go_to_standard_error(either: Project) -> None:
     assert output.out.count("\n") == 1
 
 
-def test_nothing_of_our_own_makes_a_notice(either: Project) -> None:
+def test_own_statements_raise_no_notices(either: Project) -> None:
     either.file("1_x.up.sql", "CREATE TABLE a ();")
     either.file("1_x.down.sql", "DROP TABLE a;")
     either.file("2_x.up.sql", "SELECT 1 / 0;")
@@ -33,7 +33,7 @@ def test_nothing_of_our_own_makes_a_notice(either: Project) -> None:
     assert either.run("down").err == ""
 
 
-def test_an_error_within_a_function_shows_its_query_and_the_statement_that_called(
+def test_error_in_function_shows_its_query_and_calling_statement(
     project: Project,
 ) -> None:
     project.file(
@@ -49,7 +49,7 @@ def test_an_error_within_a_function_shows_its_query_and_the_statement_that_calle
     assert "CONTEXT: PL/pgSQL function f() line 3 at RETURN" in error
 
 
-def test_an_error_in_a_functions_text_has_its_own_line(project: Project) -> None:
+def test_error_in_function_body_names_line_in_file(project: Project) -> None:
     project.file(
         "1_x.up.sql",
         "SELECT 1;\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$\n  SELECT nothing;\n$$;\n",
@@ -65,7 +65,7 @@ def test_an_error_in_a_functions_text_has_its_own_line(project: Project) -> None
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("schema", [(), ("--schema", "tenant")])
-def test_without_a_position_the_statements_line_is_named(
+def test_error_without_position_names_line_of_statement(
     project: Project, begin: str, newline: str, schema: tuple[str, ...]
 ) -> None:
     lines = [
@@ -100,7 +100,7 @@ def test_a_position_counts_characters_and_not_bytes(
     assert "    | \t             \t^\n" in error
 
 
-def test_wide_and_combining_characters_keep_the_caret_under_the_place(
+def test_caret_is_aligned_after_wide_and_combining_characters(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", "SELECT '漢字', 'e\u0301', nothing;")

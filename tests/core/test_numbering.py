@@ -30,7 +30,7 @@ def names(project: Project) -> set[str]:
     return {path.name for path in project.directory.iterdir()}
 
 
-def test_all_clashes_are_named_with_a_command_that_works(files: Project) -> None:
+def test_all_clashes_are_reported_with_renumber_commands(files: Project) -> None:
     files.file("0001_other.up.sql", "")
     error = files.run("status", code=1).err
     for name, other in (
@@ -44,7 +44,7 @@ def test_all_clashes_are_named_with_a_command_that_works(files: Project) -> None
     assert "0007_theirs.down.sql: version 7 has another down file" in error
 
 
-def test_the_files_of_a_migration_get_the_next_free_number(files: Project) -> None:
+def test_renumber_uses_next_free_number(files: Project) -> None:
     error = files.run("renumber", "7", code=2).err
     assert "version 7 is 0007_ours and 0007_theirs; name the one to renumber" in error
     output = files.run("renumber", "0007_ours").out
@@ -58,7 +58,7 @@ def test_the_files_of_a_migration_get_the_next_free_number(files: Project) -> No
 
 
 @pytest.mark.parametrize(("new", "number"), [("12", "0012"), ("12345", "12345")])
-def test_or_the_number_that_is_named(files: Project, new: str, number: str) -> None:
+def test_renumber_uses_given_number(files: Project, new: str, number: str) -> None:
     files.run("renumber", "1", new)
     assert f"{number}_first.up.sql" in names(files)
 
@@ -74,7 +74,7 @@ def test_or_the_number_that_is_named(files: Project, new: str, number: str) -> N
         (["1", "x"], "is not a whole number"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(
+def test_impossible_renumber_is_a_usage_error(
     files: Project, arguments: list[str], words: str
 ) -> None:
     before = names(files)

@@ -137,7 +137,7 @@ def test_stray_transaction_control_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
-def test_within_quotes_comments_and_bodies_it_is_no_transaction_control(
+def test_keywords_in_quotes_comments_and_bodies_are_accepted(
     project: Project, text: str
 ) -> None:
     project.file("1_x.up.sql", f"{text};\nCREATE TABLE after ();")
@@ -146,7 +146,7 @@ def test_within_quotes_comments_and_bodies_it_is_no_transaction_control(
     assert project.states() == {1: "applied"}
 
 
-def test_a_name_concurrently_is_no_reason_to_run_outside_a_transaction(
+def test_column_named_concurrently_stays_in_transaction(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", "CREATE VIEW v AS SELECT 1 AS concurrently")
@@ -156,7 +156,7 @@ def test_a_name_concurrently_is_no_reason_to_run_outside_a_transaction(
 
 
 @pytest.mark.parametrize("outer", OUTER)
-def test_one_outer_pair_stands_for_the_runners_transaction(
+def test_outer_begin_and_commit_replace_runner_transaction(
     project: Project, outer: str
 ) -> None:
     project.file(
@@ -168,14 +168,16 @@ def test_one_outer_pair_stands_for_the_runners_transaction(
 
 
 @pytest.mark.parametrize("outer", OUTER)
-def test_one_outer_pair_is_atomic_with_the_ledger(project: Project, outer: str) -> None:
+def test_outer_begin_and_commit_are_atomic_with_the_ledger(
+    project: Project, outer: str
+) -> None:
     project.file("1_x.up.sql", outer.format("CREATE TABLE a (); SELECT 1 / 0;"))
     assert "division by zero" in project.run("up", code=1).err
     assert project.tables() == set()
     assert project.states() == {1: "pending"}
 
 
-def test_the_options_of_the_outer_pair_hold(project: Project) -> None:
+def test_isolation_level_of_outer_transaction_is_kept(project: Project) -> None:
     project.file(
         "1_x.up.sql",
         "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE a AS SELECT current_setting('transaction_isolation') v; COMMIT",
@@ -188,7 +190,7 @@ def test_the_options_of_the_outer_pair_hold(project: Project) -> None:
     assert project.query("SELECT v FROM a") == [("serializable",), ("repeatable read",)]
 
 
-def test_a_procedure_cannot_commit_either(project: Project) -> None:
+def test_procedure_cannot_commit(project: Project) -> None:
     project.file(
         "1_p.up.sql",
         "CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN CREATE TABLE a (); COMMIT; END'",
@@ -199,7 +201,7 @@ def test_a_procedure_cannot_commit_either(project: Project) -> None:
     assert project.tables() == set()
 
 
-def test_a_deferred_constraint_that_fails_leaves_nothing_and_says_so(
+def test_failed_deferred_constraint_is_reported_and_rolled_back(
     project: Project,
 ) -> None:
     project.file(
@@ -223,7 +225,7 @@ def test_an_unfinished_statement_does_not_swallow_the_ledgers_row(
     assert project.tables() == set()
 
 
-def test_backslashes_are_read_as_the_server_reads_them(project: Project) -> None:
+def test_standard_conforming_strings_off_is_refused(project: Project) -> None:
     (name,) = project.query("SELECT current_database()")[0]
     project.query(f'ALTER DATABASE "{name}" SET standard_conforming_strings = off')
     project.file("1_x.up.sql", "SELECT 'a\\'; COMMIT; --'")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 
-def test_what_others_plant_is_never_called_by_our_own_statements(
+def test_own_statements_never_call_planted_functions(
     project: Project,
 ) -> None:
     project.write(
@@ -54,7 +54,7 @@ def test_what_others_plant_is_never_called_by_our_own_statements(
     assert "broken" not in project.run("check", "--from", "2").out
 
 
-def test_nor_while_a_runner_waits_for_another_and_for_a_lock(project: Project) -> None:
+def test_waiting_runner_never_calls_planted_functions(project: Project) -> None:
     project.write(
         up_1_planted=planted(),
         up_2_t="CREATE TABLE t (n int);",
@@ -101,9 +101,7 @@ _MADE_IN_ADVANCE = {
     "command",
     ["up", "status", "up --dry-run", "stamp 1", "drift", "up --schema pub*"],
 )
-def test_a_ledger_made_in_advance_runs_no_code(
-    project: Project, made: str, command: str
-) -> None:
+def test_planted_ledger_runs_no_code(project: Project, made: str, command: str) -> None:
     project.write(up_1_t="CREATE TABLE t ();", down_1_t="DROP TABLE t;")
     project.query(f"{_CODE}; {made}")
     output = project.run(*command.split(), code=1)
@@ -115,7 +113,7 @@ def test_a_ledger_made_in_advance_runs_no_code(
 
 
 @pytest.mark.parametrize("owner", ["another role", "a member's role"])
-def test_a_ledger_of_another_role_is_refused_unless_we_are_a_member(
+def test_ledger_of_another_role_is_refused_unless_member(
     project: Project, owner: str
 ) -> None:
     them, us = f"them_{RUN}", f"us_{RUN}"
@@ -140,7 +138,7 @@ def test_a_ledger_of_another_role_is_refused_unless_we_are_a_member(
         project.query(f"DROP TABLE schema_migrations; DROP ROLE {us}; DROP ROLE {them}")
 
 
-def test_a_ledger_that_gets_a_trigger_while_a_run_waits_is_looked_at_again(
+def test_ledger_is_checked_again_after_waiting(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();", up_2_u="CREATE TABLE u ();")
@@ -157,7 +155,7 @@ def test_a_ledger_that_gets_a_trigger_while_a_run_waits_is_looked_at_again(
     assert project.query("SELECT to_regclass('u')") == [(None,)]
 
 
-def test_a_view_in_the_place_of_another_tools_ledger_is_not_read(
+def test_view_posing_as_ledger_of_another_tool_is_not_read(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();")
@@ -175,7 +173,7 @@ def test_a_view_in_the_place_of_another_tools_ledger_is_not_read(
         assert "code ran" not in error
 
 
-def test_a_plain_column_that_somebody_added_leaves_the_ledger_ours(
+def test_ledger_with_extra_plain_column_is_accepted(
     project: Project,
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();", up_2_u="CREATE TABLE u ();")

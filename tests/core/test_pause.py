@@ -24,7 +24,7 @@ def test_a_run_gives_up_after_its_last_try() -> None:
     assert attempts.message_at_the_end().startswith("Gave up after 2 tries. Nothing")
 
 
-def test_a_file_that_makes_progress_is_tried_on() -> None:
+def test_progress_resets_the_try_count() -> None:
     attempts = Attempts(limit=0)
     for rows in (1, 2, 3):
         attempts.rows = rows

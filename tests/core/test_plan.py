@@ -54,7 +54,7 @@ def versions_of(chosen: Sequence[VersionInfo] | Sequence[Migration]) -> list[int
         ("", []),
     ],
 )
-def test_a_state_a_version(words: str, states: list[str]) -> None:
+def test_each_version_has_the_expected_state(words: str, states: list[str]) -> None:
     assert [row.state for row in rows(words)] == states
 
 
@@ -74,7 +74,7 @@ def test_a_state_a_version(words: str, states: list[str]) -> None:
         ("1+ 2+", 1, None, 0, []),
     ],
 )
-def test_up(
+def test_up_selects_pending_versions(
     words: str, to: int | None, steps: int | None, done: int, versions: list[int]
 ) -> None:
     assert versions_of(versions_to_run(Up(to, steps), rows(words), done)) == versions
@@ -96,7 +96,7 @@ def test_up_refuses_a_directory_and_a_ledger_that_disagree(
     assert said in str(refused.value)
 
 
-def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> None:
+def test_version_applied_under_another_name_is_reported() -> None:
     applied = [LedgerRow(12, "reminder_notes", "old", "2026-01-01T00:00:00Z")]
     (row,) = plan.states(
         [Migration(12, "12_reminders", "reminders", Path("12_reminders.up.sql"), None)],
@@ -110,7 +110,7 @@ def test_a_version_that_was_applied_under_another_name_is_said_to_be_so() -> Non
         versions_to_run(Up(), [row])
 
 
-def test_what_is_out_of_order_may_be_let_through() -> None:
+def test_out_of_order_versions_can_be_allowed() -> None:
     assert versions_of(
         versions_to_run(Up(allow_out_of_order=True), rows("1 2+ 3"))
     ) == [
@@ -137,31 +137,31 @@ def test_what_is_out_of_order_may_be_let_through() -> None:
         ("1 2", None, 3, 2, []),
     ],
 )
-def test_down(
+def test_down_selects_applied_versions_newest_first(
     words: str, to: int | None, steps: int | None, done: int, versions: list[int]
 ) -> None:
     assert versions_of(versions_to_run(Down(to, steps), rows(words), done)) == versions
 
 
-def test_more_steps_down_than_there_are_is_a_usage_error() -> None:
+def test_down_with_too_many_steps_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="cannot revert 3 versions: 2 applied"):
         versions_to_run(Down(steps=3), rows("1+ 2+"))
 
 
 @pytest.mark.parametrize("version", [0, 4])
-def test_a_version_that_does_not_exist_is_a_usage_error(version: int) -> None:
+def test_unknown_version_is_a_usage_error(version: int) -> None:
     with pytest.raises(UsageError, match=f"there is no version {version}"):
         versions_to_run(Up(to=version), rows("1 2"))
     with pytest.raises(UsageError, match=f"there is no version {version}"):
         versions_to_stamp(rows("1 2"), version)
 
 
-def test_so_it_is_for_down_but_for_0() -> None:
+def test_unknown_version_is_a_usage_error_for_down() -> None:
     with pytest.raises(UsageError, match="there is no version 4"):
         versions_to_run(Down(to=4), rows("1+ 2"))
 
 
-def test_stamp_records_what_is_not_yet_up_to_a_version() -> None:
+def test_stamp_selects_pending_versions_up_to_target() -> None:
     assert versions_of(versions_to_stamp(rows("1+ 2 3"), 2)) == [2]
     assert versions_of(versions_to_stamp(rows("1 2+ 3"), 3)) == [1, 3]
     with pytest.raises(
@@ -180,7 +180,7 @@ def test_stamp_records_what_is_not_yet_up_to_a_version() -> None:
         ("up", "--to", "1", "--steps", "0"),
     ],
 )
-def test_a_zero_counts_as_given(
+def test_zero_counts_as_given_option(
     line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["-d", "postgresql://nowhere.invalid/x", *line]) == 2

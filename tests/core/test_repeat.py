@@ -44,7 +44,7 @@ def filled(project: Project) -> int:
     return int(count)
 
 
-def test_it_runs_until_a_run_changes_no_row(backfill: Project) -> None:
+def test_file_repeats_until_a_run_changes_no_row(backfill: Project) -> None:
     output = backfill.run("up")
     assert re.fullmatch(rf"applied 2_fill \(.*, {ROWS:,} rows\)\n", output.out)
     assert filled(backfill) == ROWS
@@ -60,7 +60,7 @@ def test_each_run_is_a_transaction_of_its_own(backfill: Project) -> None:
     assert backfill.query("SELECT count(DISTINCT by) FROM t") == [(100,)]
 
 
-def test_what_is_done_stays_and_the_rest_follows(backfill: Project) -> None:
+def test_next_run_continues_after_kills_at_random_moments(backfill: Project) -> None:
     """The file completes even if it is killed several times, at random moments."""
     chance = random.Random(26)
     states = set()
@@ -84,7 +84,7 @@ def test_what_is_done_stays_and_the_rest_follows(backfill: Project) -> None:
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_one_that_never_ends_is_stopped_with_words(
+def test_interrupt_stops_endless_file_and_reports_committed_rows(
     backfill: Project, sent: signal.Signals, code: int
 ) -> None:
     backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nINSERT INTO runs VALUES (1);")
@@ -104,16 +104,14 @@ def test_one_that_never_ends_is_stopped_with_words(
     assert backfill.states()[2] == "pending"
 
 
-def test_each_run_ends_within_a_minute_when_its_machine_vanishes(
-    backfill: Project, proxy: Proxy
-) -> None:
+def test_each_run_sets_tcp_keepalives(backfill: Project, proxy: Proxy) -> None:
     """The transaction stays open between messages, so the server must notice that the client is gone."""
     proxy.before(backfill).run("up")
     sent = b"".join(proxy.sent)
     assert sent.count(b"SET LOCAL tcp_keepalives_idle = 30") == 101
 
 
-def test_one_that_changes_the_ledger_is_refused(backfill: Project) -> None:
+def test_file_that_changes_the_ledger_is_refused(backfill: Project) -> None:
     before = backfill.query("TABLE schema_migrations")
     backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nDELETE FROM schema_migrations;")
     error = backfill.run("up", code=1).err
@@ -121,7 +119,7 @@ def test_one_that_changes_the_ledger_is_refused(backfill: Project) -> None:
     assert backfill.query("TABLE schema_migrations") == before
 
 
-def test_what_another_runner_has_finished_is_not_counted_for_the_next_file(
+def test_rows_of_file_finished_elsewhere_are_not_counted_for_next(
     backfill: Project,
 ) -> None:
     few = FILL.replace(f"LIMIT {ROWS // 100}", "LIMIT 10")
@@ -140,7 +138,7 @@ def test_what_another_runner_has_finished_is_not_counted_for_the_next_file(
     assert re.search(r"applied 3_one \(.*, 1 row\)", said), said
 
 
-def test_a_connection_that_is_lost_after_some_runs_says_what_stays(
+def test_lost_connection_reports_committed_rows(
     backfill: Project, proxy: Proxy
 ) -> None:
     runner = proxy.before(backfill).fork("up")
@@ -154,7 +152,7 @@ def test_a_connection_that_is_lost_after_some_runs_says_what_stays(
     assert filled(backfill) - int(stays[1].replace(",", "")) in (0, ROWS // 100)
 
 
-def test_a_failure_keeps_the_earlier_runs_and_says_so(backfill: Project) -> None:
+def test_failure_keeps_earlier_runs_and_reports_their_rows(backfill: Project) -> None:
     backfill.query(f"ALTER TABLE t ADD CHECK (twice < {ROWS})")
     error = backfill.run("up", code=1).err
     assert "2_fill.up.sql:2:1: ERROR: new row for relation" in error
@@ -167,7 +165,7 @@ def test_a_failure_keeps_the_earlier_runs_and_says_so(backfill: Project) -> None
     assert filled(backfill) == ROWS
 
 
-def test_two_runners_share_the_work_and_a_third_file_waits_for_its_end(
+def test_concurrent_runners_apply_file_once_before_the_next(
     backfill: Project,
 ) -> None:
     backfill.write(up_3_end="ALTER TABLE t ALTER twice SET NOT NULL;")
@@ -178,7 +176,7 @@ def test_two_runners_share_the_work_and_a_third_file_waits_for_its_end(
     assert filled(backfill) == ROWS
 
 
-def test_rows_that_others_write_meanwhile_are_filled_as_well(
+def test_rows_written_during_the_backfill_are_filled(
     backfill: Project,
 ) -> None:
     runner = backfill.fork("up")
@@ -192,12 +190,12 @@ def test_rows_that_others_write_meanwhile_are_filled_as_well(
     assert filled(backfill) == ROWS + 500
 
 
-def test_through_a_pooler(backfill: Project, pooled: Project) -> None:
+def test_repeat_works_through_a_pooler(backfill: Project, pooled: Project) -> None:
     assert "applied 2_fill" in pooled.run("up").out
     assert filled(backfill) == ROWS
 
 
-def test_a_lock_that_is_held_for_a_while_is_tried_again(backfill: Project) -> None:
+def test_successful_run_resets_lock_retries(backfill: Project) -> None:
     backfill.file("2_fill.up.sql", f"{FILL}SELECT pg_sleep(0.01);")
     runner = backfill.fork("up", "--lock-timeout", "50ms", "--retries", "1")
     for times in range(
@@ -226,7 +224,7 @@ def test_a_lock_that_is_held_for_a_while_is_tried_again(backfill: Project) -> No
         ),
     ],
 )
-def test_rows_that_no_tag_counts_are_counted_by_the_server(
+def test_rows_missing_from_command_tag_are_counted_by_server(
     backfill: Project, body: str
 ) -> None:
     backfill.file("2_fill.up.sql", f"-- sqlmig: repeat\n{body};")
@@ -234,7 +232,7 @@ def test_rows_that_no_tag_counts_are_counted_by_the_server(
     assert filled(backfill) == ROWS
 
 
-def test_where_the_server_does_not_count_it_is_refused(backfill: Project) -> None:
+def test_do_block_is_refused_if_track_counts_is_off(backfill: Project) -> None:
     backfill.file("2_fill.up.sql", "-- sqlmig: repeat\nDO $$BEGIN NULL; END$$;")
     ((name,),) = backfill.query("SELECT quote_ident(current_database())")
     backfill.query(f"ALTER DATABASE {name} SET track_counts = off")
@@ -245,7 +243,7 @@ def test_where_the_server_does_not_count_it_is_refused(backfill: Project) -> Non
     assert filled(backfill) == ROWS
 
 
-def test_as_the_very_first_file_in_a_schema_of_its_own(project: Project) -> None:
+def test_repeat_works_as_first_file_of_new_schema(project: Project) -> None:
     project.query("CREATE TABLE todo AS SELECT n FROM generate_series(1, 30) AS n")
     project.write(
         up_1_x="-- sqlmig: repeat\nDELETE FROM todo WHERE n IN (SELECT n FROM todo LIMIT 10);"
@@ -254,7 +252,7 @@ def test_as_the_very_first_file_in_a_schema_of_its_own(project: Project) -> None
     assert project.query("SELECT version FROM a.schema_migrations") == [(1,)]
 
 
-def test_with_an_isolation_level_of_its_own(backfill: Project) -> None:
+def test_repeat_works_with_explicit_isolation_level(backfill: Project) -> None:
     text = FILL.replace("UPDATE", "BEGIN ISOLATION LEVEL REPEATABLE READ;\nUPDATE")
     backfill.file("2_fill.up.sql", f"{text}COMMIT;")
     assert f"{ROWS:,} rows" in backfill.run("up").out
@@ -284,7 +282,7 @@ def test_a_down_file_may_repeat(backfill: Project) -> None:
         ("-- sqlmig: repeat 5\nDELETE FROM t;", "unknown directive “repeat 5”"),
     ],
 )
-def test_what_cannot_repeat_is_refused_before_anything_runs(
+def test_unrepeatable_file_is_refused_before_anything_runs(
     project: Project, text: str, said: str
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ();", up_2_b=text)
@@ -292,20 +290,20 @@ def test_what_cannot_repeat_is_refused_before_anything_runs(
     assert project.tables() == set()
 
 
-def test_a_rehearsal_runs_it_once_and_says_so(backfill: Project) -> None:
+def test_rehearsal_runs_file_once_and_reports_it(backfill: Project) -> None:
     shown = backfill.run("up", "--dry-run").out
     assert "would apply 2_fill (" in shown
     assert "its first run; it repeats until a run changes no row" in shown
     assert filled(backfill) == 0
 
 
-def test_a_script_names_it_and_refuses(backfill: Project) -> None:
+def test_script_refuses_repeated_file_by_name(backfill: Project) -> None:
     output = backfill.run("script", code=1)
     assert output.out == ""
     assert "2_fill.up.sql: repeats until a run changes no row" in output.err
 
 
-def test_check_and_drift_take_it(backfill: Project) -> None:
+def test_check_and_drift_accept_repeated_file(backfill: Project) -> None:
     backfill.file("1_t.down.sql", "DROP TABLE t, runs;")
     backfill.file("2_fill.down.sql", "")
     assert backfill.run("check").out.count("ok") == 2
@@ -313,7 +311,7 @@ def test_check_and_drift_take_it(backfill: Project) -> None:
     assert backfill.run("drift").out == "nothing differs\n"
 
 
-def test_where_a_trigger_does_the_work_of_a_statement_it_goes_on(
+def test_rows_changed_by_trigger_count_as_progress(
     project: Project,
 ) -> None:
     project.write(
@@ -330,7 +328,7 @@ def test_where_a_trigger_does_the_work_of_a_statement_it_goes_on(
     assert project.query("SELECT count(deleted_at) FROM t") == [(10,)]
 
 
-def test_check_and_drift_run_it_to_its_end(project: Project) -> None:
+def test_check_and_drift_repeat_file_until_done(project: Project) -> None:
     project.write(
         up_1_t="CREATE TABLE t (id int, b int); INSERT INTO t SELECT generate_series(1, 5);",
         down_1_t="DROP TABLE t;",

@@ -20,7 +20,7 @@ DOWN = "DO $$ BEGIN IF current_setting('app.region') = '' THEN RAISE 'empty'; EN
 
 
 @pytest.mark.parametrize("kind", ["", "-- sqlmig: repeat\n"])
-def test_up_and_down(either: Project, kind: str) -> None:
+def test_up_and_down_read_the_value(either: Project, kind: str) -> None:
     body = UP
     if kind:
         either.file("1_t.up.sql", "CREATE TABLE t (region text, other text)")
@@ -41,20 +41,20 @@ def test_up_and_down(either: Project, kind: str) -> None:
     assert either.query("SELECT to_regclass('t')") == [(None,)]
 
 
-def test_a_file_without_a_transaction(project: Project) -> None:
+def test_no_transaction_file_reads_the_value(project: Project) -> None:
     project.file("1_t.up.sql", f"-- sqlmig: no-transaction\n{UP}\nVACUUM t;")
     project.run("up", *GIVEN)
     assert project.query("SELECT * FROM t") == [(SECRET, "b=c")]
 
 
-def test_a_file_without_a_transaction_through_a_pooler(pooled: Project) -> None:
+def test_no_transaction_file_is_refused_through_a_pooler(pooled: Project) -> None:
     pooled.file("1_t.up.sql", f"-- sqlmig: no-transaction\n{UP}")
     error = pooled.run("up", *GIVEN, code=1).err
     assert "a pooler does not keep --set for a no-transaction file" in error
     assert "s3cr3t" not in error
 
 
-def test_each_file_has_it_and_no_later_run(project: Project) -> None:
+def test_value_is_set_for_each_file_but_not_for_later_runs(project: Project) -> None:
     read = "CREATE TABLE t{} AS SELECT current_setting('app.region', true) AS region"
     project.write(up_1_a=read.format(1), up_2_b=read.format(2))
     project.run("up", "--set", "app.region=eu")
@@ -64,7 +64,7 @@ def test_each_file_has_it_and_no_later_run(project: Project) -> None:
     assert project.query(query) == [("eu", "eu", None)]
 
 
-def test_a_file_that_resets_all_and_one_with_an_isolation_level(
+def test_value_survives_reset_all_and_explicit_isolation_level(
     project: Project,
 ) -> None:
     project.write(
@@ -75,7 +75,7 @@ def test_a_file_that_resets_all_and_one_with_an_isolation_level(
     assert project.query("SELECT r FROM t") == [("eu",)]
 
 
-def test_rehearsals_check_and_drift(project: Project) -> None:
+def test_rehearsal_check_and_drift_read_the_value(project: Project) -> None:
     project.write(up_1_t=UP, down_1_t=DOWN)
     project.run("up", "--dry-run", *GIVEN)
     assert "ok            1_t" in project.run("check", *GIVEN).out
@@ -87,14 +87,14 @@ def test_rehearsals_check_and_drift(project: Project) -> None:
     project.run("down", "--dry-run", *GIVEN)
 
 
-def test_many_schemas(project: Project) -> None:
+def test_each_schema_reads_the_value(project: Project) -> None:
     project.write(up_1_t=UP)
     project.run("up", "--schema", "one", "--schema", "two", *GIVEN)
     for schema in ("one", "two"):
         assert project.query(f"SELECT * FROM {schema}.t") == [(SECRET, "b=c")]
 
 
-def test_from_python(project: Project) -> None:
+def test_python_api_accepts_settings(project: Project) -> None:
     project.write(up_1_t=UP, down_1_t=DOWN)
     settings = {"app.region": SECRET, "app.other$1": "b"}
     sqlmig.up(project.url, project.directory, settings=settings)
@@ -117,7 +117,7 @@ def test_from_python(project: Project) -> None:
         "1.a=s3cr3t",
     ],
 )
-def test_a_name_that_is_wrong_is_a_usage_error(project: Project, given: str) -> None:
+def test_invalid_name_is_a_usage_error(project: Project, given: str) -> None:
     project.write(up_1_a="SELECT 1")
     error = project.run("up", "--set", given, code=2).err
     assert "--set" in error
@@ -135,7 +135,7 @@ def test_a_value_that_the_server_refuses_is_not_printed(project: Project) -> Non
         assert "up.sql: the server refuses a setting of --set (22023)" in output.err
 
 
-def test_the_server_may_say_the_value_and_sqlmig_does_not(project: Project) -> None:
+def test_value_is_masked_in_server_messages(project: Project) -> None:
     cast = "SELECT current_setting('app.region')::int"
     notice = "DO $$ BEGIN RAISE NOTICE '%', current_setting('app.region'); END $$"
     project.write(up_1_a=notice, up_2_b=cast)

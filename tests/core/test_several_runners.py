@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.proxy import Proxy
 
 
-def test_what_was_applied_before_another_runner_came_is_not_denied(
+def test_error_after_lock_wait_still_lists_applied_files(
     project: Project,
 ) -> None:
     project.write(up_1_a=f"{WAITS}CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
@@ -49,7 +49,9 @@ def test_each_migration_is_applied_exactly_once(either: Project, count: int) -> 
     assert set(either.states().values()) == {"applied"}
 
 
-def test_a_runner_that_waits_says_whom_for(project: Project, either: Project) -> None:
+def test_waiting_runner_names_the_active_runner(
+    project: Project, either: Project
+) -> None:
     tables(either, 1, body="SELECT pg_sleep(1.5);")
     first = either.fork("up")
     running = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
@@ -64,7 +66,7 @@ def test_a_runner_that_waits_says_whom_for(project: Project, either: Project) ->
     assert "applied 0001_t" in first.ended()
 
 
-def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invalid(
+def test_concurrent_index_is_built_while_runners_wait(
     project: Project, either: Project
 ) -> None:
     either.file("1_t.up.sql", "CREATE TABLE t (id int)")
@@ -88,7 +90,7 @@ def test_a_concurrent_index_beside_waiting_runners_is_neither_stalled_nor_invali
     ) == [(True,)]
 
 
-def test_a_prepared_transaction_is_waited_for_with_a_word(project: Project) -> None:
+def test_waiting_runner_names_prepared_transaction(project: Project) -> None:
     if project.query("SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("this server has no prepared transactions")
     tables(project, 1)
@@ -104,7 +106,7 @@ def test_a_prepared_transaction_is_waited_for_with_a_word(project: Project) -> N
     assert "reverted 0001_t" in runner.ended()
 
 
-def test_a_ledger_that_somebody_locks_for_good_is_an_error_and_no_hang(
+def test_status_fails_if_ledger_stays_locked(
     project: Project,
 ) -> None:
     tables(project, 1)
@@ -120,7 +122,7 @@ def test_a_ledger_that_somebody_locks_for_good_is_an_error_and_no_hang(
 ANOTHER_RUNNER = "was reverted: another runner has applied or reverted a migration"
 
 
-def test_up_beside_down_is_safe(either: Project) -> None:
+def test_concurrent_up_and_down_keep_ledger_consistent(either: Project) -> None:
     tables(either, 8)
     for _ in range(6):
         runners = [
@@ -156,12 +158,12 @@ CHECKSUM = hashlib.sha256(b"CREATE TABLE t2 (id int);").hexdigest()
 RECORDED = f"INSERT INTO schema_migrations (version, name, checksum) VALUES (2, 't', '{CHECKSUM}')"
 
 
-def test_what_another_runner_did_meanwhile_is_left_out(project: Project) -> None:
+def test_version_applied_by_another_runner_is_skipped(project: Project) -> None:
     runner = waits_while(project, RECORDED)
     assert runner.ended().endswith("nothing to do\n")
 
 
-def test_what_another_runner_reverted_meanwhile_is_done_again(project: Project) -> None:
+def test_version_reverted_by_another_runner_is_applied_again(project: Project) -> None:
     runner = waits_while(
         project, "DELETE FROM schema_migrations WHERE version = 1; DROP TABLE t1"
     )
@@ -169,7 +171,7 @@ def test_what_another_runner_reverted_meanwhile_is_done_again(project: Project) 
     assert project.tables() == {"t1", "t2"}
 
 
-def test_the_new_plan_refuses_what_the_first_would_have_refused(
+def test_new_plan_after_wait_refuses_out_of_order_version(
     project: Project,
 ) -> None:
     said = waits_while(project, RECORDED.replace("(2, 't'", "(9, 'theirs'")).ended(
@@ -181,7 +183,7 @@ def test_the_new_plan_refuses_what_the_first_would_have_refused(
 
 @pytest.mark.parametrize("directive", ["", "-- sqlmig: no-transaction\n"])
 @pytest.mark.parametrize("newest", [0, 3])  # in order, and out of order
-def test_what_is_recorded_by_hand_between_two_files_is_left_out(
+def test_version_recorded_by_hand_between_files_is_skipped(
     project: Project, newest: int, directive: str
 ) -> None:
     project.write(**{f"up_{newest}_x": "SELECT 1"})
@@ -200,7 +202,7 @@ def test_what_is_recorded_by_hand_between_two_files_is_left_out(
     assert project.tables() == set()
 
 
-def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(
+def test_second_runner_to_record_version_rolls_back_and_replans(
     project: Project,
 ) -> None:
     tables(project, 2)
@@ -217,14 +219,14 @@ def test_who_is_second_to_record_a_version_rolls_back_and_plans_again(
     assert project.tables() == {"t1"}
 
 
-def test_a_revert_stops_if_another_runner_came_first(project: Project) -> None:
+def test_down_stops_if_another_runner_changed_the_ledger(project: Project) -> None:
     change = f"CREATE TABLE t2 (); {RECORDED}"
     runner = waits_while(project, change, "down", "--all", "--yes")
     assert f"nothing {ANOTHER_RUNNER}" in runner.ended(code=1)
     assert project.tables() == {"t1", "t2"}
 
 
-def test_two_reverts_at_once_revert_one_version(project: Project) -> None:
+def test_concurrent_downs_revert_one_version(project: Project) -> None:
     tables(project, 3)
     project.run("up")
     with psycopg.connect(project.url) as other:
@@ -240,7 +242,7 @@ def test_two_reverts_at_once_revert_one_version(project: Project) -> None:
     assert project.tables() == {"t1", "t2"}
 
 
-def test_a_rehearsal_and_a_stamp_wait_with_a_word_and_plan_again(
+def test_rehearsal_and_stamp_report_wait_and_replan(
     project: Project,
 ) -> None:
     assert (
@@ -255,7 +257,7 @@ def test_a_rehearsal_and_a_stamp_wait_with_a_word_and_plan_again(
     )
 
 
-def test_a_plan_that_begins_serializable_sees_what_others_did_before_it_had_the_lock(
+def test_serializable_plan_sees_commits_made_while_waiting(
     project: Project,
 ) -> None:
     project.file(
@@ -268,7 +270,7 @@ def test_a_plan_that_begins_serializable_sees_what_others_did_before_it_had_the_
 @pytest.mark.parametrize(
     "first", ["CREATE TABLE t1 (id int)", "CREATE INDEX CONCURRENTLY i ON there (id)"]
 )
-def test_first_runners_that_race_make_one_ledger_and_end_well(
+def test_racing_first_runners_create_one_ledger(
     project: Project, either: Project, first: str
 ) -> None:
     project.query("CREATE TABLE there (id int)")
@@ -280,7 +282,7 @@ def test_first_runners_that_race_make_one_ledger_and_end_well(
     assert either.states() == {1: "applied", 2: "applied"}
 
 
-def test_rehearsals_beside_first_runners_leave_nothing(either: Project) -> None:
+def test_concurrent_rehearsals_leave_nothing_behind(either: Project) -> None:
     tables(either, 2, body="SELECT pg_sleep(0.01);")
     for runner in [either.fork("up", "--dry-run") for _ in range(6)]:
         assert "would apply 0002_t" in runner.ended()
@@ -293,7 +295,7 @@ def test_rehearsals_beside_first_runners_leave_nothing(either: Project) -> None:
     assert either.tables() == {"t1", "t2"}
 
 
-def test_status_answers_while_a_first_runner_is_at_work(project: Project) -> None:
+def test_status_works_while_first_runner_is_active(project: Project) -> None:
     project.file(
         "1_t.up.sql", "DO $$ BEGIN RAISE NOTICE 'here'; PERFORM pg_sleep(30); END $$"
     )
@@ -316,7 +318,7 @@ OWN_ROW = "INSERT INTO schema_migrations (version, name, checksum) VALUES (1, 'x
 
 
 @pytest.mark.parametrize("command", [["up"], ["up", "--dry-run"]])
-def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(
+def test_file_that_inserts_its_own_ledger_row_fails(
     project: Project, command: list[str]
 ) -> None:
     project.file("1_x.up.sql", OWN_ROW)
@@ -325,7 +327,7 @@ def test_a_file_that_writes_its_own_row_is_an_error_and_no_endless_loop(
     assert project.states() == {1: "pending"}
 
 
-def test_a_file_without_a_transaction_that_writes_its_own_row_is_an_error_too(
+def test_no_transaction_file_that_inserts_its_own_ledger_row_fails(
     project: Project,
 ) -> None:
     project.file("1_x.up.sql", f"-- sqlmig: no-transaction\n{OWN_ROW}")
@@ -334,7 +336,7 @@ def test_a_file_without_a_transaction_that_writes_its_own_row_is_an_error_too(
     assert project.states() == {1: "changed"}
 
 
-def test_a_serializable_file_beside_a_writer_of_the_ledger_is_tried_again_with_a_word(
+def test_serializable_file_is_retried_while_ledger_row_is_locked(
     project: Project,
 ) -> None:
     tables(project, 1)
@@ -359,7 +361,7 @@ def test_a_serializable_file_is_rehearsed_before_there_is_a_ledger(
     project.run("up")
 
 
-def test_where_every_transaction_is_serializable_runners_still_take_turns(
+def test_runners_take_turns_if_default_isolation_is_serializable(
     project: Project,
 ) -> None:
     ((name,),) = project.query("SELECT current_database()")
@@ -373,7 +375,7 @@ def test_where_every_transaction_is_serializable_runners_still_take_turns(
     ]
 
 
-def test_a_file_of_nearly_a_message_is_told_to_end_when_its_machine_vanishes(
+def test_file_sent_in_two_messages_sets_tcp_keepalives(
     project: Project, proxy: Proxy
 ) -> None:
     """With the text of its down file it needs two messages, and the transaction is open between them."""

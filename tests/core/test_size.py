@@ -17,7 +17,7 @@ FILES = 10_000 if IS_SOAK else 2_000
 BYTES = 50_000_000 if IS_SOAK else 20_000_000
 
 
-def test_thousands_of_files(project: Project) -> None:
+def test_up_applies_thousands_of_files(project: Project) -> None:
     for n in range(FILES):
         project.file(f"{n:05}_x.up.sql", f"SELECT {n};")
     output = project.run("up")
@@ -26,7 +26,7 @@ def test_thousands_of_files(project: Project) -> None:
     assert set(project.states().values()) == {"applied"}
 
 
-def test_an_error_in_a_long_file_is_shown_where_it_is(project: Project) -> None:
+def test_error_in_long_file_names_correct_line(project: Project) -> None:
     lines = [
         f"INSERT INTO t VALUES ({n}, 'a row that is long enough for several messages');\n"
         for n in range(40_000)
@@ -53,7 +53,7 @@ def test_an_error_in_a_long_file_is_shown_where_it_is(project: Project) -> None:
 @pytest.mark.parametrize(
     "setting", ["standard_conforming_strings = off", "client_encoding = 'LATIN1'"]
 )
-def test_a_long_file_must_not_change_how_the_rest_of_it_is_read(
+def test_long_file_must_not_change_parsing_settings(
     project: Project, setting: str
 ) -> None:
     project.file(
@@ -64,7 +64,7 @@ def test_a_long_file_must_not_change_how_the_rest_of_it_is_read(
     assert project.states() == {1: "pending"}
 
 
-def test_a_file_of_many_megabytes(project: Project) -> None:
+def test_up_applies_file_of_many_megabytes(project: Project) -> None:
     row = "INSERT INTO t VALUES ('" + "it''s; COMMIT; " * 3500 + "');\n"
     count = BYTES // len(row) + 1
     project.file("1_x.up.sql", "CREATE TABLE t (v text);\n" + row * count)

@@ -96,7 +96,7 @@ ENDS = {"": "", "BEGIN; ": "; COMMIT", BEGINS[2]: ";\nCOMMIT -- end"}
     "text",
     ["SELECT '漢';\n\n SELECT ¶x", "SELECT ¶x", "-- é\r\nSELECT 1 /* é */;\r¶SELECT x"],
 )
-def test_a_position_of_the_servers_is_found_in_the_file(begin: str, text: str) -> None:
+def test_server_position_is_mapped_to_the_file(begin: str, text: str) -> None:
     whole = begin + text + ENDS[begin]
     offset = len(whole.partition("¶")[0].encode())
     file = script(whole.replace("¶", ""))
@@ -118,7 +118,7 @@ def test_a_position_of_the_servers_is_found_in_the_file(begin: str, text: str) -
 
 
 @pytest.mark.parametrize("begin", BEGINS)
-def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> None:
+def test_error_without_position_names_next_statement(begin: str) -> None:
     whole = f"{begin}SELECT 1;\n  SELECT 2;\nSELECT 3{ENDS[begin]}"
     message = sent(whole)
     file = script(whole)
@@ -148,9 +148,7 @@ def test_without_a_position_it_is_the_statement_that_was_to_come(begin: str) -> 
         ("lock", "x.sql: ERROR: no"),
     ],
 )
-def test_our_own_statements_are_named_by_what_they_are_for(
-    part: str, words: str
-) -> None:
+def test_errors_in_own_statements_name_their_purpose(part: str, words: str) -> None:
     message = sent("SELECT 1")
     roles: list[str] = [piece.role for piece in message]
     done = sum(count(piece) for piece in message[: roles.index(part)])
@@ -160,7 +158,7 @@ def test_our_own_statements_are_named_by_what_they_are_for(
 @pytest.mark.parametrize(
     "text", ["SELECT (1 +", "SELECT (1 +\n\n-- end\n", "SELECT (1 + -- é"]
 )
-def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
+def test_unfinished_statement_is_reported_at_end_of_file(text: str) -> None:
     message = sent(text)
     position = len(joined(message[:4]).decode()) + 2  # the semicolon that sqlmig adds
     words = explained(diag(position), 0, message)[1]
@@ -169,7 +167,7 @@ def test_a_statement_without_an_end_is_shown_at_the_files(text: str) -> None:
     )
 
 
-def test_a_rule_that_adds_results_shows_some_statement_and_no_traceback() -> None:
+def test_extra_results_of_rule_still_give_a_position() -> None:
     assert (
         explained(diag(), 1000, sent("SELECT 1; SELECT 2"))[1]
         == "x.sql: at COMMIT: ERROR: no"
@@ -180,7 +178,7 @@ def test_a_rule_that_adds_results_shows_some_statement_and_no_traceback() -> Non
         )
 
 
-def test_what_a_function_ran_and_what_to_do_are_told() -> None:
+def test_error_shows_internal_query_and_hints() -> None:
     said = diag(
         1,
         internal_query="SELECT é, x",
@@ -248,7 +246,7 @@ def test_each_statement_can_have_a_message_of_its_own() -> None:
     assert cut == [b"BEGIN", b"-- begins\nSELECT 1; ", b"SELECT 2;\n-- ends", b"COMMIT"]
 
 
-def test_a_file_without_a_statement_is_sent_and_says_who_it_is() -> None:
+def test_empty_file_is_sent_and_named_in_errors() -> None:
     message = sent("-- nothing")
     assert b"-- nothing" in joined(message)
     assert explained(diag(), 4, message)[1].startswith("x.sql: at its end")
@@ -269,7 +267,7 @@ def test_a_file_without_a_statement_is_sent_and_says_who_it_is() -> None:
         ("", 0, "1:1", "", "^"),
     ],
 )
-def test_a_place_and_the_line_under_it(
+def test_place_and_excerpt_with_caret(
     text: str, offset: int, where: str, shown: str, caret: str
 ) -> None:
     assert place("f", text.encode(), offset) == f"f:{where}"
@@ -281,7 +279,7 @@ def test_a_place_and_the_line_under_it(
 
 
 @pytest.mark.parametrize("text", ["", "$a$", "$a$ $a1$", "x$a$y$a1$$a2$"])
-def test_a_dollar_quote_is_not_in_its_text(text: str) -> None:
+def test_dollar_quote_does_not_occur_in_quoted_text(text: str) -> None:
     quote = dollar_quote("a", text)
     assert quote not in text
     assert list(
@@ -292,7 +290,7 @@ def test_a_dollar_quote_is_not_in_its_text(text: str) -> None:
 @pytest.mark.parametrize(
     "schema", ["public", "$sqlmig$", "a'b\"c", "x; DROP TABLE t", "$sqlmig1$ $sqlmig$"]
 )
-def test_a_schemas_name_stays_a_name(schema: str) -> None:
+def test_schema_name_cannot_inject_statements(schema: str) -> None:
     plain, odd = Ledger("plain", is_named=True), Ledger(schema, is_named=True)
     for make in (
         Ledger.definition,

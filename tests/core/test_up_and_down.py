@@ -20,7 +20,7 @@ def three(project: Project) -> Project:
     return project
 
 
-def test_up_applies_what_is_pending_oldest_first_with_a_line_and_a_time_each(
+def test_up_applies_pending_files_oldest_first_and_prints_times(
     three: Project,
 ) -> None:
     lines = three.run("up").out.splitlines()
@@ -38,7 +38,7 @@ def test_up_again_has_nothing_to_do(three: Project) -> None:
     ("arguments", "tables"),
     [(("--to", "2"), "ab"), (("--steps", "1"), "a"), (("--steps", "9"), "abc")],
 )
-def test_up_stops_where_it_is_told(
+def test_up_stops_at_given_version_or_step(
     three: Project, arguments: tuple[str, ...], tables: str
 ) -> None:
     three.run("up", *arguments)
@@ -59,7 +59,7 @@ def test_up_stops_where_it_is_told(
         (("--yes",), "ab"),
     ],
 )
-def test_down_stops_where_it_is_told(
+def test_down_stops_at_given_version_or_step(
     three: Project, arguments: tuple[str, ...], tables: str
 ) -> None:
     three.run("up")
@@ -67,7 +67,7 @@ def test_down_stops_where_it_is_told(
     assert three.tables() == set(tables)
 
 
-def test_down_goes_newest_first_with_a_line_and_a_time_each(three: Project) -> None:
+def test_down_reverts_newest_first_and_prints_times(three: Project) -> None:
     three.run("up")
     lines = three.run("down", "--all").out.splitlines()
     labels = [re.sub(r"reverted (\w+) \(\d+ ms\)", r"\1", line) for line in lines]
@@ -95,9 +95,7 @@ def test_down_beyond_the_start_reverts_nothing(three: Project) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_a_version_that_does_not_exist_is_a_usage_error(
-    three: Project, command: str
-) -> None:
+def test_unknown_version_is_a_usage_error(three: Project, command: str) -> None:
     three.run("up", "--to", "2")
     output = three.run(command, "--to", "7", code=2)
     assert "there is no version 7" in output.err
@@ -118,7 +116,7 @@ def test_a_version_that_does_not_exist_is_a_usage_error(
         ("new",),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2_and_changes_nothing(
+def test_wrong_command_line_exits_with_2_and_changes_nothing(
     three: Project, arguments: tuple[str, ...]
 ) -> None:
     three.run("up", "--to", "2")
@@ -141,7 +139,7 @@ def test_versions_are_numbers_of_any_width(project: Project) -> None:
     assert project.run("up").out == "nothing to do\n"
 
 
-def test_a_file_and_its_row_stand_together(three: Project) -> None:
+def test_ledger_has_one_row_for_each_applied_file(three: Project) -> None:
     three.run("up")
     rows = three.query(
         "SELECT version, name, length(checksum), applied_at <= now() FROM schema_migrations ORDER BY version"
@@ -151,7 +149,7 @@ def test_a_file_and_its_row_stand_together(three: Project) -> None:
     assert three.query("SELECT max(version) FROM schema_migrations") == [(2,)]
 
 
-def test_a_failing_file_leaves_nothing(three: Project) -> None:
+def test_failing_file_is_rolled_back(three: Project) -> None:
     three.file(
         "2_b.up.sql",
         "CREATE TABLE b (id int);\nINSERT INTO b VALUES (1);\nSELECT * FROM nowhere;\n",
@@ -163,7 +161,7 @@ def test_a_failing_file_leaves_nothing(three: Project) -> None:
     assert three.states() == {1: "applied", 2: "pending", 3: "pending"}
 
 
-def test_a_failing_down_leaves_everything(three: Project) -> None:
+def test_failing_down_file_is_rolled_back(three: Project) -> None:
     three.file("3_c.down.sql", "DROP TABLE c;\nDROP TABLE nowhere;\n")
     three.run("up")
     output = three.run("down", code=1)
@@ -221,7 +219,7 @@ def test_a_file_may_end_in_a_comment_or_without_a_semicolon(project: Project) ->
     assert project.states() == {1: "applied", 2: "applied"}
 
 
-def test_the_schema_is_created_holds_the_ledger_and_stands_first_on_the_search_path(
+def test_schema_option_creates_schema_for_ledger_and_tables(
     three: Project,
 ) -> None:
     for _ in range(2):
@@ -234,7 +232,7 @@ def test_the_schema_is_created_holds_the_ledger_and_stands_first_on_the_search_p
     assert three.states() == {1: "applied", 2: "applied", 3: "applied"}
 
 
-def test_the_ledger_is_closed_commented_and_where_it_is_named(three: Project) -> None:
+def test_ledger_is_private_commented_and_in_public(three: Project) -> None:
     three.query('CREATE SCHEMA "postgres"')  # "$user" resolves to it
     three.run("up")
     assert three.query(
@@ -258,7 +256,7 @@ def test_default_privileges_do_not_open_the_ledger(three: Project) -> None:
     assert three.query(query) == [(True,)]
 
 
-def test_a_table_of_another_tool_is_refused_untouched(three: Project) -> None:
+def test_ledger_of_another_tool_is_refused_and_left_untouched(three: Project) -> None:
     three.query(
         "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)"
     )
@@ -282,7 +280,7 @@ def test_no_transaction_runs_statement_by_statement(project: Project) -> None:
     assert project.states() == {1: "applied", 2: "applied"}
 
 
-def test_a_failing_no_transaction_file_says_what_stays_and_is_not_recorded(
+def test_failing_no_transaction_file_reports_committed_statements(
     project: Project,
 ) -> None:
     project.file(
@@ -296,7 +294,7 @@ def test_a_failing_no_transaction_file_says_what_stays_and_is_not_recorded(
     assert project.states() == {1: "pending"}
 
 
-def test_an_only_statement_that_says_concurrently_needs_no_directive(
+def test_single_concurrently_statement_needs_no_directive(
     project: Project,
 ) -> None:
     project.file("1_t.up.sql", "CREATE TABLE t (id int);")
@@ -310,7 +308,7 @@ def test_an_only_statement_that_says_concurrently_needs_no_directive(
     assert project.query("SELECT indexname FROM pg_indexes WHERE tablename = 't'") == []
 
 
-def test_a_statement_that_needs_the_directive_says_so(project: Project) -> None:
+def test_error_suggests_no_transaction_directive(project: Project) -> None:
     project.file("1_v.up.sql", "SELECT 1;\nVACUUM;\n")
     output = project.run("up", code=1)
     assert (
@@ -323,7 +321,7 @@ def test_a_statement_that_needs_the_directive_says_so(project: Project) -> None:
     )
 
 
-def test_a_version_that_was_applied_under_another_name_is_said_to_be_so(
+def test_version_applied_under_another_name_is_reported(
     project: Project,
 ) -> None:
     project.write(up_12_reminder_notes="CREATE TABLE a ()")

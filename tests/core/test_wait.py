@@ -35,7 +35,7 @@ def at(project: Project, port: int) -> Project:
     return replace(project, url=make_conninfo(**parts))  # type: ignore[arg-type]
 
 
-def test_a_server_that_comes_later_is_waited_for(
+def test_wait_succeeds_when_server_starts_later(
     project: Project, server: Server, port: int
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
@@ -47,7 +47,7 @@ def test_a_server_that_comes_later_is_waited_for(
     proxy.listener.close()
 
 
-def test_without_it_nobody_waits_and_with_it_not_for_ever(
+def test_up_fails_without_wait_or_after_wait_expires(
     project: Project, port: int
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
@@ -55,7 +55,7 @@ def test_without_it_nobody_waits_and_with_it_not_for_ever(
     assert "cannot connect" in at(project, port).run("up", "--wait", "0.5s", code=1).err
 
 
-def test_a_server_that_says_no_is_not_asked_again(project: Project) -> None:
+def test_wait_ends_if_server_rejects_connection(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     nowhere = replace(
         project, url=make_conninfo(project.url, dbname="no_such_database")
@@ -64,7 +64,7 @@ def test_a_server_that_says_no_is_not_asked_again(project: Project) -> None:
 
 
 @pytest.mark.parametrize("time", ["soon", "10", "-1s", "1 day"])
-def test_what_is_no_time_is_a_usage_error(project: Project, time: str) -> None:
+def test_invalid_wait_time_is_a_usage_error(project: Project, time: str) -> None:
     assert (
         "a number with s, min or h" in project.run("status", "--wait", time, code=2).err
     )

@@ -30,7 +30,7 @@ def three(project: Project) -> Project:
     return project
 
 
-def test_by_range_mixed_with_files(three: Project) -> None:
+def test_down_mixes_files_and_ledger_copies(three: Project) -> None:
     gone(three, 2, 3)
     assert "ahead" in three.run("status").out
     assert three.run("status").out.count("(the ledger has its down file)") == 2
@@ -44,14 +44,14 @@ def test_by_range_mixed_with_files(three: Project) -> None:
     assert three.run("up").out.startswith("applied 1_a")
 
 
-def test_the_newest_alone_and_rehearsed(three: Project) -> None:
+def test_down_uses_copy_for_newest_version_and_rehearsal(three: Project) -> None:
     gone(three, 3)
     assert "would revert 3_c" in three.run("down", "--dry-run").out
     three.run("down")
     assert three.states() == {1: "applied", 2: "applied"}
 
 
-def test_a_file_goes_before_the_copy(three: Project) -> None:
+def test_down_file_takes_precedence_over_copy(three: Project) -> None:
     three.file("3_c.down.sql", "DROP TABLE c; CREATE TABLE from_the_file ();")
     three.run("down")
     assert "from_the_file" in three.tables()
@@ -61,7 +61,7 @@ def test_a_file_goes_before_the_copy(three: Project) -> None:
     "text",
     [QUOTES, "DROP TABLE b -- no end", "DROP TABLE b; -- \u00e9\u6f22 \\ $1 %s {} :x"],
 )
-def test_texts_with_every_kind_of_quote_come_back(project: Project, text: str) -> None:
+def test_copy_preserves_every_kind_of_quote(project: Project, text: str) -> None:
     project.file("1_b.up.sql", "CREATE TABLE b ();")
     project.file("1_b.down.sql", text.replace("E\\'\\\\\\''", "x"))
     project.run("up")
@@ -70,7 +70,7 @@ def test_texts_with_every_kind_of_quote_come_back(project: Project, text: str) -
     ]
 
 
-def test_its_errors_name_it_as_what_it_is(project: Project) -> None:
+def test_error_in_copy_names_the_ledger_copy(project: Project) -> None:
     project.write(
         up_1_a="SELECT 1;",
         up_2_b="CREATE TABLE b ();",
@@ -86,7 +86,7 @@ def test_its_errors_name_it_as_what_it_is(project: Project) -> None:
     assert project.states() == {1: "applied", 2: "ahead"}
 
 
-def test_a_copy_that_is_irreversible_refuses(project: Project) -> None:
+def test_down_refuses_irreversible_copy(project: Project) -> None:
     project.write(
         up_1_a="SELECT 1;",
         up_2_b="SELECT 1;",
@@ -97,14 +97,14 @@ def test_a_copy_that_is_irreversible_refuses(project: Project) -> None:
     assert "2_b is irreversible: rows are gone" in project.run("down", code=1).err
 
 
-def test_where_there_is_no_copy_it_says_so(project: Project) -> None:
+def test_down_fails_if_there_is_no_copy(project: Project) -> None:
     project.write(up_1_a="SELECT 1;", up_2_b="SELECT 1;")
     project.run("up")
     gone(project, 2)
     assert "there is no down file for 2_b" in project.run("down", code=1).err
 
 
-def test_stamp_and_a_pasted_script_write_it_too(three: Project) -> None:
+def test_stamp_and_pasted_script_store_copy(three: Project) -> None:
     before = three.query("SELECT version, down FROM schema_migrations ORDER BY 1")
     assert before == [(n, f"DROP TABLE {name};") for n, name in enumerate("abc", 1)]
     script = three.run("script").out
@@ -120,14 +120,14 @@ def test_stamp_and_a_pasted_script_write_it_too(three: Project) -> None:
     )
 
 
-def test_a_down_file_that_cannot_be_kept_stops_all(project: Project) -> None:
+def test_unreadable_down_file_stops_up(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();", up_2_b="SELECT 1;")
     project.file("2_b.down.sql", b"\xff")
     assert "2_b.down.sql:1:1: not UTF-8" in project.run("up", code=1).err
     assert project.tables() == set()
 
 
-def test_nobody_but_the_owner_reads_it(three: Project) -> None:
+def test_only_owner_can_read_copy(three: Project) -> None:
     role = f"curious_{RUN}"
     three.query(f"CREATE ROLE {role}")
     try:

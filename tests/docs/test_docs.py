@@ -57,7 +57,7 @@ def section(page: str, title: str) -> str:
     return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_every_column_is_in_its_table_with_its_comment_as_it_is(odd: Project) -> None:
+def test_every_column_is_listed_with_its_exact_comment(odd: Project) -> None:
     cells = {
         (row[0], row[-1])
         for table in tables_of(page_of(odd))
@@ -75,13 +75,13 @@ def test_every_column_is_in_its_table_with_its_comment_as_it_is(odd: Project) ->
         assert (name, "\n".join(line.strip() for line in comment.splitlines())) in cells
 
 
-def test_every_row_of_a_table_has_its_columns(odd: Project) -> None:
+def test_all_rows_of_a_table_have_the_same_number_of_cells(odd: Project) -> None:
     tables = tables_of(page_of(odd))
     assert {len({len(row) for row in table}) for table in tables} == {1}
     assert sum(map(len, tables)) == page_of(odd).count("\n| ") - len(tables)
 
 
-def test_no_comment_becomes_a_heading_a_list_or_a_fence(odd: Project) -> None:
+def test_comments_do_not_create_headings_lists_or_fences(odd: Project) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(page_of(odd))
     headings = [
         tokens[n + 1].content
@@ -104,7 +104,7 @@ def test_no_comment_becomes_a_heading_a_list_or_a_fence(odd: Project) -> None:
     ]
 
 
-def test_every_link_of_the_contents_leads_to_a_heading(odd: Project) -> None:
+def test_every_contents_link_points_to_a_heading(odd: Project) -> None:
     for page in (page_of(odd), (SQL / "README.md").read_text()):
         tokens = MarkdownIt("commonmark").enable("table").parse(page)
         anchors = set()
@@ -121,7 +121,7 @@ def test_every_link_of_the_contents_leads_to_a_heading(odd: Project) -> None:
         assert page.index("| section |") < page.index("```mermaid")
 
 
-def test_the_diagram_is_mermaids_grammar(odd: Project) -> None:
+def test_diagram_matches_mermaid_grammar(odd: Project) -> None:
     for page in (page_of(odd), (SQL / "README.md").read_text()):
         diagram = page.partition("```mermaid\n")[2].partition("```")[0]
         assert len(diagram.splitlines()) > 40
@@ -129,7 +129,7 @@ def test_the_diagram_is_mermaids_grammar(odd: Project) -> None:
             assert DIAGRAM.fullmatch(line), line
 
 
-def test_cardinality_is_that_of_null_and_unique(odd: Project) -> None:
+def test_cardinality_follows_nullability_and_uniqueness(odd: Project) -> None:
     page = page_of(odd)
     for relation in (
         '"Composite" |o--o{ "child" : "x, y"',
@@ -142,7 +142,9 @@ def test_cardinality_is_that_of_null_and_unique(odd: Project) -> None:
     assert page.count("--o") == 7  # none for a foreign key that a partition inherits
 
 
-def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> None:
+def test_page_lists_effects_of_deleting_a_row(
+    odd: Project, therapyflow: Project
+) -> None:
     assert "- sets self of child to null\n" in section(page_of(odd), "child")
     assert "- is refused while rows of near" not in page_of(
         odd
@@ -164,14 +166,14 @@ def test_what_a_deleted_row_takes_along(odd: Project, therapyflow: Project) -> N
     assert "- sets assigned_therapist_id of patients to null\n" in therapists
 
 
-def test_partitions_are_listed_with_their_table(odd: Project) -> None:
+def test_partitions_are_listed_under_their_table(odd: Project) -> None:
     parted = section(page_of(odd), "parted")
     assert "Partitioned by `RANGE (at)`" in parted
     assert "- parted_2a: `DEFAULT`, of parted_2\n" in parted
     assert "\n## parted_1" not in page_of(odd)
 
 
-def test_types_views_and_functions(odd: Project) -> None:
+def test_types_views_and_functions_are_listed(odd: Project) -> None:
     page = page_of(odd)
     assert "| Mood \\| | `enum: 'so \\| so', 'it''s', 'ha\"ppy'` |" in page
     assert (
@@ -183,7 +185,7 @@ def test_types_views_and_functions(odd: Project) -> None:
     assert "span_multirange(" not in page  # the range type created it
 
 
-def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> None:
+def test_page_is_identical_for_every_role_and_setting(odd: Project) -> None:
     page = page_of(odd)
     database = odd.query("SELECT quote_ident(current_database())")[0][0]
     for setting in (
@@ -200,7 +202,7 @@ def test_the_same_database_gives_the_same_bytes_whoever_asks(odd: Project) -> No
     assert odd.run("--schema", "Odd | Schema", "docs").out == page
 
 
-def test_what_the_schema_holds_is_shown_and_not_run(project: Project) -> None:
+def test_functions_in_schema_are_listed_but_never_run(project: Project) -> None:
     project.query("""
         CREATE FUNCTION format(text, name, text) RETURNS text LANGUAGE sql AS $x$SELECT 'fake'$x$;
         CREATE FUNCTION quote_ident(name) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE ''it ran''; END';
@@ -219,7 +221,7 @@ def test_what_the_schema_holds_is_shown_and_not_run(project: Project) -> None:
         ("direction LR", "title", "\U0001f642", "1"),
     ],
 )
-def test_any_name_is_a_word_that_mermaid_takes(
+def test_any_name_becomes_a_valid_mermaid_word(
     project: Project, names: tuple[str, ...]
 ) -> None:
     for name in names:
@@ -244,7 +246,9 @@ def test_any_name_is_a_word_that_mermaid_takes(
     "comment",
     ["2024. A year", "10) ten", "- x", "+ x", "=====", "a\n====", "    code", "<!-- x"],
 )
-def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None:
+def test_table_comment_is_rendered_as_one_paragraph(
+    project: Project, comment: str
+) -> None:
     project.query(
         sql.SQL("CREATE TABLE t (); COMMENT ON TABLE t IS {}")
         .format(comment)
@@ -259,7 +263,9 @@ def test_a_tables_comment_is_a_paragraph(project: Project, comment: str) -> None
     assert [token.type for token in tokens] == paragraph * 2
 
 
-def test_a_key_that_is_not_enforced_deletes_nothing(project: Project) -> None:
+def test_unenforced_foreign_key_is_not_listed_as_deleting_rows(
+    project: Project,
+) -> None:
     if project.query("SHOW server_version_num")[0][0] < "180000":
         pytest.skip("keys are always enforced before PostgreSQL 18")
     project.query("CREATE TABLE a (i int PRIMARY KEY)")
@@ -267,14 +273,18 @@ def test_a_key_that_is_not_enforced_deletes_nothing(project: Project) -> None:
     assert "Deleting" not in project.run("docs").out
 
 
-def test_a_key_to_a_partition_is_one_to_its_table(project: Project) -> None:
+def test_foreign_key_to_partition_is_listed_under_its_parent_table(
+    project: Project,
+) -> None:
     project.query("CREATE TABLE a (i int PRIMARY KEY) PARTITION BY RANGE (i)")
     project.query("CREATE TABLE a1 PARTITION OF a FOR VALUES FROM (1) TO (9)")
     project.query("CREATE TABLE b (i int REFERENCES a1 ON DELETE CASCADE)")
     assert "- removes the rows of b that reference it (i)\n" in project.run("docs").out
 
 
-def test_an_empty_schema_and_one_that_is_not_there(project: Project) -> None:
+def test_empty_schema_has_empty_page_and_missing_schema_is_an_error(
+    project: Project,
+) -> None:
     assert project.run("docs").out == "# Schema public\n"
     assert "cannot be shown" in project.run("docs", "--schema", "\udcff", code=2).err
     assert (
@@ -285,14 +295,14 @@ def test_an_empty_schema_and_one_that_is_not_there(project: Project) -> None:
     assert "--schema" in project.run("docs", code=2).err
 
 
-def test_the_ledger_is_no_part_of_the_schema(project: Project) -> None:
+def test_ledger_is_left_out_of_the_page(project: Project) -> None:
     project.write(up_1_x="CREATE TABLE t (id int);")
     project.run("up")
     assert "schema_migrations" not in project.run("docs").out
     assert "## t\n" in project.run("docs").out
 
 
-def test_what_each_role_may_do_and_where_nothing_bars_it(project: Project) -> None:
+def test_page_lists_privileges_and_row_level_security(project: Project) -> None:
     project.query("""
         CREATE TABLE t (a int, b int);
         GRANT SELECT, UPDATE (b, a), INSERT ON t TO PUBLIC;

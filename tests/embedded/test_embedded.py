@@ -82,7 +82,7 @@ def started(project: Project, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_machine_without_a_server_can_do_it_all(private: Project) -> None:
+def test_commands_work_on_machine_without_server(private: Project) -> None:
     private.run("up")
     assert private.states() == {1: "applied"}
     assert private.run("up").out == "nothing to do\n"
@@ -92,7 +92,7 @@ def test_a_machine_without_a_server_can_do_it_all(private: Project) -> None:
     assert sockets(private) == []
 
 
-def test_no_mode_of_a_directory_changes(private: Project) -> None:
+def test_modes_of_parent_directories_do_not_change(private: Project) -> None:
     parents = [*data(private).parents][1:]
     modes = [parent.stat().st_mode for parent in parents]
     private.run("up")
@@ -111,7 +111,7 @@ def test_several_commands_use_one_directory_at_once(private: Project) -> None:
     assert min(said).startswith("applied 1_t")
 
 
-def test_a_program_beside_a_throwaway_server_leaves_nothing(tmp_path: Path) -> None:
+def test_program_on_throwaway_server_leaves_no_files(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "sqlmig.embedded", "psql", "-Atc", "SELECT 42"]
     ran = subprocess.run(
         line,
@@ -156,7 +156,7 @@ def test_an_interrupted_command_stops_its_server_and_removes_its_sockets(
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux stops a child when its parent is killed"
 )
-def test_a_killed_command_leaves_no_server_and_the_next_goes_on(
+def test_killed_command_leaves_no_server_and_next_command_works(
     private: Project,
 ) -> None:
     process = started(private)
@@ -167,7 +167,9 @@ def test_a_killed_command_leaves_no_server_and_the_next_goes_on(
     assert servers(data(private)) == []
 
 
-def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) -> None:
+def test_next_command_first_stops_server_left_by_killed_command(
+    private: Project,
+) -> None:
     process = started(private)
     (postmaster,) = [int((data(private) / "postmaster.pid").read_text().split()[0])]
     os.kill(postmaster, signal.SIGSTOP)  # it cannot end together with its parent
@@ -182,7 +184,7 @@ def test_a_server_left_by_a_killed_command_is_stopped_first(private: Project) ->
     assert servers(data(private)) == []
 
 
-def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(
+def test_stale_pid_file_with_reused_pid_is_ignored(
     private: Project,
 ) -> None:
     private.run("up")
@@ -207,7 +209,7 @@ def test_a_stale_pid_file_whose_number_another_process_has_is_no_obstacle(
         stranger.kill()
 
 
-def test_a_server_that_somebody_else_runs_there_is_left_alone(private: Project) -> None:
+def test_server_of_another_program_is_left_running(private: Project) -> None:
     private.run("up")
     with subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(60)", "postgres"]
@@ -235,7 +237,7 @@ def test_a_server_that_somebody_else_runs_there_is_left_alone(private: Project) 
     pid_file.unlink()
 
 
-def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
+def test_interrupted_initdb_is_not_mistaken_for_data_directory(
     private: Project,
 ) -> None:
     half = data(private) / ".sqlmig-initdb-1"
@@ -250,7 +252,7 @@ def test_an_interrupted_initdb_leaves_nothing_that_looks_finished(
     assert not half.exists()
 
 
-def test_a_directory_that_holds_something_else_is_refused(private: Project) -> None:
+def test_directory_with_other_files_is_refused(private: Project) -> None:
     data(private).mkdir(parents=True)
     (data(private) / "letter.txt").write_text("dear")
     assert (
@@ -263,7 +265,7 @@ def test_a_directory_that_holds_something_else_is_refused(private: Project) -> N
 @pytest.mark.parametrize(
     "command", ["status", "docs", "drift", "down", "repair", "stamp 1"]
 )
-def test_what_needs_a_database_that_is_there_makes_none(
+def test_commands_that_need_existing_database_create_none(
     private: Project, command: str
 ) -> None:
     error = private.run(*command.split(), code=1).err
@@ -305,7 +307,7 @@ def test_a_data_directory_of_another_owner_is_refused(private: Project) -> None:
         )
 
 
-def test_a_place_where_nothing_can_be_made_is_a_clear_error(private: Project) -> None:
+def test_uncreatable_data_directory_gives_clear_error(private: Project) -> None:
     nowhere = Project(private.directory, "embedded:/proc/nothing/here")
     assert (
         "/proc/nothing/here: cannot make a data directory there: No such file"
@@ -313,7 +315,7 @@ def test_a_place_where_nothing_can_be_made_is_a_clear_error(private: Project) ->
     )
 
 
-def test_programs_that_are_not_there_are_a_clear_error(
+def test_missing_postgres_programs_give_clear_error(
     private: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLMIG_PG_BIN", "/nowhere")
@@ -333,7 +335,7 @@ def test_a_server_that_cannot_start_says_why(private: Project) -> None:
     assert "shared_buffers" in error
 
 
-def test_libpqs_variables_do_not_lead_elsewhere(
+def test_libpq_variables_are_ignored(
     private: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
@@ -364,7 +366,7 @@ def test_a_command_runs_with_the_database_in_its_environment(private: Project) -
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
-def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
+def test_password_reaches_command_only_through_environment() -> None:
     environment = os.environ | {
         "DATABASE_URL": "postgresql://me:s3%40cret@db.example.org:6543/app?sslmode=require"
     }
@@ -384,7 +386,7 @@ def test_a_password_reaches_the_command_by_its_environment_alone() -> None:
     ]
 
 
-def test_without_a_command_it_says_how_before_it_starts_anything(
+def test_missing_command_prints_usage_and_starts_no_server(
     private: Project,
 ) -> None:
     line = [sys.executable, "-m", "sqlmig.embedded"]
@@ -402,7 +404,7 @@ def test_without_a_command_it_says_how_before_it_starts_anything(
     assert not data(private).exists()
 
 
-def test_a_failing_command_is_the_exit_code() -> None:
+def test_exit_code_is_that_of_failing_command() -> None:
     line = [
         sys.executable,
         "-m",
@@ -419,7 +421,7 @@ def test_a_failing_command_is_the_exit_code() -> None:
     )
 
 
-def test_the_server_listens_on_no_network(private: Project) -> None:
+def test_server_does_not_listen_on_network(private: Project) -> None:
     process = started(private)
     url = (data(private) / "postmaster.pid").read_text().splitlines()[4]
     with psycopg.connect(host=url, user="postgres", dbname="postgres") as connection:
@@ -470,7 +472,7 @@ def without_capability(
 
 
 @as_root
-def test_root_starts_the_server_below_a_directory_that_only_root_may_enter(
+def test_root_starts_server_inside_directory_only_root_may_enter(
     private: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = tmp_path / "closed"
@@ -492,7 +494,9 @@ def test_root_starts_the_server_below_a_directory_that_only_root_may_enter(
 
 
 @as_root
-def test_roots_server_keeps_one_capability_and_no_group(private: Project) -> None:
+def test_server_started_by_root_keeps_one_capability_and_no_groups(
+    private: Project,
+) -> None:
     process = started(private)
     (postmaster,) = servers(data(private))
     status = process_status(postmaster)
@@ -520,7 +524,7 @@ def test_a_killed_commands_server_stops_cleanly(private: Project) -> None:
     assert "database system is shut down" in log
 
 
-def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(
+def test_sockets_are_in_directory_only_server_owner_may_enter(
     private: Project,
 ) -> None:
     process = started(private)
@@ -539,7 +543,7 @@ def test_the_servers_sockets_are_in_a_directory_of_its_owners_alone(
     "capability", ["chown", "dac_override", "kill", "setgid", "setuid", "setpcap"]
 )
 @pytest.mark.parametrize("is_made", [False, True], ids=["new", "there"])
-def test_a_root_without_a_capability_that_this_needs_is_told_which(
+def test_error_names_capability_that_root_lacks(
     private: Project, capability: str, *, is_made: bool
 ) -> None:
     if is_made:
@@ -582,7 +586,7 @@ def test_the_capabilities_of_a_container_are_enough(private: Project) -> None:
 
 
 @as_root
-def test_root_of_a_user_namespace_without_other_users_is_told_so(
+def test_root_of_user_namespace_without_other_users_gets_clear_error(
     private: Project,
 ) -> None:
     if subprocess.run(
@@ -624,7 +628,7 @@ def owned(path: Path, like: Path) -> None:
 
 
 @as_root
-def test_a_pid_file_that_names_a_directory_of_root_removes_nothing(
+def test_pid_file_naming_directory_of_root_removes_nothing(
     private: Project, tmp_path: Path
 ) -> None:
     private.run("up")
@@ -658,7 +662,7 @@ def test_a_link_to_a_file_of_root_is_not_followed(
 
 
 @as_root
-def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(private: Project) -> None:
+def test_named_pipe_in_place_of_log_does_not_block(private: Project) -> None:
     private.run("up")
     log = data(private) / "server.log"
     log.unlink()
@@ -687,7 +691,7 @@ def test_a_stale_pid_file_does_not_end_the_server_of_another_directory(
     assert servers(data(other)) == []
 
 
-def test_a_directory_beside_it_is_left_alone(private: Project) -> None:
+def test_neighbouring_directory_is_left_unchanged(private: Project) -> None:
     beside = data(private).with_name("my data.new")
     beside.mkdir(parents=True)
     (beside / "letter.txt").write_text("dear")
@@ -695,9 +699,7 @@ def test_a_directory_beside_it_is_left_alone(private: Project) -> None:
     assert (beside / "letter.txt").read_text() == "dear"
 
 
-def test_a_link_to_an_empty_directory_is_as_good_as_the_directory(
-    private: Project, tmp_path: Path
-) -> None:
+def test_symlink_to_empty_directory_is_used(private: Project, tmp_path: Path) -> None:
     empty = tmp_path / "volume"
     empty.mkdir(mode=0o755)
     (empty / "lost+found").mkdir()
@@ -710,7 +712,7 @@ def test_a_link_to_an_empty_directory_is_as_good_as_the_directory(
 
 
 @as_root
-def test_a_mounted_empty_volume_is_as_good_as_a_directory(private: Project) -> None:
+def test_empty_mounted_volume_is_used(private: Project) -> None:
     data(private).mkdir(parents=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "tmpfs", str(data(private))],
@@ -727,7 +729,7 @@ def test_a_mounted_empty_volume_is_as_good_as_a_directory(private: Project) -> N
 
 
 @as_root
-def test_a_server_of_another_user_gets_no_capability_and_not_roots_group(
+def test_server_of_another_user_gets_no_capability_and_no_root_group(
     private: Project,
 ) -> None:
     private.run("up")
@@ -759,7 +761,7 @@ def test_a_link_of_another_user_is_not_followed(
     assert list(ours.iterdir()) == []
 
 
-def test_the_private_server_has_the_extensions_that_newcomers_need(
+def test_private_server_has_common_extensions_and_hint_lists_them(
     private: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SQLMIG_PG_BIN", raising=False)

@@ -35,7 +35,7 @@ def three(project: Project) -> Project:
     return project
 
 
-def test_up_down_and_status_say_what_they_did(three: Project) -> None:
+def test_up_down_and_status_return_versions(three: Project) -> None:
     applied = sqlmig.up(three.url, three.directory)
     assert [(one.version, one.name) for one in applied] == [
         (1, "t"),
@@ -61,7 +61,7 @@ def test_up_down_and_status_say_what_they_did(three: Project) -> None:
     assert sqlmig.status(three.url, three.directory)[0].applied_at is None
 
 
-def test_the_keywords_are_the_options(three: Project) -> None:
+def test_keywords_match_command_line_options(three: Project) -> None:
     assert len(sqlmig.up(three.url, three.directory, to=2, schema="tenant")) == 2
     assert (
         len(
@@ -115,7 +115,7 @@ def test_a_wrong_call_is_a_usage_error(three: Project, call: object) -> None:
     assert three.tables() == set()
 
 
-def test_a_url_that_is_no_text_is_not_repeated(three: Project) -> None:
+def test_error_does_not_repeat_url_of_wrong_type(three: Project) -> None:
     with pytest.raises(sqlmig.UsageError) as error:
         sqlmig.up({"password": "s3cret"}, three.directory)  # type: ignore[arg-type]
     assert (
@@ -124,7 +124,7 @@ def test_a_url_that_is_no_text_is_not_repeated(three: Project) -> None:
     )
 
 
-def test_a_failure_says_where_and_what_was_committed_before(three: Project) -> None:
+def test_failure_has_position_and_versions_applied_before(three: Project) -> None:
     three.file("0002_t.up.sql", "CREATE TABLE t2 (id int);\n  SELECT é;\n")
     with pytest.raises(sqlmig.MigrationFailed) as failed:
         sqlmig.up(three.url, three.directory)
@@ -137,7 +137,9 @@ def test_a_failure_says_where_and_what_was_committed_before(three: Project) -> N
     assert three.states() == {1: "applied", 2: "pending", 3: "pending"}
 
 
-def test_a_no_transaction_file_that_fails_says_the_same(three: Project) -> None:
+def test_failed_no_transaction_file_has_position_and_applied_versions(
+    three: Project,
+) -> None:
     three.file(
         "0002_t.up.sql", "-- sqlmig: no-transaction\nCREATE TABLE kept ();\nSELECT 1/0;"
     )
@@ -150,7 +152,7 @@ def test_a_no_transaction_file_that_fails_says_the_same(three: Project) -> None:
     assert "1 of 2 statements was committed" in str(failure)
 
 
-def test_a_lock_that_is_never_had_is_a_failure_with_its_sqlstate(
+def test_lock_timeout_raises_migration_failed_with_sqlstate(
     three: Project,
 ) -> None:
     sqlmig.up(three.url, three.directory, to=1)
@@ -163,7 +165,7 @@ def test_a_lock_that_is_never_had_is_a_failure_with_its_sqlstate(
     assert failed.value.applied == []
 
 
-def test_a_server_that_is_not_there_is_an_error_without_the_password(
+def test_error_for_unreachable_server_hides_password(
     three: Project,
 ) -> None:
     with pytest.raises(sqlmig.SqlmigError, match="cannot connect") as error:
@@ -209,7 +211,7 @@ def test_from_a_thread_and_in_an_event_loop(three: Project) -> None:
     assert asyncio.run(start_up()) == [3]
 
 
-def test_beside_a_runner_of_the_command_line(three: Project) -> None:
+def test_up_works_alongside_command_line_runner(three: Project) -> None:
     three.file("0001_t.up.sql", f"{WAITS}CREATE TABLE t1 (id int);")
     runner = three.fork("up")
     at_the_wait(three, three.query("SELECT current_database()")[0][0])
@@ -227,7 +229,7 @@ def test_beside_a_runner_of_the_command_line(three: Project) -> None:
     assert set(three.states().values()) == {"applied"}
 
 
-def test_what_a_private_server_waits_for_is_logged_too(
+def test_waiting_for_private_server_is_logged(
     three: Project, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = three.directory.parent / "data"
@@ -257,7 +259,7 @@ print(*lifespan(*sys.argv[1:]))
 """
 
 
-def test_two_processes_of_an_application_start_at_once(three: Project) -> None:
+def test_two_processes_starting_at_once_apply_each_file_once(three: Project) -> None:
     line = [sys.executable, "-c", START_UP, three.url, str(three.directory)]
     with psycopg.connect(three.url) as holder:
         holder.execute(LOCK)
@@ -291,12 +293,12 @@ def test_an_import_loads_no_driver_and_no_click() -> None:
         _ = sqlmig.nonsense  # type: ignore[attr-defined]
 
 
-def test_everything_that_it_promises_is_there() -> None:
+def test_every_name_in_all_exists_and_has_docstring() -> None:
     for name in sqlmig.__all__:
         assert getattr(sqlmig, name).__doc__ or name == "State"  # a Literal has none
 
 
-def test_a_project_of_three_lines_gives_each_test_a_migrated_database(
+def test_short_conftest_gives_each_test_a_migrated_database(
     three: Project, tmp_path: Path
 ) -> None:
     tests = tmp_path / "app" / "tests"
@@ -343,7 +345,7 @@ def test_a_project_of_three_lines_gives_each_test_a_migrated_database(
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
-def test_a_loader_ignores_what_it_does_not_know(three: Project) -> None:
+def test_loader_ignores_unknown_keywords(three: Project) -> None:
     connection = psycopg.conninfo.conninfo_to_dict(three.url)
     sqlmig.testing.load(
         directory=three.directory, schema="app", newer_keyword=object(), **connection
@@ -379,7 +381,7 @@ def test_a_rehearsal_changes_nothing(three: Project) -> None:
 
 
 @pytest.mark.parametrize("scratch", ["", "embedded:"])
-def test_drift_and_check_from_python(three: Project, scratch: str) -> None:
+def test_find_drift_and_prove_return_results(three: Project, scratch: str) -> None:
     sqlmig.up(three.url, three.directory)
     assert not sqlmig.find_drift(three.url, three.directory, scratch=scratch)
     three.query("CREATE TABLE by_hand ()")
@@ -396,7 +398,7 @@ def test_check_needs_no_database(three: Project) -> None:
     assert [one.result for one in sqlmig.prove(three.directory)] == ["ok"] * 3
 
 
-def test_a_type_checker_refuses_a_name_that_does_not_exist(tmp_path: Path) -> None:
+def test_type_checker_rejects_unknown_name(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import sqlmig\n"
@@ -419,7 +421,7 @@ def test_a_type_checker_refuses_a_name_that_does_not_exist(tmp_path: Path) -> No
     assert "Found 1 error" in ran.stdout, ran.stdout
 
 
-def test_a_url_object_of_sqlalchemy_is_a_url(three: Project) -> None:
+def test_sqlalchemy_url_object_is_accepted(three: Project) -> None:
     url = make_url(three.url).set(drivername="postgresql+asyncpg")
     assert len(sqlmig.up(url, three.directory)) == 3
     assert not sqlmig.find_drift(url, three.directory)
@@ -437,7 +439,7 @@ ASYNCPG = {
 
 
 @pytest.mark.parametrize(("theirs", "ours"), ASYNCPG.items(), ids=ASYNCPG)
-def test_a_url_for_asyncpg_serves_libpq_too(theirs: str, ours: str) -> None:
+def test_asyncpg_url_is_converted_for_libpq(theirs: str, ours: str) -> None:
     expected = f"postgresql://u:p%3Fw@h/d?{ours}".rstrip("?")
     assert without_driver(f"postgresql+asyncpg://u:p%3Fw@h/d?{theirs}") == expected
 

@@ -63,7 +63,7 @@ def test_sqlalchemy_can_read_the_url(database_url, number):
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_asyncpg_can_read_it_too(asyncpg_url, number):
+def test_asyncpg_can_read_the_url(asyncpg_url, number):
     async def work():
         engine = create_async_engine(asyncpg_url)
         async with engine.begin() as connection:
@@ -139,7 +139,9 @@ def left_over(runs: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_suite_on_a_private_server(suite: Path, workers: str) -> None:
+def test_suite_on_private_server_leaves_no_directories(
+    suite: Path, workers: str
+) -> None:
     """It also removes what a killed run left, in memory or on disk."""
     for place in PLACES:
         if os.access(place, os.W_OK):
@@ -175,7 +177,7 @@ def templates(project: Project) -> list[tuple[str]]:
     )
 
 
-def test_a_suite_on_a_server_makes_one_template_until_the_files_change(
+def test_suite_reuses_template_until_files_change(
     project: Project, on_server: Path
 ) -> None:
     run(on_server, "-n", "2")
@@ -188,7 +190,7 @@ def test_a_suite_on_a_server_makes_one_template_until_the_files_change(
     assert second != first
 
 
-def test_the_directory_is_found_from_a_folder_and_in_a_larger_project(
+def test_directory_is_found_from_subfolder_and_in_larger_project(
     suite: Path,
 ) -> None:
     folder = suite / "folder"
@@ -224,7 +226,7 @@ def test_templates_may_be_closed_in_any_order(suite: Path) -> None:
         pass
 
 
-def test_a_connection_of_sqlalchemy_refuses_to_commit(suite: Path) -> None:
+def test_sqlalchemy_connection_refuses_to_commit(suite: Path) -> None:
     (suite / "test_it.py").write_text(
         "import pytest, sqlmig\nfrom sqlalchemy import text\n\n"
         "@pytest.mark.parametrize('number', range(2))\n"
@@ -237,7 +239,7 @@ def test_a_connection_of_sqlalchemy_refuses_to_commit(suite: Path) -> None:
     assert "2 passed" in run(suite)
 
 
-def test_a_wrong_driver_or_keyword_is_refused_at_once() -> None:
+def test_unknown_driver_or_keyword_is_refused_immediately() -> None:
     with pytest.raises(sqlmig.UsageError, match="there is no driver 'asynpg' here"):
         testing.database_url("sql", driver="asynpg")
     with pytest.raises(TypeError):

@@ -48,14 +48,14 @@ def blocks(*languages: str) -> list[object]:
     ]
 
 
-def test_no_block_is_in_a_language_that_nobody_reads() -> None:
+def test_every_block_language_is_known() -> None:
     assert {block.language for _, _, block in BLOCKS} <= set(KNOWN)
     assert blocks("yaml")
     assert any(is_shell(block) for _, _, block in BLOCKS if not block.language)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
-def test_yaml(block: Block) -> None:
+def test_yaml_blocks_are_valid(block: Block) -> None:
     read = yaml.safe_load(block.text)
     assert isinstance(read, dict)
     if "services" in read:  # a compose file: each service has its own keys
@@ -66,7 +66,7 @@ def test_yaml(block: Block) -> None:
 
 
 @pytest.mark.parametrize("path", [*(ROOT / ".github").rglob("*.yml")], ids=str)
-def test_the_workflows(path: Path) -> None:
+def test_workflows_are_valid(path: Path) -> None:
     read = yaml.safe_load(path.read_text())
     for job in read["jobs"].values():
         assert job["runs-on"]
@@ -86,7 +86,7 @@ def is_shell(block: Block) -> bool:
         if block.language == "" and is_shell(block)
     ],
 )
-def test_shell(text: str) -> None:
+def test_shell_blocks_are_valid(text: str) -> None:
     ran = subprocess.run(
         ["bash", "-n"], input=text, capture_output=True, text=True, check=False
     )

@@ -60,7 +60,7 @@ def test_messages_keep_the_rules(module: str) -> None:
         ("x = 1", []),
     ],
 )
-def test_a_message_is_found(
+def test_messages_are_found_in_code(
     code: str, messages: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("code") / "module.py"

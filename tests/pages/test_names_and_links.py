@@ -50,21 +50,19 @@ CODE = "".join(
         ("dropdb shop", ["program dropdb"]),
     ],
 )
-def test_a_command_that_names_what_is_not_there_is_found(
-    line: str, problems: list[str]
-) -> None:
+def test_unknown_names_in_command_are_found(line: str, problems: list[str]) -> None:
     assert problems_of(line) == problems
 
 
 @every_page
-def test_every_command_names_what_is_there(page: Page) -> None:
+def test_every_name_in_commands_exists(page: Page) -> None:
     commands = page.commands()
     assert commands
     assert {line: problems_of(line) for line in commands if problems_of(line)} == {}
 
 
 @every_page
-def test_every_option_target_and_variable_within_a_sentence_is_there(
+def test_options_variables_and_functions_in_sentences_exist(
     page: Page,
 ) -> None:
     options = {"--help", "-h"}
@@ -81,7 +79,7 @@ def test_every_option_target_and_variable_within_a_sentence_is_there(
 
 
 @every_page
-def test_every_file_of_the_project_that_is_named_is_there(page: Page) -> None:
+def test_every_project_file_named_exists(page: Page) -> None:
     found = 0
     for span in page.spans:
         if re.fullmatch(r"(?:sqlmig|tests|\.github)/[\w./]+", span):
@@ -100,7 +98,7 @@ def test_every_file_of_the_project_that_is_named_is_there(page: Page) -> None:
 
 
 @every_page
-def test_every_link_leads_somewhere(page: Page) -> None:
+def test_every_link_has_a_target(page: Page) -> None:
     assert page.links
     for target in page.links:
         if re.match(r"https://", target):
@@ -118,7 +116,7 @@ def test_every_link_leads_somewhere(page: Page) -> None:
 
 
 @every_page
-def test_every_directive_is_one(page: Page) -> None:
+def test_every_directive_is_valid(page: Page) -> None:
     for span in page.spans:
         if span.startswith("-- sqlmig:"):
             try:
@@ -183,7 +181,7 @@ def test_the_lists_of_commands_are_complete() -> None:
     assert [name for name in COMMANDS if f"`{name}`" not in changes] == []
 
 
-def test_the_front_pages_diagram_has_the_keys_of_the_database(
+def test_front_page_diagram_matches_keys_of_database(
     therapyflow: Project,
 ) -> None:
     therapyflow.run("up")

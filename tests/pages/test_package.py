@@ -41,7 +41,7 @@ def test_the_source_archive_has_every_file_of_the_repository(sdist: set[str]) ->
     assert [name for name in sdist if name.endswith((".pyc", "__pycache__"))] == []
 
 
-def test_the_wheel_has_the_sql_and_the_types(tmp_path: Path) -> None:
+def test_wheel_has_sql_files_type_marker_and_metadata(tmp_path: Path) -> None:
     made = make_wheel_in(PROJECT, tmp_path)
     with zipfile.ZipFile(made.file) as archive:
         names = set(archive.namelist())

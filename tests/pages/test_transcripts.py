@@ -65,7 +65,7 @@ def difference(command: str, shown: str, said: str) -> str:
     return "\n".join([f"$ {command}", *lines])
 
 
-def test_a_difference_is_shown_as_lines_and_not_as_a_wall() -> None:
+def test_difference_is_shown_as_short_diff() -> None:
     page = "".join(f"line {n}\n" for n in range(100))
     words = difference("sqlmig up", page, page.replace("line 50", "another line"))
     assert words.splitlines() == [
@@ -92,7 +92,7 @@ def test_a_difference_is_shown_as_lines_and_not_as_a_wall() -> None:
         ("…\n12 passed in 3 s\n", "..\n1 failed in 4 s\n", False),
     ],
 )
-def test_a_transcript_that_is_not_true_is_found(
+def test_false_transcripts_are_told_from_true_ones(
     shown: str, said: str, *, is_so: bool
 ) -> None:
     assert agree(shown, said) is is_so
@@ -184,13 +184,13 @@ SCENES = {
 }
 
 
-def test_the_manuals_transcripts_are_true(project: Project) -> None:
+def test_manual_transcripts_match_output(project: Project) -> None:
     blocks = [block for block in MANUAL.of("console") if block.heading not in SCENES]
     assert type_all(blocks, project) > 40
 
 
 @pytest.mark.parametrize("heading", SCENES)
-def test_taking_over_goes_as_the_manual_says(project: Project, heading: str) -> None:
+def test_takeover_transcripts_match_output(project: Project, heading: str) -> None:
     def as_a_server_of_this_age_has_it(command: str) -> None:
         if command.startswith("pg_dump"):
             path = project.directory / "0001_start.up.sql"
@@ -202,7 +202,7 @@ def test_taking_over_goes_as_the_manual_says(project: Project, heading: str) -> 
     assert type_all(blocks, project, as_a_server_of_this_age_has_it)
 
 
-def test_other_pages_have_no_transcript_that_nobody_types() -> None:
+def test_other_pages_have_no_untested_transcript() -> None:
     assert len(README.of("console")) == 1
     assert GUIDE.of("console") == []
 
@@ -227,7 +227,7 @@ def a_copy(directory: Path) -> Path:
     return copy
 
 
-def test_the_two_commands_say_what_the_front_page_shows(tmp_path: Path) -> None:
+def test_front_page_commands_print_what_it_shows(tmp_path: Path) -> None:
     copy = a_copy(tmp_path)
     environment = {
         name: value
@@ -297,14 +297,14 @@ def shop(project: Project) -> Project:
     return project
 
 
-def test_a_program_applies_and_asks(shop: Project) -> None:
+def test_manual_program_applies_and_prints_status(shop: Project) -> None:
     first, _, _ = programs("From Python")
     said = run_python(first, shop).stdout.split()
     assert said[:2] == ["1", "invoices"]
     assert said[3:6] == ["1", "invoices", "applied"]
 
 
-def test_a_web_application_applies_when_it_starts(shop: Project) -> None:
+def test_web_application_migrates_at_startup(shop: Project) -> None:
     """FastAPI is not installed here. A class with the same signature takes the same function."""
     _, application, _ = programs("From Python")
     (shop.directory.parent / "fastapi.py").write_text(FASTAPI)
@@ -313,7 +313,7 @@ def test_a_web_application_applies_when_it_starts(shop: Project) -> None:
     assert run_python(application + STARTS, shop).stdout == "started\n"
 
 
-def test_a_program_tells_what_failed(shop: Project) -> None:
+def test_manual_program_reports_failure(shop: Project) -> None:
     _, _, catches = programs("From Python")
     shop.write(up_2_bad="SELECT 1;\nSELECT 1/0;")
     said = run_python(catches, shop, code=1)
@@ -322,7 +322,7 @@ def test_a_program_tells_what_failed(shop: Project) -> None:
 
 
 @pytest.mark.parametrize("way", ["pytest-postgresql", "our fixtures"])
-def test_each_test_has_the_tables_and_none_of_anothers_rows(
+def test_each_test_has_tables_but_no_rows_of_other_tests(
     shop: Project, way: str
 ) -> None:
     conftest, a_test, with_package = programs("In tests")
@@ -345,7 +345,7 @@ def test_each_test_has_the_tables_and_none_of_anothers_rows(
     run_python("", shop, 0, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
 
 
-def test_the_manual_has_no_program_that_nobody_runs() -> None:
+def test_manual_has_no_untested_program() -> None:
     tried = programs("From Python") + programs("In tests")  # type: ignore[operator]
     assert [block.text for block in MANUAL.of("python")] == tried
     assert README.of("python") + GUIDE.of("python") == []
@@ -355,9 +355,7 @@ def test_the_manual_has_no_program_that_nobody_runs() -> None:
     ("shell", "word"),
     [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --")],
 )
-def test_completion_is_as_click_gives_it(
-    project: Project, shell: str, word: str
-) -> None:
+def test_shell_completion_works(project: Project, shell: str, word: str) -> None:
     assert f"{shell}_source" in MANUAL.text
     completing = {"_SQLMIG_COMPLETE": f"{shell}_source"}
     process = project.start(env=os.environ | completing)

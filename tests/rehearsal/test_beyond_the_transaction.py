@@ -78,7 +78,9 @@ def test_a_rehearsal_does_not_drop_a_slot(with_slot: Project, statement: str) ->
         "CREATE TABLE copy (\"to\" text DEFAULT 'x');",
     ],
 )
-def test_what_only_names_it_is_rehearsed(with_slot: Project, statement: str) -> None:
+def test_file_that_only_mentions_slot_function_is_rehearsed(
+    with_slot: Project, statement: str
+) -> None:
     with_slot.write(up_1_t="CREATE TABLE t ();", up_2_x=statement)
     assert "not rehearsed" not in with_slot.run("up", "--dry-run").out
 
@@ -93,7 +95,7 @@ def test_what_only_names_it_is_rehearsed(with_slot: Project, statement: str) -> 
         "SELECT lo_export(lo_from_bytea(0, 'x'), '{file}');",
     ],
 )
-def test_no_file_of_the_server_is_written(
+def test_rehearsal_and_check_write_no_file_on_server(
     project: Project, tmp_path: Path, statement: str
 ) -> None:
     tmp_path.chmod(0o777)
@@ -105,7 +107,7 @@ def test_no_file_of_the_server_is_written(
     assert not file.exists()
 
 
-def test_a_sequence_that_is_there_is_not_set(project: Project) -> None:
+def test_rehearsal_does_not_set_existing_sequence(project: Project) -> None:
     project.write(
         up_1_t="CREATE SEQUENCE s;",
         down_1_t="DROP SEQUENCE s;",
@@ -146,7 +148,7 @@ def remote(project: Project) -> str:
 
 
 @pytest.mark.parametrize("directive", ["", "-- sqlmig: no-transaction\n"])
-def test_no_row_of_another_database_is_written(
+def test_check_drift_and_dry_run_write_no_row_to_foreign_table(
     project: Project, remote: str, directive: str
 ) -> None:
     undo = "DROP EXTENSION postgres_fdw CASCADE;"
@@ -169,7 +171,7 @@ def test_no_row_of_another_database_is_written(
     assert project.query("SELECT count(*) FROM far.real") == [(1,)]
 
 
-def test_nothing_is_sent_by_dblink(project: Project) -> None:
+def test_check_and_rehearsal_send_nothing_through_dblink(project: Project) -> None:
     _needs(project, "dblink")
     project.query("CREATE SCHEMA far; CREATE TABLE far.real (n int)")
     send = "SELECT dblink_exec('dbname=' || current_database(), 'INSERT INTO far.real VALUES (1)');"
@@ -215,7 +217,7 @@ NARROW_TABLE = """
         "TRUNCATE t;",
     ],
 )
-def test_hidden_rows_are_not_lost_in_silence(narrow: Project, down: str) -> None:
+def test_down_does_not_silently_lose_hidden_rows(narrow: Project, down: str) -> None:
     narrow.write(
         up_1_t=NARROW_TABLE,
         up_2_x="CREATE TABLE x ();",
@@ -242,7 +244,9 @@ def test_check_sees_hidden_rows(narrow: Project) -> None:
     assert "changed: n of t (1 row)" in output
 
 
-def test_up_warns_of_rows_that_it_did_not_see(narrow: Project) -> None:
+def test_up_warns_if_row_security_may_hide_rows_from_update_or_delete(
+    narrow: Project,
+) -> None:
     narrow.write(
         up_1_t=NARROW_TABLE,
         up_2_x="UPDATE t SET n = 0;",
@@ -263,7 +267,7 @@ def test_up_warns_of_rows_that_it_did_not_see(narrow: Project) -> None:
         "SELECT \"pg_drop_replication_slot\"('§');",
     ],
 )
-def test_a_detour_to_a_slot_is_found(with_slot: Project, statement: str) -> None:
+def test_indirect_slot_drop_is_detected(with_slot: Project, statement: str) -> None:
     statement = statement.replace("§", SLOT)
     with_slot.write(up_1_x=statement, down_1_x="SELECT 1;")
     assert "not rehearsed 1_x" in with_slot.run("up", "--dry-run").out
@@ -271,7 +275,7 @@ def test_a_detour_to_a_slot_is_found(with_slot: Project, statement: str) -> None
     assert with_slot.query(_SLOTS) == [(1,)]
 
 
-def test_a_function_of_an_earlier_file_is_known(with_slot: Project) -> None:
+def test_slot_drop_in_function_of_earlier_file_is_detected(with_slot: Project) -> None:
     with_slot.write(
         up_1_f=f"CREATE FUNCTION mk() RETURNS void LANGUAGE sql AS 'SELECT pg_drop_replication_slot(''{SLOT}'')';",
         up_2_x="SELECT mk();",
@@ -290,7 +294,9 @@ def test_a_function_of_an_earlier_file_is_known(with_slot: Project) -> None:
         "SELECT setval(c.oid, 99) FROM pg_class AS c WHERE relname = 's';",
     ],
 )
-def test_no_sequence_is_set_by_a_rehearsal(project: Project, statement: str) -> None:
+def test_rehearsal_detects_setval_however_it_is_called(
+    project: Project, statement: str
+) -> None:
     project.query(
         "CREATE SCHEMA app; CREATE SEQUENCE app.s; CREATE SCHEMA f;"
         "CREATE FUNCTION public.bump() RETURNS bigint LANGUAGE sql AS 'SELECT setval(''app.s'', 99)'"
@@ -309,7 +315,7 @@ def test_no_sequence_is_set_by_a_rehearsal(project: Project, statement: str) -> 
         "INSERT INTO near VALUES (9); DROP EXTENSION postgres_fdw CASCADE;",
     ],
 )
-def test_no_detour_writes_to_another_database(
+def test_check_stops_truncate_and_insert_on_foreign_table(
     project: Project, remote: str, body: str
 ) -> None:
     project.query("INSERT INTO far.real VALUES (1)")
@@ -325,6 +331,8 @@ def test_no_detour_writes_to_another_database(
         "CREATE TABLE u (id int, n int); INSERT INTO u SELECT * FROM t;",
     ],
 )
-def test_up_warns_of_rows_that_it_did_not_copy(narrow: Project, copies: str) -> None:
+def test_up_warns_if_row_security_may_hide_rows_from_copy(
+    narrow: Project, copies: str
+) -> None:
     narrow.write(up_1_t=NARROW_TABLE, up_2_u=copies)
     assert "warning: 2_u: row level security applied to t" in narrow.run("up").err

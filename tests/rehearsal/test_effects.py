@@ -153,7 +153,9 @@ def effects(project: Project, *arguments: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("statement", CASES)
-def test_a_statements_effects(project: Project, statement: str) -> None:
+def test_rehearsal_reports_effects_of_statement(
+    project: Project, statement: str
+) -> None:
     project.query(BASE)
     project.write(up_1_x=f"{statement};")
     wanted = CASES[statement]
@@ -166,7 +168,7 @@ def test_a_statements_effects(project: Project, statement: str) -> None:
     assert project.query("SELECT count(*) FROM t") == [(2000,)]
 
 
-def test_a_file_that_is_the_same_run_is_left_out_and_later_files_tell_what_is_new(
+def test_dry_run_omits_new_tables_and_reports_only_new_effects(
     project: Project,
 ) -> None:
     project.query(BASE)
@@ -184,20 +186,20 @@ def test_a_file_that_is_the_same_run_is_left_out_and_later_files_tell_what_is_ne
     ]
 
 
-def test_down_tells_it_too(project: Project) -> None:
+def test_down_dry_run_reports_effects(project: Project) -> None:
     project.query(BASE)
     project.write(up_1_a="ALTER TABLE t ADD x int;", down_1_a="ALTER TABLE t DROP x;")
     project.run("up", "--allow-non-empty")
     assert effects(project, "down") == {"t": ALL}
 
 
-def test_a_renamed_column_is_not_lost(project: Project) -> None:
+def test_renamed_column_and_table_are_not_reported_as_lost(project: Project) -> None:
     project.query(BASE)
     project.write(up_1_a="ALTER TABLE t RENAME n TO k; ALTER TABLE t RENAME TO u;")
     assert "would lose" not in project.run("up", "--dry-run").out
 
 
-def test_a_rehearsal_asks_for_no_lock_of_its_own(project: Project) -> None:
+def test_rehearsal_takes_no_locks_of_its_own(project: Project) -> None:
     project.query(BASE)
     project.write(up_1_a="ALTER TABLE child ADD x int;")
     with psycopg.connect(project.url) as other:
@@ -244,7 +246,9 @@ def losses(project: Project, text: str, *arguments: str) -> dict[str, int]:
         ),
     ],
 )
-def test_what_would_be_lost(project: Project, text: str, lost: dict[str, int]) -> None:
+def test_rehearsal_counts_rows_that_would_be_lost(
+    project: Project, text: str, lost: dict[str, int]
+) -> None:
     project.query(BASE)
     project.query(
         "ALTER TABLE child DROP CONSTRAINT child_t; ALTER TABLE child DROP CONSTRAINT child_up_fkey; REFRESH MATERIALIZED VIEW m"
@@ -252,7 +256,7 @@ def test_what_would_be_lost(project: Project, text: str, lost: dict[str, int]) -
     assert losses(project, text) == lost
 
 
-def test_what_an_earlier_file_renamed_is_counted_by_what_it_is(
+def test_losses_are_counted_in_tables_renamed_by_earlier_file(
     project: Project,
 ) -> None:
     project.query(
@@ -276,7 +280,7 @@ def test_what_an_earlier_file_renamed_is_counted_by_what_it_is(
         ("ALTER TABLE parent DROP n", {"n of parent": 1, "n of heir": 2}),
     ],
 )
-def test_the_rows_of_heirs_are_their_own(
+def test_losses_of_inheriting_tables_are_counted_separately(
     project: Project, text: str, lost: dict[str, int]
 ) -> None:
     project.query("CREATE TABLE parent (n int); CREATE TABLE heir () INHERITS (parent)")
@@ -284,7 +288,7 @@ def test_the_rows_of_heirs_are_their_own(
     assert losses(project, text) == lost
 
 
-def test_rows_that_a_policy_hides_are_lost_as_well(project: Project) -> None:
+def test_losses_include_rows_hidden_by_row_security(project: Project) -> None:
     project.query(BASE)
     project.query(
         "ALTER TABLE child ENABLE ROW LEVEL SECURITY; ALTER TABLE child FORCE ROW LEVEL SECURITY"
@@ -293,7 +297,7 @@ def test_rows_that_a_policy_hides_are_lost_as_well(project: Project) -> None:
 
 
 @pytest.mark.parametrize("schema", ["Odd-Name", "a b", "plain"])
-def test_a_schema_by_any_name_is_rehearsed_also_without_public(
+def test_any_schema_name_can_be_rehearsed_without_public(
     project: Project, schema: str
 ) -> None:
     project.query("DROP SCHEMA public")
@@ -302,7 +306,7 @@ def test_a_schema_by_any_name_is_rehearsed_also_without_public(
     assert losses(project, "DROP TABLE t", "--schema", schema) == {"t": 1}
 
 
-def test_the_size_of_a_rewrite_has_what_is_stored_apart(project: Project) -> None:
+def test_rewrite_size_includes_toast_data(project: Project) -> None:
     project.query(
         "CREATE TABLE t (n int, s text); ALTER TABLE t ALTER s SET STORAGE EXTERNAL"
     )
@@ -315,7 +319,7 @@ def test_the_size_of_a_rewrite_has_what_is_stored_apart(project: Project) -> Non
     )
 
 
-def test_a_look_at_one_row_is_no_reading_of_the_whole(project: Project) -> None:
+def test_select_with_limit_is_not_reported_as_full_read(project: Project) -> None:
     project.query(BASE)
     project.write(up_1_a="SELECT 1 FROM t LIMIT 1;")
     assert effects(project, "up") == {}

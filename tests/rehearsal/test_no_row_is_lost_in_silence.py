@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from tests.support.proxy import Proxy
 
 
-def test_an_empty_table_is_no_loss(project: Project) -> None:
+def test_down_drops_empty_tables_without_yes(project: Project) -> None:
     tables(project, 2)
     project.run("up")
     assert project.run("down", "--all").out.count("reverted") == 2
 
 
-def test_a_connection_that_is_lost_in_the_rehearsal_has_done_nothing(
+def test_error_says_connection_lost_in_rehearsal_changed_nothing(
     project: Project, proxy: Proxy
 ) -> None:
     project.write(up_1_t="CREATE TABLE t ();", down_1_t="DROP TABLE t;")
@@ -61,7 +61,7 @@ def test_rows_are_not_lost_without_yes(
         ("-- sqlmig: no-transaction\nDROP INDEX i; DELETE FROM t;", 1),
     ],
 )
-def test_what_cannot_be_rehearsed_goes_on_only_where_its_statements_touch_no_row(
+def test_down_without_rehearsal_runs_only_if_it_touches_no_rows(
     project: Project, down: str, code: int
 ) -> None:
     project.write(
@@ -75,7 +75,7 @@ def test_what_cannot_be_rehearsed_goes_on_only_where_its_statements_touch_no_row
     assert project.query("SELECT count(*) FROM t") == [(1,)]
 
 
-def test_a_lock_that_is_held_meanwhile_is_tried_again(project: Project) -> None:
+def test_down_retries_while_table_is_locked(project: Project) -> None:
     tables(project, 1)
     project.run("up")
     with psycopg.connect(project.url) as other:
@@ -85,7 +85,7 @@ def test_a_lock_that_is_held_meanwhile_is_tried_again(project: Project) -> None:
     assert "reverted 0001_t" in runner.ended()
 
 
-def test_what_another_runner_applies_meanwhile_is_rehearsed_as_well(
+def test_down_rehearses_what_another_runner_applied_while_it_waited(
     project: Project,
 ) -> None:
     from tests.support.waits import GO, WAITS
@@ -126,7 +126,7 @@ FILLED = "CREATE TABLE m (id int PRIMARY KEY, b int); INSERT INTO m SELECT n, n 
         "DO $$ BEGIN DELETE FROM m; END $$;",
     ],
 )
-def test_rows_that_are_lost_in_a_hidden_way(project: Project, down: str) -> None:
+def test_down_detects_hidden_row_losses(project: Project, down: str) -> None:
     project.write(up_1_m=FILLED, up_2_x="SELECT 1;", down_2_x=down)
     project.run("up")
     assert "add --yes" in project.run("down", code=1).err
@@ -140,13 +140,13 @@ def test_rows_that_are_lost_in_a_hidden_way(project: Project, down: str) -> None
         "ALTER TABLE m DROP c;",  # this column is empty
     ],
 )
-def test_what_only_looks_like_a_loss_goes_on(project: Project, down: str) -> None:
+def test_down_runs_if_loss_is_only_apparent(project: Project, down: str) -> None:
     project.write(up_1_m=FILLED, up_2_x="ALTER TABLE m ADD c int;", down_2_x=down)
     project.run("up")
     assert "reverted 2_x" in project.run("down").out
 
 
-def test_rows_of_another_schema_are_seen_in_many(project: Project) -> None:
+def test_down_on_many_schemas_detects_losses_in_other_schema(project: Project) -> None:
     project.query("CREATE SCHEMA shared; CREATE TABLE shared.t AS SELECT 1 AS n")
     project.write(up_1_x="SELECT 1;", down_1_x="DELETE FROM shared.t;")
     names = ("--schema", "a", "--schema", "b")
@@ -155,7 +155,7 @@ def test_rows_of_another_schema_are_seen_in_many(project: Project) -> None:
     assert project.query("SELECT count(*) FROM shared.t") == [(1,)]
 
 
-def test_where_rows_cannot_be_seen_nobody_can_tell(project: Project) -> None:
+def test_down_refuses_if_role_cannot_see_rows(project: Project) -> None:
     role = f"owner_{RUN}"
     ((name,),) = project.query("SELECT quote_ident(current_database())")
     project.query(

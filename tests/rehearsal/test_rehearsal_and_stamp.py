@@ -29,7 +29,7 @@ def test_stamp_records_everything_up_to_a_version_without_running_it(
     assert either.tables() == {"t3"}
 
 
-def test_stamp_refuses_what_is_recorded_in_another_form(project: Project) -> None:
+def test_stamp_refuses_if_recorded_file_has_changed(project: Project) -> None:
     tables(project, 3)
     project.run("up", "--to", "1")
     project.file("0001_t.up.sql", "SELECT 1")
@@ -50,7 +50,7 @@ def test_a_version_that_does_not_exist_is_a_usage_error(
 
 
 @pytest.mark.parametrize("tool", ["golang-migrate", "dbmate", "sqlx", "ecto"])
-def test_the_commands_that_an_error_names_take_over_from_another_tool(
+def test_commands_in_error_take_over_from_another_tool(
     project: Project, tool: str
 ) -> None:
     project.query(THEIRS[tool][0])
@@ -77,7 +77,7 @@ def test_the_commands_that_an_error_names_take_over_from_another_tool(
     }
 
 
-def test_a_rehearsed_up_says_what_it_would_apply_and_changes_nothing(
+def test_dry_run_of_up_lists_files_and_changes_nothing(
     either: Project,
 ) -> None:
     tables(either, 2)
@@ -94,7 +94,7 @@ def test_a_rehearsed_up_says_what_it_would_apply_and_changes_nothing(
     assert either.states() == {1: "applied", 2: "pending"}
 
 
-def test_a_rehearsal_fails_as_the_real_thing_would(project: Project) -> None:
+def test_dry_run_fails_where_up_would_fail(project: Project) -> None:
     tables(project, 1)
     project.file("0002_x.up.sql", "SELECT 1;\nSELECT nothing;")
     assert "0002_x.up.sql:2:8: ERROR" in project.run("up", "--dry-run", code=1).err
@@ -103,7 +103,7 @@ def test_a_rehearsal_fails_as_the_real_thing_would(project: Project) -> None:
     ) == [(0,)]
 
 
-def test_what_cannot_be_rehearsed_is_said(project: Project) -> None:
+def test_dry_run_reports_what_cannot_be_rehearsed(project: Project) -> None:
     tables(project, 1)
     project.file("0002_i.up.sql", "CREATE INDEX CONCURRENTLY i ON t1 (id)")
     assert (
@@ -132,7 +132,7 @@ def lossy(project: Project) -> None:
     project.run("up")
 
 
-def test_a_rehearsed_down_says_what_would_be_lost(either: Project) -> None:
+def test_dry_run_of_down_reports_losses(either: Project) -> None:
     lossy(either)
     lines = either.run("down", "--dry-run").out.splitlines()
     assert lines[0].startswith("would revert 2_c (")
@@ -145,7 +145,7 @@ def test_a_rehearsed_down_says_what_would_be_lost(either: Project) -> None:
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"n\n", 2), (b"y\n", 1)])
-def test_on_a_terminal_down_shows_the_loss_and_asks(
+def test_down_on_terminal_shows_losses_and_asks(
     project: Project, answer: bytes, left: int
 ) -> None:
     lossy(project)
@@ -162,7 +162,7 @@ def test_on_a_terminal_down_shows_the_loss_and_asks(
     assert project.query("SELECT count(*) FROM schema_migrations") == [(left,)]
 
 
-def test_on_a_terminal_yes_does_not_ask(project: Project) -> None:
+def test_down_on_terminal_with_yes_does_not_ask(project: Project) -> None:
     lossy(project)
     terminal, inner = pty.openpty()
     process = project.start("down", "--yes", stdin=inner)

@@ -29,14 +29,14 @@ def normal(text: str) -> str:
     return re.sub(r"\s+", " ", KEYWORDS.sub(lambda word: word[0].lower(), text)).strip()
 
 
-def test_the_specification_gives_ten_statements() -> None:
+def test_specification_has_ten_statements() -> None:
     assert len(STATEMENTS) == 10
 
 
 @pytest.mark.parametrize(
     "statement", STATEMENTS, ids=[normal(s)[:60] for s in STATEMENTS]
 )
-def test_a_statement_of_the_specification_stands_in_one_file_to_the_word(
+def test_exactly_one_file_contains_each_specification_statement_verbatim(
     statement: str,
 ) -> None:
     holders = [

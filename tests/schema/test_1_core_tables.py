@@ -125,7 +125,7 @@ COLUMNS = {
 }
 
 
-def test_there_are_the_nine_tables_and_no_other(database: Database) -> None:
+def test_schema_has_exactly_the_nine_tables(database: Database) -> None:
     rows = database.execute(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     ).fetchall()
@@ -133,7 +133,7 @@ def test_there_are_the_nine_tables_and_no_other(database: Database) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_has_its_columns_with_type_nullness_and_default(
+def test_table_columns_have_expected_type_nullability_and_default(
     database: Database, table: str
 ) -> None:
     query = """
@@ -147,7 +147,7 @@ def test_a_table_has_its_columns_with_type_nullness_and_default(
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_has_its_id_as_primary_key(database: Database, table: str) -> None:
+def test_table_has_expected_primary_key(database: Database, table: str) -> None:
     query = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
     assert database.execute(query, [table]).fetchall() == [
         (f"{table}_pkey", f"PRIMARY KEY ({KEYS.get(table, 'id')})")
@@ -155,7 +155,7 @@ def test_a_table_has_its_id_as_primary_key(database: Database, table: str) -> No
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_row_level_security_is_on(database: Database, table: str) -> None:
+def test_row_level_security_is_enabled(database: Database, table: str) -> None:
     assert database.execute(
         "SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass", [table]
     ).fetchone() == (True,)

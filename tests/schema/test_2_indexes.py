@@ -179,7 +179,7 @@ def filled(filled_database: Database) -> Iterator[Database]:
         yield filled_database
 
 
-def test_there_are_these_indexes_and_the_primary_keys_and_no_other(
+def test_schema_has_exactly_the_expected_indexes(
     database: Database,
 ) -> None:
     query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_pkey$'"
@@ -192,7 +192,7 @@ def test_there_are_these_indexes_and_the_primary_keys_and_no_other(
 
 
 @pytest.mark.parametrize("index", QUERIES)
-def test_a_query_is_planned_with_its_index(filled: Database, index: str) -> None:
+def test_query_plan_uses_its_index(filled: Database, index: str) -> None:
     row = filled.execute("""
         SELECT s.org_id, therapist_id, s.patient_id, s.id, c.id
         FROM sessions s JOIN consent_records c ON c.patient_id = s.patient_id LIMIT 1
@@ -210,7 +210,7 @@ def test_a_query_is_planned_with_its_index(filled: Database, index: str) -> None
     assert f'"Index Name": "{index}"' in json.dumps(plan)
 
 
-def test_every_foreign_key_has_an_index_that_its_columns_lead(
+def test_every_foreign_key_but_one_has_a_leading_index(
     database: Database,
 ) -> None:
     query = """

@@ -34,7 +34,7 @@ def left(database: Database) -> set[str]:
 
 
 @pytest.mark.parametrize(("table", "column", "target", "rule"), FOREIGN_KEYS)
-def test_a_foreign_key_refers_and_has_its_delete_rule(
+def test_foreign_key_has_expected_target_and_delete_rule(
     database: Database, table: str, column: str, target: str, rule: str
 ) -> None:
     rules = {"a": "NO ACTION", "c": "CASCADE", "n": "SET NULL"}
@@ -51,7 +51,7 @@ def test_a_foreign_key_refers_and_has_its_delete_rule(
 @pytest.mark.parametrize(
     ("table", "column"), [(key[0], key[1]) for key in FOREIGN_KEYS]
 )
-def test_a_foreign_key_refuses_what_does_not_exist(
+def test_foreign_key_refuses_missing_target(
     database: Database, table: str, column: str
 ) -> None:
     """Insert a copy of a good row that differs only in this key."""
@@ -73,7 +73,7 @@ def test_a_foreign_key_refuses_what_does_not_exist(
     assert error.value.diag.constraint_name == f"{table}_{column}_fkey"
 
 
-def test_deleting_an_organization_removes_all_but_its_audit_trail(
+def test_deleting_an_organization_removes_everything_but_its_audit_log(
     database: Database,
 ) -> None:
     other = organization(database, "Other")
@@ -109,7 +109,7 @@ def test_deleting_a_therapist_without_sessions_leaves_the_patient_unassigned(
     ).fetchall() == [(None,)]
 
 
-def test_a_therapists_sessions_can_be_handed_over_and_the_therapist_removed_in_one_transaction(
+def test_therapist_can_be_replaced_and_removed_in_one_transaction(
     database: Database,
 ) -> None:
     ids = organization(database)
@@ -134,7 +134,7 @@ def test_deleting_a_session_removes_its_notes_and_recordings(
     }
 
 
-def test_deleting_a_patient_removes_all_that_is_the_patients(
+def test_deleting_a_patient_removes_all_of_the_patients_rows(
     database: Database,
 ) -> None:
     ids = organization(database)

@@ -283,7 +283,7 @@ CHECKS: list[tuple[str, str, str, list[Any], list[Any]]] = [
     CHECKS,
     ids=[f"{check[0]}.{check[2]}" for check in CHECKS],
 )
-def test_a_check_lets_good_values_through_and_refuses_bad_ones(
+def test_check_accepts_good_values_and_refuses_bad_ones(
     database: Database,
     constraint: str,
     table: str,
@@ -313,13 +313,13 @@ def test_a_check_lets_good_values_through_and_refuses_bad_ones(
         assert error.value.diag.constraint_name == constraint
 
 
-def test_there_are_these_checks_and_no_other(database: Database) -> None:
+def test_schema_has_exactly_the_expected_checks(database: Database) -> None:
     query = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
     names = {check[0] for check in CHECKS} | {"check_audit_details"}
     assert sorted(name for (name,) in database.execute(query)) == sorted(names)
 
 
-def test_the_details_of_an_audit_row_are_an_object(database: Database) -> None:
+def test_audit_details_must_be_a_json_object(database: Database) -> None:
     for value in NO_OBJECTS:
         with pytest.raises(psycopg.errors.CheckViolation) as error:
             add(database, "audit_logs", action="x", details=value)
@@ -333,7 +333,7 @@ def refused(database: Database, index: str, table: str, **values: object) -> Non
     assert error.value.diag.constraint_name == index
 
 
-def test_an_organization_has_one_therapist_per_email_case_aside(
+def test_therapist_email_is_unique_per_organization_ignoring_case(
     database: Database,
 ) -> None:
     org, other = (
@@ -351,7 +351,7 @@ def test_an_organization_has_one_therapist_per_email_case_aside(
     add(database, "therapists", org_id=other, full_name="x", email="new@example.org")
 
 
-def test_an_organization_has_one_patient_per_abha_id(database: Database) -> None:
+def test_abha_id_is_unique_per_organization(database: Database) -> None:
     org = organization(database)["organizations"]
     refused(
         database,
@@ -365,7 +365,7 @@ def test_an_organization_has_one_patient_per_abha_id(database: Database) -> None
         add(database, "patients", org_id=org, full_name="without an id")
 
 
-def test_a_recordings_path_is_one_recordings_only(database: Database) -> None:
+def test_recording_path_is_unique(database: Database) -> None:
     ids = organization(database)
     session, path = ids["sessions"], f"{ids['organizations']}/1"
     add(database, "session_recordings", session_id=session, storage_path=path)
@@ -380,7 +380,7 @@ def test_a_recordings_path_is_one_recordings_only(database: Database) -> None:
         add(database, "session_recordings", session_id=session, storage_path=None)
 
 
-def test_a_patient_has_one_consent_without_an_end_per_purpose(
+def test_patient_has_one_open_ended_consent_per_purpose(
     database: Database,
 ) -> None:
     patient = organization(database)["patients"]

@@ -24,13 +24,13 @@ def test_created_at_defaults_to_now(database: Database, table: str) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_id_generates_itself_and_differs(database: Database, table: str) -> None:
+def test_id_defaults_to_a_unique_uuid4(database: Database, table: str) -> None:
     first, second = organization(database, "a"), organization(database, "b")
     assert first[table].version == second[table].version == 4
     assert first[table] != second[table]
 
 
-def test_the_essential_is_enough(database: Database) -> None:
+def test_essential_columns_are_enough_to_insert(database: Database) -> None:
     org = add(database, "organizations", name="Asha Clinic")
     assert database.execute(
         "SELECT subscription_tier, settings FROM organizations"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("table", EDITED)
-def test_updated_at_follows_a_change_and_created_at_does_not(
+def test_update_changes_updated_at_but_not_created_at(
     database: Database, table: str
 ) -> None:
     organization(database)
@@ -26,7 +26,7 @@ def test_updated_at_follows_a_change_and_created_at_does_not(
     assert after[1] > before[1]
 
 
-def test_the_trigger_is_on_every_table_that_has_the_column(database: Database) -> None:
+def test_every_table_with_updated_at_has_the_trigger(database: Database) -> None:
     query = """
         SELECT tgrelid::regclass::text FROM pg_trigger
         WHERE tgfoid = 'update_updated_at_column'::regproc AND tgenabled = 'O' AND tgtype = 19  -- BEFORE UPDATE, each row
@@ -40,7 +40,7 @@ def test_the_trigger_is_on_every_table_that_has_the_column(database: Database) -
     )
 
 
-def test_the_trigger_function_looks_names_up_nowhere(database: Database) -> None:
+def test_trigger_function_has_empty_search_path(database: Database) -> None:
     query = (
         "SELECT proconfig FROM pg_proc WHERE oid = 'update_updated_at_column'::regproc"
     )

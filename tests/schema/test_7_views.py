@@ -38,7 +38,7 @@ def test_upcoming_sessions_are_those_scheduled_in_the_future(
     assert rows == ([(session,)] if upcoming else [])
 
 
-def test_an_upcoming_session_has_the_sessions_columns_and_both_names(
+def test_upcoming_session_has_session_columns_and_both_names(
     database: Database,
 ) -> None:
     organization(database)
@@ -55,14 +55,14 @@ VIEWS_THAT_SHOW_ALL = """
 """
 
 
-def test_every_view_reads_with_its_callers_rights(database: Database) -> None:
+def test_every_view_uses_callers_rights(database: Database) -> None:
     """A view that is replaced or recreated silently loses the setting. See sql/GUIDE.md, "Your next column"."""
     assert database.execute(VIEWS_THAT_SHOW_ALL).fetchall() == [], (
         "ALTER VIEW … SET (security_invoker = true)"
     )
 
 
-def test_a_view_that_was_replaced_in_the_tickets_words_is_found(
+def test_view_recreated_from_ticket_text_is_detected(
     database: Database,
 ) -> None:
     given = Path(__file__).with_name("specification.sql").read_text()
@@ -71,7 +71,7 @@ def test_a_view_that_was_replaced_in_the_tickets_words_is_found(
     assert database.execute(VIEWS_THAT_SHOW_ALL).fetchall() == [("upcoming_sessions",)]
 
 
-def test_the_view_reads_with_its_callers_rights(database: Database) -> None:
+def test_upcoming_sessions_view_uses_callers_rights(database: Database) -> None:
     options = database.execute(
         "SELECT reloptions FROM pg_class WHERE oid = 'upcoming_sessions'::regclass"
     ).fetchall()

@@ -68,13 +68,13 @@ def test_the_files_are_version_controlled() -> None:
     )
 
 
-def test_every_file_has_its_rollback() -> None:
+def test_every_up_file_has_a_down_file() -> None:
     assert [path.name.replace(".up.", ".") for path in UPS] == [
         path.name.replace(".down.", ".") for path in DOWNS
     ]
 
 
-def test_up_down_one_by_one_and_up_again_gives_the_same_catalog(
+def test_catalog_is_unchanged_after_reverting_each_file_and_reapplying(
     therapyflow: Project,
 ) -> None:
     therapyflow.run("up")
@@ -92,7 +92,7 @@ def test_up_down_one_by_one_and_up_again_gives_the_same_catalog(
     assert therapyflow.query(CATALOG) == first
 
 
-def test_the_last_down_leaves_nothing_but_the_ledger(therapyflow: Project) -> None:
+def test_last_down_leaves_only_the_ledger(therapyflow: Project) -> None:
     therapyflow.run("up", "--steps", "0")
     before = therapyflow.query(CATALOG)
     therapyflow.run("up")
@@ -103,7 +103,7 @@ def test_the_last_down_leaves_nothing_but_the_ledger(therapyflow: Project) -> No
     assert therapyflow.query("SELECT count(*) FROM schema_migrations") == [(0,)]
 
 
-def test_each_up_file_runs_as_one_message_by_an_ordinary_owner(
+def test_ordinary_owner_can_run_each_up_file_as_one_message(
     therapyflow: Project,
 ) -> None:
     owner, name = f"owner_{RUN}", f"pasted_{RUN}"
@@ -127,19 +127,19 @@ def test_each_up_file_runs_as_one_message_by_an_ordinary_owner(
 
 
 @pytest.mark.parametrize("path", [*UPS, *DOWNS], ids=lambda path: str(path.name))
-def test_a_file_opens_with_a_line_that_says_what_it_is_for(path: Path) -> None:
+def test_file_starts_with_comment_stating_its_purpose(path: Path) -> None:
     assert re.match(r"-- [A-Z][^\n]*(\n-- [^\n]*)*\.\n", path.read_text())
 
 
 @pytest.mark.parametrize("path", [*UPS, *DOWNS], ids=lambda path: str(path.name))
-def test_a_file_has_no_clause_that_hides_a_surprise(path: Path) -> None:
+def test_file_avoids_clauses_that_hide_unexpected_state(path: Path) -> None:
     code = re.sub(r"--.*", "", path.read_text())
     assert not re.search(r"\bIF (NOT )?EXISTS\b(?! \()", code)
     assert path in UPS or "CASCADE" not in code
     assert not re.search(r"\bSELECT\b[^;]*\bINTO\b", code)
 
 
-def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(
+def test_every_policy_and_trigger_is_a_plain_statement_in_a_file(
     therapyflow: Project,
 ) -> None:
     text = "\n".join(path.read_text() for path in UPS)
@@ -162,14 +162,14 @@ def test_every_policy_and_trigger_stands_in_a_file_as_a_statement(
 
 
 @pytest.mark.parametrize("path", [*UPS, *DOWNS], ids=lambda path: str(path.name))
-def test_no_file_makes_a_policy_or_a_trigger_in_a_loop(path: Path) -> None:
+def test_no_do_block_creates_a_policy_or_trigger(path: Path) -> None:
     for block in re.findall(
         r"^DO \$\$.*?^\$\$;", path.read_text(), re.MULTILINE | re.DOTALL
     ):
         assert not re.search(r"\b(POLICY|TRIGGER)\b", block)
 
 
-def test_a_table_is_closed_in_the_file_that_creates_it_spelled_the_same() -> None:
+def test_file_that_creates_a_table_enables_row_level_security_on_it() -> None:
     for path in UPS:
         text = path.read_text()
         for table in re.findall(r"CREATE TABLE (\S+)", text):

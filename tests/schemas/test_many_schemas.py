@@ -62,7 +62,9 @@ def recorded(project: Project, schema: str) -> list[int]:
     ]
 
 
-def test_each_schema_gets_what_it_lacks_and_a_line(project: Project) -> None:
+def test_up_applies_pending_files_and_prints_line_for_each_schema(
+    project: Project,
+) -> None:
     names = schemas(project, 3)
     lines = project.run("up", "--schema", "t_*").out.splitlines()
     assert sorted(re.sub(r"\(.*", "", line) for line in lines[:3]) == [
@@ -95,7 +97,7 @@ def test_each_schema_gets_what_it_lacks_and_a_line(project: Project) -> None:
         ("a\\*", {"a\\b"}),
     ],
 )
-def test_a_pattern_means_what_it_says(
+def test_only_star_and_question_mark_are_wildcards(
     project: Project, pattern: str, fitting: set[str]
 ) -> None:
     project.write(up_1_a="CREATE TABLE a (n int);")
@@ -112,7 +114,9 @@ def test_a_pattern_means_what_it_says(
         )
 
 
-def test_what_has_no_ledger_is_left_alone_and_counted(project: Project) -> None:
+def test_matching_schemas_without_ledger_are_skipped_and_counted(
+    project: Project,
+) -> None:
     schemas(project, 2)
     project.query(
         "CREATE SCHEMA t_bare; CREATE SCHEMA t_other; CREATE TABLE t_other.schema_migrations (version text)"
@@ -129,13 +133,13 @@ def test_what_has_no_ledger_is_left_alone_and_counted(project: Project) -> None:
     )
 
 
-def test_names_without_a_ledger_begin(project: Project) -> None:
+def test_up_starts_ledger_in_schema_given_by_name(project: Project) -> None:
     schemas(project, 1)
     project.run("up", "--schema", "t_*", "--schema", "new")
     assert columns(project) == {"t_001": 2, "new": 2}
 
 
-def test_one_broken_schema_fails_alone_and_is_all_that_is_left(
+def test_only_broken_schema_fails_and_next_up_retries_only_it(
     project: Project,
 ) -> None:
     names = schemas(project, 200)
@@ -176,7 +180,7 @@ def test_a_schema_whose_rehearsal_failed_is_reported_once(project: Project) -> N
     assert output.err.count("error: 1 of 2 schemas failed: t_002") == 1
 
 
-def test_a_file_that_was_edited_is_said_of_its_schemas_alone(project: Project) -> None:
+def test_changed_checksum_fails_only_its_schema(project: Project) -> None:
     schemas(project, 3)
     project.query("UPDATE t_002.schema_migrations SET checksum = 'x'")
     output = project.run("up", "--schema", "t_*", code=1)
@@ -184,7 +188,7 @@ def test_a_file_that_was_edited_is_said_of_its_schemas_alone(project: Project) -
     assert "3 schemas: 2 applied, 1 failed" in output.out
 
 
-def test_a_table_that_is_held_in_one_holds_nobody_else_up(project: Project) -> None:
+def test_locked_table_in_one_schema_does_not_delay_others(project: Project) -> None:
     names = schemas(project, 20)
     with psycopg.connect(project.url) as holder:
         holder.execute("LOCK TABLE t_001.a")
@@ -207,7 +211,7 @@ def test_a_table_that_is_held_in_one_holds_nobody_else_up(project: Project) -> N
     assert "20 schemas: 20 applied" in runner.ended()
 
 
-def test_status_has_a_line_an_answer_and_names_few(project: Project) -> None:
+def test_status_groups_schemas_and_names_only_small_groups(project: Project) -> None:
     schemas(project, 8)
     project.run("up", "--schema", "t_001", "--schema", "t_002")
     lines = project.run("status", "--schema", "t_*").out.splitlines()
@@ -231,7 +235,9 @@ def test_status_has_a_line_an_answer_and_names_few(project: Project) -> None:
     ]
 
 
-def test_down_rehearses_in_sum_and_reverts_all(project: Project) -> None:
+def test_down_rehearsal_sums_losses_and_down_reverts_all_schemas(
+    project: Project,
+) -> None:
     names = schemas(project, 4)
     project.run("up", "--schema", "t_*")
     lines = project.run("down", "--schema", "t_*", "--dry-run").out.splitlines()
@@ -248,7 +254,7 @@ def test_down_rehearses_in_sum_and_reverts_all(project: Project) -> None:
     assert columns(project) == {}
 
 
-def test_on_a_terminal_there_is_a_bar_and_one_question(project: Project) -> None:
+def test_terminal_shows_progress_bar_and_asks_one_question(project: Project) -> None:
     schemas(project, 30)
     shown = on_a_terminal(project, "up", "--schema", "t_*", NO_COLOR="1")
     assert "30/30" in shown
@@ -302,7 +308,7 @@ def test_some_commands_work_on_one_schema(project: Project, command: str) -> Non
     assert "one schema" in project.run(command, "--schema", "t_*", code=2).err
 
 
-def test_nothing_of_one_schema_is_left_for_the_next(project: Project) -> None:
+def test_session_state_of_one_schema_does_not_leak_into_next(project: Project) -> None:
     project.write(
         up_1_a="SET search_path = pg_catalog; SET lock_timeout = 1; CREATE TEMP TABLE left_over (n int); SET ROLE pg_monitor;"
     )
@@ -318,7 +324,7 @@ def test_nothing_of_one_schema_is_left_for_the_next(project: Project) -> None:
         assert project.query(f"SELECT * FROM {name}.b") == [(name, "7s", "postgres")]
 
 
-def test_connections_are_the_jobs_and_the_one_that_asked(project: Project) -> None:
+def test_up_opens_one_connection_per_job_plus_one(project: Project) -> None:
     schemas(project, 12)
     project.write(up_3_c="SELECT pg_sleep(0.2);")
     runner = project.fork("up", "--schema", "t_*", "--jobs", "3")
@@ -332,7 +338,7 @@ def test_connections_are_the_jobs_and_the_one_that_asked(project: Project) -> No
     assert most == 4
 
 
-def test_a_no_transaction_file_runs_in_each(project: Project) -> None:
+def test_no_transaction_file_runs_in_each_schema(project: Project) -> None:
     names = schemas(project, 6)
     project.write(up_3_c="CREATE INDEX CONCURRENTLY i ON a (n);")
     assert "6 schemas: 6 applied" in project.run("up", "--schema", "t_*").out
@@ -349,7 +355,7 @@ def consistent(project: Project, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_killed_at_random_moments_no_ledger_disagrees(
+def test_ledgers_match_tables_after_kills_at_random_moments(
     project: Project, part: int
 ) -> None:
     names, rng = schemas(project, 60), random.Random(part)
@@ -385,7 +391,9 @@ def test_three_at_once_apply_each_file_once(project: Project) -> None:
     )
 
 
-def test_through_a_pooler(project: Project, pooled: Project) -> None:
+def test_up_on_many_schemas_works_through_pooler(
+    project: Project, pooled: Project
+) -> None:
     names = schemas(project, 30)
     assert "30 schemas: 30 applied" in pooled.run("up", "--schema", "t_*").out
     consistent(project, names)
@@ -394,7 +402,7 @@ def test_through_a_pooler(project: Project, pooled: Project) -> None:
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_interrupted_it_says_how_many_are_done(
+def test_interrupted_up_says_how_many_schemas_are_done(
     project: Project, sent: signal.Signals, code: int
 ) -> None:
     names = schemas(project, 20)
@@ -423,7 +431,7 @@ def test_interrupted_it_says_how_many_are_done(
     assert sum(columns(project).values()) == 24
 
 
-def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(
+def test_unreadable_ledger_fails_only_its_schema(
     project: Project,
 ) -> None:
     schemas(project, 2)
@@ -448,7 +456,7 @@ def test_a_ledger_that_cannot_be_read_stops_its_own_schema_alone(
     assert "error: 1 of 3 schemas failed: t_foreign" in output.err
 
 
-def test_a_role_without_rights_to_one_schema_works_on_the_others(
+def test_role_without_rights_to_one_schema_can_migrate_others(
     project: Project,
 ) -> None:
     names, role = schemas(project, 3), f"tenant_{RUN}"
@@ -475,7 +483,7 @@ def test_a_role_without_rights_to_one_schema_works_on_the_others(
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_files_that_touch_what_all_share_end_well(project: Project) -> None:
+def test_concurrent_jobs_can_replace_shared_function(project: Project) -> None:
     project.write(
         up_1_a="CREATE OR REPLACE FUNCTION public.shared() RETURNS int LANGUAGE sql AS 'SELECT 1';"
     )
@@ -487,7 +495,7 @@ def test_files_that_touch_what_all_share_end_well(project: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 64, "ü" * 32])
-def test_what_is_no_name_is_a_usage_error(project: Project, name: str) -> None:
+def test_invalid_schema_name_is_usage_error(project: Project, name: str) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert (
         "is not a name of 1 to 63 bytes"
@@ -495,7 +503,7 @@ def test_what_is_no_name_is_a_usage_error(project: Project, name: str) -> None:
     )
 
 
-def test_a_schema_that_is_made_is_said_once(project: Project) -> None:
+def test_up_reports_created_schema_but_not_existing_one(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert (
         'NOTICE: created the schema "acme"' in project.run("up", "--schema", "acme").err
@@ -504,7 +512,7 @@ def test_a_schema_that_is_made_is_said_once(project: Project) -> None:
     assert project.run("up", "--schema", "there").err == ""
 
 
-def test_a_schema_that_is_refused_stops_no_other(project: Project) -> None:
+def test_refused_schema_does_not_stop_others(project: Project) -> None:
     both = ("--schema", "s_1", "--schema", "s_2")
     project.write(up_1_a="CREATE TABLE a ();")
     project.run("up", *both)
@@ -516,7 +524,7 @@ def test_a_schema_that_is_refused_stops_no_other(project: Project) -> None:
     assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1, 2])
 
 
-def test_what_is_wrong_for_all_is_a_usage_error_and_nothing_is_done(
+def test_too_many_steps_for_all_schemas_is_usage_error(
     project: Project,
 ) -> None:
     both = ("--schema", "s_1", "--schema", "s_2")
@@ -529,7 +537,7 @@ def test_what_is_wrong_for_all_is_a_usage_error_and_nothing_is_done(
     assert (recorded(project, "s_1"), recorded(project, "s_2")) == ([1], [1])
 
 
-def test_many_schemas_that_are_made_are_said_once(project: Project) -> None:
+def test_up_reports_created_schemas_in_one_line(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     project.query("CREATE SCHEMA s_0")
     names = [word for n in range(12) for word in ("--schema", f"s_{n}")]

@@ -44,7 +44,7 @@ def printed(project: Project, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "ours", [False, True], ids=["tables", "the project's own schema"]
 )
-def test_pasting_does_the_rest_and_the_second_time_nothing(
+def test_paste_applies_pending_files_and_second_paste_does_nothing(
     owner: Project, before: str, *, ours: bool
 ) -> None:
     project = replace(owner, directory=SQL) if ours else owner
@@ -67,7 +67,7 @@ def test_pasting_does_the_rest_and_the_second_time_nothing(
     assert project.tables() == set()
 
 
-def test_the_pasted_ledger_is_the_runners_own(project: Project) -> None:
+def test_pasted_script_creates_same_ledger_as_runner(project: Project) -> None:
     query = """
         SELECT relrowsecurity, relacl::text, (SELECT array_agg(polname || pg_get_expr(polqual, polrelid)) FROM pg_policy WHERE polrelid = c.oid),
             (SELECT array_agg(format('%s %s %s %s', attname, atttypid, attnotnull, col_description(c.oid, attnum)) ORDER BY attnum)
@@ -82,7 +82,7 @@ def test_the_pasted_ledger_is_the_runners_own(project: Project) -> None:
     assert project.query(query) == pasted
 
 
-def test_an_applied_file_that_has_changed_is_an_error_and_nothing_is_done(
+def test_script_fails_and_does_nothing_if_applied_file_has_changed(
     project: Project,
 ) -> None:
     tables(project, 3)
@@ -95,7 +95,7 @@ def test_an_applied_file_that_has_changed_is_an_error_and_nothing_is_done(
     assert project.tables() == {"t1"}
 
 
-def test_what_up_refuses_the_script_refuses_too(project: Project) -> None:
+def test_script_refuses_what_up_refuses(project: Project) -> None:
     tables(project, 3)
     project.run("up")
     project.file("0000_early.up.sql", "CREATE TABLE early ();")
@@ -113,7 +113,7 @@ def test_what_up_refuses_the_script_refuses_too(project: Project) -> None:
         paste(project, printed(project))
 
 
-def test_a_failing_file_leaves_nothing(project: Project) -> None:
+def test_failing_file_leaves_nothing_behind(project: Project) -> None:
     tables(project, 2)
     project.file("0003_x.up.sql", "CREATE TABLE x (); SELECT nothing;")
     with pytest.raises(psycopg.errors.UndefinedColumn):
@@ -123,7 +123,7 @@ def test_a_failing_file_leaves_nothing(project: Project) -> None:
     ) == [(0,)]
 
 
-def test_parts_go_from_and_to_a_version(project: Project) -> None:
+def test_from_and_to_limit_script_to_a_range(project: Project) -> None:
     tables(project, 4)
     with pytest.raises(
         psycopg.errors.RaiseException,
@@ -138,7 +138,7 @@ def test_parts_go_from_and_to_a_version(project: Project) -> None:
     assert project.states() == {1: "applied", 2: "applied", 3: "applied", 4: "pending"}
 
 
-def test_down_reverts_and_the_second_time_nothing(project: Project) -> None:
+def test_down_script_reverts_and_second_paste_does_nothing(project: Project) -> None:
     tables(project, 4)
     project.run("up")
     with pytest.raises(
@@ -160,7 +160,7 @@ def test_down_reverts_and_the_second_time_nothing(project: Project) -> None:
     assert project.tables() == set()
 
 
-def test_the_named_schema_holds_the_ledger_and_stands_first(project: Project) -> None:
+def test_named_schema_holds_ledger_and_tables(project: Project) -> None:
     tables(project, 2)
     url = replace(project, url="x")
     text = url.run("--schema", "my tenant", "script").out
@@ -172,7 +172,7 @@ def test_the_named_schema_holds_the_ledger_and_stands_first(project: Project) ->
     assert project.run("--schema", "my tenant", "up").out == "nothing to do\n"
 
 
-def test_any_text_survives(project: Project) -> None:
+def test_any_file_text_survives_pasting(project: Project) -> None:
     text = "%s $$ $file$ $sqlmig$ ' \\ é {} -- /* "
     project.file(
         "1_it's.up.sql",
@@ -189,7 +189,7 @@ def test_any_text_survives(project: Project) -> None:
     assert project.run("up").out == "nothing to do\n"
 
 
-def test_a_select_into_cannot_be_in_it(project: Project) -> None:
+def test_file_with_select_into_is_refused(project: Project) -> None:
     project.file(
         "1_x.up.sql",
         "INSERT INTO t SELECT 1;\nWITH a AS (SELECT 1 AS x) SELECT x INTO made FROM a;",
@@ -204,7 +204,7 @@ def test_a_select_into_cannot_be_in_it(project: Project) -> None:
 @pytest.mark.parametrize(
     "schema", ["{x}", "{table}", "a\"b'c %s $$", "$sqlmig$; CREATE TABLE evil (); --"]
 )
-def test_any_schema_survives(project: Project, schema: str) -> None:
+def test_any_schema_name_survives_pasting(project: Project, schema: str) -> None:
     tables(project, 1)
     for _ in range(2):
         paste(project, project.run("--schema", schema, "script").out)
@@ -212,7 +212,7 @@ def test_any_schema_survives(project: Project, schema: str) -> None:
     assert project.tables() == {"t1"}
 
 
-def test_a_file_name_stays_a_name(project: Project) -> None:
+def test_file_name_is_never_run_as_sql(project: Project) -> None:
     project.file("1_$sqlmig$; CREATE TABLE evil (); --.up.sql", "CREATE TABLE t1 ()")
     project.file(
         "2_$file$ \u0085 it's {x}.up.sql".replace(" \u0085", ""), "CREATE TABLE t2 ()"
@@ -234,7 +234,7 @@ ISOLATION = "CREATE TABLE seen AS SELECT current_setting('transaction_isolation'
         f"BEGIN; -- b\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\n{ISOLATION};\nCOMMIT",
     ],
 )
-def test_a_file_that_runs_serializable_does_so_when_pasted_and_rehearsed(
+def test_serializable_file_stays_serializable_when_pasted_or_rehearsed(
     project: Project, text: str
 ) -> None:
     project.file("1_x.up.sql", text)
@@ -258,7 +258,7 @@ def test_a_file_that_runs_serializable_does_so_when_pasted_and_rehearsed(
     assert project.run("down", "--all", "--dry-run").out.startswith("would revert 2_x")
 
 
-def test_what_cannot_begin_its_own_transaction_is_not_rehearsed(
+def test_dry_run_skips_file_that_cannot_set_its_transaction_mode(
     project: Project,
 ) -> None:
     tables(project, 1)
@@ -279,7 +279,9 @@ def test_what_cannot_begin_its_own_transaction_is_not_rehearsed(
         "BEGIN; COMMIT -- c",
     ],
 )
-def test_a_file_that_only_opens_a_transaction(project: Project, text: str) -> None:
+def test_file_that_only_opens_a_transaction_can_be_pasted_and_reverted(
+    project: Project, text: str
+) -> None:
     project.write(up_1_x=text, down_1_x=text)
     for _ in range(2):
         paste(project, printed(project))
@@ -290,7 +292,7 @@ def test_a_file_that_only_opens_a_transaction(project: Project, text: str) -> No
     project.run("check")
 
 
-def test_a_changed_up_file_does_not_keep_a_script_from_reverting(
+def test_down_script_reverts_even_if_up_file_has_changed(
     project: Project,
 ) -> None:
     tables(project, 2)
@@ -300,7 +302,7 @@ def test_a_changed_up_file_does_not_keep_a_script_from_reverting(
     assert project.tables() == {"t1"}
 
 
-def test_a_script_beside_a_runner_stops_with_a_word(project: Project) -> None:
+def test_script_stops_with_a_message_while_runner_is_at_work(project: Project) -> None:
     tables(project, 1)
     with psycopg.connect(project.url) as other:
         other.execute(LOCK)
@@ -314,7 +316,7 @@ def test_a_script_beside_a_runner_stops_with_a_word(project: Project) -> None:
     ) == [(0,)]
 
 
-def test_a_no_transaction_file_cannot_be_in_it_and_how_to_go_on_is_said(
+def test_no_transaction_file_is_refused_with_instructions(
     project: Project,
 ) -> None:
     tables(project, 1)
@@ -325,7 +327,9 @@ def test_a_no_transaction_file_cannot_be_in_it_and_how_to_go_on_is_said(
     assert "sqlmig stamp 2" in output.err
 
 
-def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> None:
+def test_warns_about_open_or_ungranted_tables_and_oversized_script(
+    project: Project,
+) -> None:
     project.file(
         "1_t.up.sql",
         'CREATE TABLE open (); CREATE TABLE "shut" (); ALTER TABLE "shut" ENABLE ROW LEVEL SECURITY;',
@@ -355,9 +359,7 @@ def test_what_the_editor_would_stumble_over_is_warned_of(project: Project) -> No
         "DO $$BEGIN EXECUTE format('GRANT SELECT ON %I TO anon', 'a'); END$$",
     ],
 )
-def test_a_table_that_somebody_was_granted_is_not_warned_of(
-    project: Project, grant: str
-) -> None:
+def test_no_warning_about_table_with_a_grant(project: Project, grant: str) -> None:
     project.file(
         "1_t.up.sql",
         "CREATE TABLE a (n int); ALTER TABLE a ENABLE ROW LEVEL SECURITY;"
@@ -367,7 +369,7 @@ def test_a_table_that_somebody_was_granted_is_not_warned_of(
     assert project.run("script").err == ""
 
 
-def test_an_enum_value_that_is_used_too_early_is_warned_of(project: Project) -> None:
+def test_warns_about_enum_value_used_too_early(project: Project) -> None:
     project.write(
         up_1_type="CREATE TYPE mood AS ENUM ('sad');",
         up_2_value="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'happy';",
@@ -387,7 +389,7 @@ def test_an_enum_value_that_is_used_too_early_is_warned_of(project: Project) -> 
     assert project.tables() == {"t"}
 
 
-def test_on_a_database_with_the_ledger_status_does_not_wait_for_it(
+def test_status_does_not_wait_for_pasted_script_if_ledger_exists(
     project: Project,
 ) -> None:
     tables(project, 1)
@@ -408,17 +410,17 @@ def test_on_a_database_with_the_ledger_status_does_not_wait_for_it(
     assert ("AccessExclusiveLock",) not in held
 
 
-def test_the_projects_own_script_is_warned_of_nothing(therapyflow: Project) -> None:
+def test_project_script_has_no_warnings(therapyflow: Project) -> None:
     assert therapyflow.run("script").err == ""
 
 
-def test_it_has_no_select_into_which_the_editor_takes_for_a_new_table(
+def test_project_script_has_no_select_into(
     therapyflow: Project,
 ) -> None:
     assert " INTO " not in therapyflow.run("script").out.replace("INSERT INTO", "")
 
 
-def test_it_needs_no_database(
+def test_script_needs_no_database(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "1_x.up.sql").write_text("SELECT 1")
@@ -430,14 +432,16 @@ def test_it_needs_no_database(
     "arguments",
     [("--from", "9"), ("--to", "9"), ("--from", "2", "--to", "1"), ("--to", "x")],
 )
-def test_a_range_that_is_none_is_a_usage_error(
+def test_invalid_range_is_a_usage_error(
     project: Project, arguments: tuple[str, ...]
 ) -> None:
     tables(project, 2)
     assert project.run("script", *arguments, code=2).out == ""
 
 
-def test_down_needs_its_files(project: Project) -> None:
+def test_down_script_fails_if_down_file_is_missing_or_irreversible(
+    project: Project,
+) -> None:
     project.write(
         up_1_a="SELECT 1", up_2_b="SELECT 1", down_2_b="-- sqlmig: irreversible, gone"
     )
@@ -451,7 +455,7 @@ def test_down_needs_its_files(project: Project) -> None:
     )
 
 
-def test_an_error_of_a_pasted_script_names_the_file(project: Project) -> None:
+def test_error_in_pasted_script_names_the_file(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();", up_2_b="CREATE TABLE b ();")
     project.query("CREATE TABLE b ()")
     with pytest.raises(psycopg.errors.DuplicateTable) as error:
@@ -460,7 +464,7 @@ def test_an_error_of_a_pasted_script_names_the_file(project: Project) -> None:
     assert project.tables() == {"b"}
 
 
-def test_a_pasted_script_says_what_to_do_about_an_edited_file(project: Project) -> None:
+def test_pasted_script_says_how_to_handle_an_edited_file(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     project.run("up")
     project.write(up_1_a="CREATE TABLE a (n int);")

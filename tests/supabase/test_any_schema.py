@@ -55,7 +55,7 @@ def apply(project: Project, schema: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["up", "script", "pasted file by file"])
-def test_three_schemas_work_side_by_side_and_one_goes_alone(
+def test_schemas_work_side_by_side_and_revert_independently(
     three: Project, how: str
 ) -> None:
     for schema in SCHEMAS[1:]:
@@ -91,7 +91,7 @@ def test_three_schemas_work_side_by_side_and_one_goes_alone(
             organization(database, "another")
 
 
-def test_each_schema_is_as_closed_as_the_first(
+def test_another_schema_has_same_access_rules_as_public(
     three: Project, own_platform: Platform
 ) -> None:
     three.run("--schema", "org_1", "up")

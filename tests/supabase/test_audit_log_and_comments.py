@@ -28,7 +28,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("query", CHANGES)
-def test_not_even_the_owner_or_a_superuser_changes_the_audit_log(
+def test_owner_and_superuser_cannot_change_audit_log(
     database: Database, query: str
 ) -> None:
     organization(database)
@@ -39,7 +39,7 @@ def test_not_even_the_owner_or_a_superuser_changes_the_audit_log(
         database.execute(query)
 
 
-def test_an_audit_row_copies_the_organizations_name_and_outlives_it(
+def test_audit_row_copies_organization_name_and_outlives_organization(
     database: Database,
 ) -> None:
     ids = organization(database, "Asha Clinic")
@@ -63,7 +63,7 @@ def test_an_audit_row_copies_the_organizations_name_and_outlives_it(
     ]
 
 
-def test_service_role_adds_to_the_audit_log(platform: Platform) -> None:
+def test_service_role_can_add_to_audit_log(platform: Platform) -> None:
     with platform.request("service_role") as database:
         add(
             database,
@@ -96,7 +96,7 @@ def test_everything_in_the_catalog_has_a_comment(platform: Platform) -> None:
     assert [f"no comment on {what}" for (what,) in platform.owner.execute(query)] == []
 
 
-def test_personal_health_data_is_called_so(database: Database) -> None:
+def test_comments_mark_personal_health_data(database: Database) -> None:
     query = """
         SELECT count(*) FROM pg_description WHERE description LIKE '%Personal health data.'
             AND objoid IN ('patients'::regclass, 'clinical_notes'::regclass, 'wearable_data'::regclass)
@@ -105,7 +105,9 @@ def test_personal_health_data_is_called_so(database: Database) -> None:
     assert count >= 6
 
 
-def test_up_down_and_up_on_supabase_too(own_platform: Platform, tmp_path: Path) -> None:
+def test_up_works_again_after_down_on_supabase(
+    own_platform: Platform, tmp_path: Path
+) -> None:
     project = replace(Project(tmp_path, own_platform.url), directory=SQL)
     project.run("down", "--all", "--yes")
     assert project.tables() == set()
@@ -113,7 +115,7 @@ def test_up_down_and_up_on_supabase_too(own_platform: Platform, tmp_path: Path) 
     assert set(project.states().values()) == {"applied"}
 
 
-def test_each_policy_is_of_one_command_and_compares_org_id_alone(
+def test_each_policy_covers_one_command_and_compares_only_org_id(
     platform: Platform,
 ) -> None:
     query = "SELECT tablename, cmd, permissive, roles::text, coalesce(qual, '') || coalesce(with_check, '') FROM pg_policies WHERE tablename <> 'schema_migrations' AND permissive = 'PERMISSIVE'"

@@ -31,7 +31,7 @@ def entries(database: Database, table: str, record: UUID) -> list[tuple[Any, ...
 
 
 @pytest.mark.parametrize("table", EDITED)
-def test_each_command_on_each_table_leaves_a_row(
+def test_each_command_on_each_table_adds_an_audit_row(
     database: Database, table: str
 ) -> None:
     ids = organization(database)
@@ -73,14 +73,14 @@ def test_each_command_on_each_table_leaves_a_row(
 
 
 @pytest.mark.parametrize("table", ["wearable_data", "audit_logs"])
-def test_what_is_only_added_to_is_not_audited(database: Database, table: str) -> None:
+def test_append_only_tables_are_not_audited(database: Database, table: str) -> None:
     organization(database)
     assert database.execute(
         "SELECT count(*) FROM audit_logs WHERE table_name = %s", [table]
     ).fetchall() == [(0,)]
 
 
-def test_the_log_says_who_from_where_and_with_what(platform: Platform) -> None:
+def test_log_records_user_address_and_user_agent(platform: Platform) -> None:
     claims = platform.own() | {"sub": ACTOR}
     with platform.request(claims=claims) as database:
         database.execute(
@@ -111,7 +111,7 @@ def test_the_log_says_who_from_where_and_with_what(platform: Platform) -> None:
         ("request.headers", {"user-agent": None}),
     ],
 )
-def test_what_a_token_or_a_header_holds_keeps_nobody_from_writing(
+def test_malformed_token_or_header_does_not_block_writes(
     platform: Platform, setting: str, value: object
 ) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
@@ -125,7 +125,7 @@ def test_what_a_token_or_a_header_holds_keeps_nobody_from_writing(
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
-def test_an_organization_that_is_deleted_is_in_the_log_with_all_that_went(
+def test_deleting_an_organization_logs_it_and_every_row_deleted_with_it(
     database: Database, isolation: str
 ) -> None:
     ids, other = (
@@ -151,7 +151,7 @@ def test_an_organization_that_is_deleted_is_in_the_log_with_all_that_went(
     assert {table for table in TABLES if count(database, table)} == set(TABLES)
 
 
-def test_a_statement_over_several_organizations_is_in_the_log_of_each(
+def test_statement_across_organizations_is_logged_for_each(
     database: Database,
 ) -> None:
     ours, theirs = organization(database, "ours"), organization(database, "theirs")
@@ -163,7 +163,7 @@ def test_a_statement_over_several_organizations_is_in_the_log_of_each(
         ]
 
 
-def test_a_change_that_only_a_text_shows_is_told(database: Database) -> None:
+def test_json_change_visible_only_as_text_is_logged(database: Database) -> None:
     ids = organization(database)
     database.execute("""UPDATE clinical_notes SET content = '{"dose": 1}'""")
     database.execute("""UPDATE clinical_notes SET content = '{"dose": 1.0}'""")
@@ -177,7 +177,7 @@ def test_a_change_that_only_a_text_shows_is_told(database: Database) -> None:
     ("before", "after"),
     [('"1"', "1"), ('"{}"', "{}"), ("null", '"null"'), ("1", "1.0")],
 )
-def test_a_change_of_kind_within_json_is_told(
+def test_type_change_within_json_is_logged(
     database: Database, before: str, after: str
 ) -> None:
     ids = organization(database)
@@ -190,7 +190,9 @@ def test_a_change_of_kind_within_json_is_told(
     )
 
 
-def test_many_rows_after_one_row_cost_no_square_of_them(database: Database) -> None:
+def test_bulk_update_after_single_row_updates_is_not_quadratic(
+    database: Database,
+) -> None:
     """Reuse a plan for one row with many rows. The statement timeout fails the test if it is slow."""
     ids = organization(database)
     query = "INSERT INTO patients (org_id, full_name) SELECT %s, 'p' FROM generate_series(1, 20000)"
@@ -204,7 +206,7 @@ def test_many_rows_after_one_row_cost_no_square_of_them(database: Database) -> N
     assert database.execute("UPDATE patients SET phone = 'all'").rowcount == 20_001
 
 
-def test_a_row_that_one_statement_changes_twice_has_two_rows(
+def test_row_changed_twice_by_one_statement_gets_two_audit_rows(
     database: Database,
 ) -> None:
     ids = organization(database)
@@ -219,7 +221,9 @@ def test_a_row_that_one_statement_changes_twice_has_two_rows(
     assert sorted(changes) == [["assigned_therapist_id"], ["phone"]]
 
 
-def test_an_older_row_does_not_name_a_deleted_organization(database: Database) -> None:
+def test_deleted_organization_name_is_not_taken_from_an_older_audit_row(
+    database: Database,
+) -> None:
     ids = organization(database, "Asha Clinic")
     add(
         database,
@@ -234,14 +238,14 @@ def test_an_older_row_does_not_name_a_deleted_organization(database: Database) -
     assert database.execute(query, [ids["patients"]]).fetchall() == [("renamed",)]
 
 
-def test_not_even_a_row_that_is_nobodys_is_touched(database: Database) -> None:
+def test_audit_row_without_organization_cannot_be_updated(database: Database) -> None:
     add(database, "audit_logs", action="x", details={"n": 1})
     for change in ("details = '{\"n\": 1.000}'", "action = action"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             database.execute(f"UPDATE audit_logs SET {change}")
 
 
-def test_a_function_of_somebody_elses_does_not_run_as_the_owner(
+def test_functions_planted_by_another_role_do_not_run_as_owner(
     own_platform: Platform,
 ) -> None:
     own_platform.owner.execute("GRANT CREATE ON SCHEMA public TO authenticated")
@@ -285,7 +289,7 @@ def test_a_function_of_somebody_elses_does_not_run_as_the_owner(
         (None, None, "supabase_postgres"),
     ],
 )
-def test_where_no_user_is_known_the_log_says_which_role(
+def test_log_records_role_when_user_is_unknown(
     platform: Platform,
     request_role: str | None,
     claims: dict[str, str] | None,
@@ -313,7 +317,7 @@ def test_where_no_user_is_known_the_log_says_which_role(
         ("", "203.0.113.7"),
     ],
 )
-def test_the_address_is_the_one_that_the_platform_gives_where_it_does(
+def test_address_comes_from_platform_header_if_valid(
     platform: Platform, given: str, kept: str
 ) -> None:
     headers = HEADERS | {"cf-connecting-ip": given}
@@ -326,7 +330,7 @@ def test_the_address_is_the_one_that_the_platform_gives_where_it_does(
         assert database.execute(query, [patient]).fetchall() == [(kept,)]
 
 
-def test_a_row_that_the_owners_own_trigger_adds_still_says_whose_it_was(
+def test_row_added_by_owners_own_trigger_keeps_true_organization(
     database: Database,
 ) -> None:
     ids = organization(database, "Asha Clinic")
@@ -355,7 +359,7 @@ def test_a_row_that_the_owners_own_trigger_adds_still_says_whose_it_was(
     )
 
 
-def test_who_touched_a_record_is_found_by_its_index(database: Database) -> None:
+def test_history_of_a_record_is_found_by_index(database: Database) -> None:
     ids = organization(database)
     database.execute(
         "INSERT INTO audit_logs (org_id, action, record_id) SELECT %s, 'read', gen_random_uuid() FROM generate_series(1, 5000)",
@@ -367,7 +371,7 @@ def test_who_touched_a_record_is_found_by_its_index(database: Database) -> None:
     assert "idx_audit_org_record" in str(plan)
 
 
-def test_an_operator_of_somebody_elses_does_not_run_as_the_owner(
+def test_operators_planted_by_another_role_do_not_run_as_owner(
     own_platform: Platform,
 ) -> None:
     own_platform.owner.execute("""
@@ -404,7 +408,7 @@ def test_an_operator_of_somebody_elses_does_not_run_as_the_owner(
     assert own_platform.owner.execute("SELECT * FROM ran").fetchall() == []
 
 
-def test_a_temporary_table_takes_no_tables_place(platform: Platform) -> None:
+def test_temporary_table_does_not_shadow_a_real_table(platform: Platform) -> None:
     with platform.request("service_role") as database:
         database.execute(
             "CREATE TEMP TABLE audit_logs (LIKE public.audit_logs); CREATE TEMP TABLE organizations (id uuid, name text)"
@@ -423,7 +427,7 @@ FORGED = "organization_id, organization_name, created_at, action, table_name) VA
     "action", ["DELETE", "insert", " Update ", "DELETE\n", "\tUPDATE", "DELETE\u00a0"]
 )
 @pytest.mark.parametrize("way", ["itself", "from a trigger of its own"])
-def test_service_role_adds_no_row_that_looks_like_a_triggers(
+def test_service_role_cannot_forge_a_trigger_row(
     platform: Platform, way: str, action: str
 ) -> None:
     values = FORGED.replace("'DELETE'", f"'{action}'")
@@ -446,7 +450,9 @@ def test_service_role_adds_no_row_that_looks_like_a_triggers(
             database.execute(insert, [ACTOR])
 
 
-def test_service_role_forges_neither_a_time_nor_a_name(platform: Platform) -> None:
+def test_service_role_cannot_forge_time_or_organization_name(
+    platform: Platform,
+) -> None:
     with platform.request("service_role") as database:
         values = FORGED.replace("'DELETE'", "'read'")
         database.execute(f"INSERT INTO audit_logs ({values}", [ACTOR])
@@ -463,7 +469,7 @@ def test_service_role_forges_neither_a_time_nor_a_name(platform: Platform) -> No
     ],
 )
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
-def test_nobody_changes_or_removes_a_row(
+def test_api_roles_cannot_change_or_remove_audit_rows(
     platform: Platform, role: str, query: str
 ) -> None:
     with (
@@ -473,7 +479,9 @@ def test_nobody_changes_or_removes_a_row(
         database.execute(query)
 
 
-def test_an_audit_row_stays_small_and_names_one_address(platform: Platform) -> None:
+def test_audit_row_truncates_user_agent_and_stores_one_address(
+    platform: Platform,
+) -> None:
     headers = {"x-forwarded-for": "10.0.0.0/8", "user-agent": "x" * 14_700}
     with platform.owner.transaction(force_rollback=True):
         platform.owner.execute(

@@ -181,7 +181,7 @@ def problem_of(database: Database, *arguments: Any) -> str:
     return ""
 
 
-def test_a_column_of_every_type_of_the_server(database: Database) -> None:
+def test_column_of_any_built_in_type_is_audited(database: Database) -> None:
     organization(database)
     there = {name for (name,) in database.execute(TYPES)}
     assert there - set(VALUES) - WITHOUT_INPUT == set(), (
@@ -203,7 +203,7 @@ def test_a_column_of_every_type_of_the_server(database: Database) -> None:
     assert {name: problem for name, problem in problems.items() if problem} == {}
 
 
-def test_a_column_of_every_kind_of_own_type(database: Database) -> None:
+def test_column_of_any_kind_of_user_defined_type_is_audited(database: Database) -> None:
     organization(database)
     database.execute("""
         CREATE SCHEMA extensions;
@@ -227,7 +227,7 @@ def test_a_column_of_every_kind_of_own_type(database: Database) -> None:
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_column_of_an_extensions_type_in_a_schema_of_its_own(
+def test_column_of_extension_type_in_separate_schema_is_audited(
     database: Database, extension: str
 ) -> None:
     query = "SELECT FROM pg_available_extensions WHERE name = %s"
@@ -246,7 +246,7 @@ def test_a_column_of_an_extensions_type_in_a_schema_of_its_own(
 
 
 @pytest.mark.parametrize("column", ODD_NAMES)
-def test_a_column_of_any_name(database: Database, column: str) -> None:
+def test_column_with_any_name_is_audited(database: Database, column: str) -> None:
     organization(database)
     values: list[sql.Composable] = [sql.Literal("a"), sql.Literal("b")]
     assert problem_of(database, column, sql.SQL("text"), values) == ""
@@ -259,7 +259,9 @@ def test_a_column_of_any_name(database: Database, column: str) -> None:
     database.execute("DELETE FROM patients")
 
 
-def test_generated_and_dropped_columns_are_no_obstacle(database: Database) -> None:
+def test_tables_with_generated_and_dropped_columns_are_audited(
+    database: Database,
+) -> None:
     organization(database)
     database.execute("""
         ALTER TABLE patients ADD COLUMN gone text, ADD COLUMN size int, ADD COLUMN twice int GENERATED ALWAYS AS (size * 2) STORED;

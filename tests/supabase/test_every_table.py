@@ -138,12 +138,12 @@ def problems(platform: Platform) -> list[str]:
     return [problem for (problem,) in platform.owner.execute(RULES)]
 
 
-def test_every_table_has_what_a_table_must_have(platform: Platform) -> None:
+def test_every_table_follows_all_rules(platform: Platform) -> None:
     found = problems(platform)
     assert not found, "\n".join(found)
 
 
-def test_a_table_without_a_grant_is_told_so(own_platform: Platform) -> None:
+def test_table_without_grant_is_reported(own_platform: Platform) -> None:
     own_platform.owner.execute(
         "CREATE TABLE not_granted (id int); REVOKE ALL ON not_granted FROM authenticated"
     )
@@ -152,7 +152,7 @@ def test_a_table_without_a_grant_is_told_so(own_platform: Platform) -> None:
     )
 
 
-def test_a_table_that_lacks_it_all_is_told_so(own_platform: Platform) -> None:
+def test_every_missing_item_of_a_bare_table_is_reported(own_platform: Platform) -> None:
     own_platform.owner.execute("""
         CREATE TABLE lacking_it_all (org_id uuid, patient_id uuid REFERENCES patients, updated_at timestamptz);
         GRANT DELETE ON lacking_it_all TO authenticated;
@@ -223,14 +223,12 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_a_trap_of_the_next_migration_is_named(
-    own_platform: Platform, trap: str
-) -> None:
+def test_unsafe_migration_is_reported(own_platform: Platform, trap: str) -> None:
     own_platform.owner.execute(trap.encode())
     assert TRAPS[trap] <= set(problems(own_platform))
 
 
-def test_what_the_guide_writes_instead_is_in_order(own_platform: Platform) -> None:
+def test_safe_alternatives_in_guide_raise_no_problems(own_platform: Platform) -> None:
     guide = (SQL / "GUIDE.md").read_text()
     (section,) = re.findall(
         r"^## Traps of the next migration\n(.*?)^## ", guide, re.MULTILINE | re.DOTALL
@@ -242,7 +240,7 @@ def test_what_the_guide_writes_instead_is_in_order(own_platform: Platform) -> No
     assert problems(own_platform) == []
 
 
-def test_the_functions_read_the_columns_that_the_rule_lists(
+def test_functions_read_the_columns_listed_in_the_rule(
     own_platform: Platform,
 ) -> None:
     """Each name of the list is in the text of its function."""

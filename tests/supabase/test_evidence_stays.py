@@ -21,7 +21,7 @@ ROLES = ["authenticated", "service_role", "supabase_postgres"]
 @pytest.mark.parametrize(
     "later", ["NULL", "'2999-01-01'", "expires_at + interval '1 second'"]
 )
-def test_an_ended_consent_does_not_stand_again(
+def test_ended_consent_cannot_be_reinstated(
     own_platform: Platform, role: str, later: str
 ) -> None:
     ids = own_platform.ours
@@ -45,7 +45,7 @@ def test_an_ended_consent_does_not_stand_again(
             )
 
 
-def test_a_consents_end_may_come_sooner_and_then_stays(database: Database) -> None:
+def test_consent_end_can_only_move_earlier(database: Database) -> None:
     organization(database)
     database.execute("UPDATE consent_records SET expires_at = '2999-01-01'")
     database.execute("UPDATE consent_records SET expires_at = '2998-01-01'")
@@ -65,7 +65,7 @@ def test_a_consents_end_may_come_sooner_and_then_stays(database: Database) -> No
 
 
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
-def test_a_path_is_neither_blanked_nor_swapped(platform: Platform, role: str) -> None:
+def test_file_path_cannot_be_cleared_or_replaced(platform: Platform, role: str) -> None:
     org = platform.ours["organizations"]
     with platform.request(role, platform.own()) as database:
         database.execute(
@@ -91,7 +91,7 @@ def test_a_path_is_neither_blanked_nor_swapped(platform: Platform, role: str) ->
                     )
 
 
-def test_an_erasure_stays_and_then_the_path_may_be_blanked(database: Database) -> None:
+def test_erasure_is_final_and_allows_only_clearing_the_path(database: Database) -> None:
     org = organization(database)["organizations"]
     database.execute(
         "UPDATE session_recordings SET storage_path = %s", [f"{org}/1.opus"]
@@ -141,7 +141,7 @@ def test_an_erasure_stays_and_then_the_path_may_be_blanked(database: Database) -
         ("approved_by_therapist = false", False),
     ],
 )
-def test_an_approval_is_for_the_text_as_it_stands(
+def test_approval_is_withdrawn_when_note_changes(
     platform: Platform, change: str, *, approved: bool
 ) -> None:
     with platform.request(claims=platform.own()) as database:
@@ -158,7 +158,7 @@ def test_an_approval_is_for_the_text_as_it_stands(
         ).fetchone() == (approved,)
 
 
-def test_the_trail_says_that_an_approval_was_taken_back(database: Database) -> None:
+def test_audit_log_records_withdrawn_approval(database: Database) -> None:
     organization(database)
     database.execute("UPDATE clinical_notes SET approved_by_therapist = true")
     database.execute("UPDATE clinical_notes SET ai_generated_summary = 'another'")
@@ -172,7 +172,7 @@ def test_the_trail_says_that_an_approval_was_taken_back(database: Database) -> N
 @pytest.mark.parametrize(
     "table", ["clinical_notes", "session_recordings", "wearable_data"]
 )
-def test_what_belongs_to_a_session_or_a_patient_stays_where_it_is(
+def test_rows_of_a_session_or_patient_cannot_be_moved(
     database: Database, table: str
 ) -> None:
     ids = organization(database)
@@ -206,7 +206,7 @@ def test_what_belongs_to_a_session_or_a_patient_stays_where_it_is(
         "purpose = 'treatment'",
     ],
 )
-def test_what_was_agreed_to_stays(database: Database, change: str) -> None:
+def test_terms_of_a_consent_cannot_be_changed(database: Database, change: str) -> None:
     organization(database)
     with pytest.raises(
         psycopg.IntegrityError,
@@ -216,7 +216,7 @@ def test_what_was_agreed_to_stays(database: Database, change: str) -> None:
 
 
 @pytest.mark.parametrize("table", EDITED)
-def test_an_audited_table_is_not_truncated(database: Database, table: str) -> None:
+def test_audited_table_cannot_be_truncated(database: Database, table: str) -> None:
     organization(database)
     with pytest.raises(
         psycopg.IntegrityError, match=r"\w+ is audited: use DELETE, not TRUNCATE"
@@ -225,7 +225,7 @@ def test_an_audited_table_is_not_truncated(database: Database, table: str) -> No
     assert {name for name in TABLES if count(database, name)} == set(TABLES)
 
 
-def test_what_is_not_audited_can_be_truncated(database: Database) -> None:
+def test_unaudited_table_can_be_truncated(database: Database) -> None:
     organization(database)
     database.execute("TRUNCATE wearable_data")
     assert count(database, "wearable_data") == 0

@@ -79,7 +79,7 @@ def measure(
     )
 
 
-def test_check_proves_each_pair(therapyflow: Project, tmp_path: Path) -> None:
+def test_check_accepts_each_file_pair(therapyflow: Project, tmp_path: Path) -> None:
     directory = tmp_path / "all"
     directory.mkdir()
     for file in SQL.glob("*.sql"):
@@ -92,18 +92,18 @@ def test_check_proves_each_pair(therapyflow: Project, tmp_path: Path) -> None:
         assert f"ok            {name}" in lines
 
 
-def test_the_month_stands_in_each_place(own_platform: Platform) -> None:
+def test_page_uses_same_month_everywhere(own_platform: Platform) -> None:
     """The page names one month, and a reader who replaces it misses none."""
     assert own_platform
     months = set(re.findall(r"'(\d{4}-\d\d-\d\d) 00:00\+00'", PAGE))
     assert months == {FIRST_MONTH}
 
 
-def test_tables_of_the_page_have_what_a_table_must_have(partitioned: Platform) -> None:
+def test_tables_on_the_page_follow_all_table_rules(partitioned: Platform) -> None:
     assert problems(partitioned) == []
 
 
-def test_no_tenant_reads_or_writes_a_partition_itself(partitioned: Platform) -> None:
+def test_api_roles_cannot_access_partitions_directly(partitioned: Platform) -> None:
     query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'wearable_data'::regclass"
     partitions = [name for (name,) in partitioned.owner.execute(query)]
     assert len(partitions) > 1
@@ -129,7 +129,9 @@ def test_no_tenant_reads_or_writes_a_partition_itself(partitioned: Platform) -> 
             )
 
 
-def test_writers_go_on_and_no_row_is_lost(own_platform: Platform) -> None:
+def test_writers_continue_during_conversion_and_lose_no_rows(
+    own_platform: Platform,
+) -> None:
     platform, stop = own_platform, threading.Event()
     written: list[Any] = []
     refused: list[str] = []
@@ -177,7 +179,7 @@ def test_writers_go_on_and_no_row_is_lost(own_platform: Platform) -> None:
     assert platform.owner.execute(query).fetchall() == [(0,)]
 
 
-def test_the_conversion_refuses_what_it_does_not_know(own_platform: Platform) -> None:
+def test_conversion_refuses_table_with_unknown_triggers(own_platform: Platform) -> None:
     run_keys(own_platform)
     with own_platform.owner.transaction():
         own_platform.owner.execute(HOURS_UP)
@@ -188,7 +190,7 @@ def test_the_conversion_refuses_what_it_does_not_know(own_platform: Platform) ->
         own_platform.owner.execute(PARTITIONS_UP)
 
 
-def test_a_row_that_is_sent_twice_is_added_once(partitioned: Platform) -> None:
+def test_row_sent_twice_is_added_once(partitioned: Platform) -> None:
     insert = """
         INSERT INTO wearable_data (id, patient_id, data_type, recorded_at) VALUES (%s, %s, 'hrv', %s)
         ON CONFLICT (org_id, id, recorded_at) DO NOTHING
@@ -204,7 +206,7 @@ def test_a_row_that_is_sent_twice_is_added_once(partitioned: Platform) -> None:
                 api.execute(insert, row)
 
 
-def test_the_job_makes_partitions_ahead_and_detaches_old_ones(
+def test_job_creates_future_partitions_and_detaches_old_ones(
     partitioned: Platform,
 ) -> None:
     owner = partitioned.owner
@@ -236,7 +238,7 @@ def test_the_job_makes_partitions_ahead_and_detaches_old_ones(
     assert owner.execute(query, [detached]).fetchall() == [(True, False)]
 
 
-def test_erasing_a_patient_reaches_detached_partitions_and_hours(
+def test_erasing_a_patient_clears_detached_partitions_and_hourly_rows(
     partitioned: Platform,
 ) -> None:
     owner, patient = partitioned.owner, partitioned.ours["patients"]
@@ -260,7 +262,7 @@ def chart_of(platform: Platform) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
-def test_the_chart_has_late_rows_corrections_and_the_running_hour(
+def test_chart_includes_late_rows_corrections_and_current_hour(
     partitioned: Platform, zone: str
 ) -> None:
     owner, patient = partitioned.owner, partitioned.ours["patients"]
@@ -289,7 +291,7 @@ def test_the_chart_has_late_rows_corrections_and_the_running_hour(
         assert seen <= {(partitioned.theirs["organizations"],)}
 
 
-def test_two_jobs_at_once_do_not_disturb_each_other(partitioned: Platform) -> None:
+def test_concurrent_jobs_do_not_interfere(partitioned: Platform) -> None:
     job = "SELECT roll_up_wearable_data()"
     measure(
         partitioned.owner,
@@ -309,7 +311,7 @@ def test_two_jobs_at_once_do_not_disturb_each_other(partitioned: Platform) -> No
     assert (60, 1) in chart_of(partitioned)
 
 
-def test_a_merge_moves_hours_too(partitioned: Platform) -> None:
+def test_merging_patients_moves_hourly_rows(partitioned: Platform) -> None:
     owner, kept = partitioned.owner, partitioned.ours["patients"]
     twin = add(
         owner,
@@ -339,7 +341,9 @@ def test_a_merge_moves_hours_too(partitioned: Platform) -> None:
     assert owner.execute(query, [twin]).fetchall() == [(0,)]
 
 
-def test_the_latest_of_each_patient_and_the_next_page(platform: Platform) -> None:
+def test_queries_return_latest_rows_per_patient_and_next_page(
+    platform: Platform,
+) -> None:
     with platform.request(claims=platform.own()) as api:
         org, patient = platform.ours["organizations"], platform.ours["patients"]
         measure(api, patient, "'2040-01-01'", 60)
@@ -360,7 +364,7 @@ def test_the_latest_of_each_patient_and_the_next_page(platform: Platform) -> Non
         assert pages == ["heart_rate", "hrv"]
 
 
-def test_the_jobs_call_what_there_is(partitioned: Platform) -> None:
+def test_scheduled_jobs_call_existing_functions(partitioned: Platform) -> None:
     owner = partitioned.owner
     owner.execute("""
         CREATE SCHEMA cron;
@@ -373,7 +377,7 @@ def test_the_jobs_call_what_there_is(partitioned: Platform) -> None:
         owner.execute(job.encode())
 
 
-def test_a_name_that_fits_no_index_stops_no_job(partitioned: Platform) -> None:
+def test_name_too_long_for_index_does_not_stop_job(partitioned: Platform) -> None:
     owner, patient = partitioned.owner, partitioned.ours["patients"]
     long = """
         INSERT INTO wearable_data (patient_id, data_type, metrics, recorded_at)
@@ -392,7 +396,7 @@ def test_a_name_that_fits_no_index_stops_no_job(partitioned: Platform) -> None:
     assert owner.execute(query).fetchall() == [("bpm",)]
 
 
-def test_the_job_counts_hours_and_not_notes(partitioned: Platform) -> None:
+def test_job_limit_counts_hours_not_change_notes(partitioned: Platform) -> None:
     for _ in range(30):
         measure(
             partitioned.owner,

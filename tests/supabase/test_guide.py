@@ -51,7 +51,7 @@ COLUMN_UP, COLUMN_DOWN = blocks("Your next column")
 # The first clinic
 
 
-def test_a_user_with_the_first_clinic_in_the_token_sees_it_alone(
+def test_user_with_first_clinic_in_token_sees_only_that_clinic(
     own_platform: Platform,
 ) -> None:
     (first,) = blocks("The first clinic")
@@ -69,7 +69,7 @@ def test_a_user_with_the_first_clinic_in_the_token_sees_it_alone(
 # Your next column
 
 
-def test_the_next_columns_down_file_undoes_it(
+def test_down_file_of_next_column_undoes_it(
     therapyflow: Project, tmp_path: Path
 ) -> None:
     directory = tmp_path / "both"
@@ -85,7 +85,7 @@ def test_the_next_columns_down_file_undoes_it(
 @pytest.mark.parametrize(
     "there", ["after up", "after up and down", "after both, and up again"]
 )
-def test_with_the_next_column_the_view_is_as_closed_as_before(
+def test_view_stays_restricted_after_adding_next_column(
     own_platform: Platform, there: str
 ) -> None:
     platform = own_platform
@@ -132,7 +132,9 @@ def test_with_the_next_column_the_view_is_as_closed_as_before(
     )
 
 
-def test_the_tickets_own_words_would_open_the_view(own_platform: Platform) -> None:
+def test_recreating_view_from_ticket_text_exposes_all_tenants(
+    own_platform: Platform,
+) -> None:
     """The guide's warning is still true. Otherwise, it can be removed."""
     given = (SQL / "0006_upcoming_sessions.up.sql").read_text()
     words = (
@@ -340,13 +342,13 @@ STATEMENTS = re.findall(
 
 
 @pytest.mark.parametrize("line", STATEMENTS)
-def test_a_call_works_as_the_guide_says(platform: Platform, line: str) -> None:
+def test_call_works_as_documented(platform: Platform, line: str) -> None:
     (call,) = [call for start, call in CALLS.items() if line.startswith(start)]
     with platform.request(claims=platform.own()) as api:
         call(platform, api)
 
 
-def test_the_guide_has_each_call_that_is_tried_here() -> None:
+def test_guide_contains_every_tested_call() -> None:
     assert len(STATEMENTS) == len(CALLS)
     assert [
         start
@@ -355,7 +357,7 @@ def test_the_guide_has_each_call_that_is_tried_here() -> None:
     ] == []
 
 
-def test_what_the_guide_says_is_refused_is(platform: Platform) -> None:
+def test_calls_documented_as_refused_are_refused(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as api:
         row = {"id": platform.ours["patients"], "full_name": "Meera"}
         with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
@@ -370,7 +372,7 @@ def test_what_the_guide_says_is_refused_is(platform: Platform) -> None:
     )  # so PostgREST cannot find the relationship by a column's name
 
 
-def test_a_bare_current_date_is_not_leakproof(platform: Platform) -> None:
+def test_comparison_with_current_date_is_not_leakproof(platform: Platform) -> None:
     query = """
         SELECT oprright::regtype::text, proleakproof FROM pg_operator JOIN pg_proc ON pg_proc.oid = oprcode
         WHERE oprname = '>=' AND oprleft = 'timestamptz'::regtype AND oprright IN ('date'::regtype, 'timestamptz'::regtype)
@@ -394,7 +396,7 @@ def with_ids(text: str, platform: Platform) -> str:
     return re.sub(r"\b(?:ORG|PATIENT|USER)_ID\b", lambda name: str(ids[name[0]]), text)
 
 
-def test_who_touched_a_record_the_servers_own_rows_and_retention(
+def test_audit_queries_for_record_history_server_rows_and_retention(
     own_platform: Platform,
 ) -> None:
     touched, added_by_server, retention = blocks("What the audit log sees")
@@ -421,7 +423,7 @@ def test_who_touched_a_record_the_servers_own_rows_and_retention(
         owner.execute("DELETE FROM audit_logs")
 
 
-def test_a_therapist_who_leaves_still_has_treated_whom_they_treated(
+def test_departing_therapist_keeps_past_sessions(
     own_platform: Platform,
 ) -> None:
     (leaving,) = blocks("What a delete removes and keeps")
@@ -453,7 +455,7 @@ def test_a_therapist_who_leaves_still_has_treated_whom_they_treated(
     assert new != ids["therapists"]
 
 
-def test_recordings_past_their_time_are_found_until_they_are_erased(
+def test_expired_recordings_are_found_until_erased(
     own_platform: Platform,
 ) -> None:
     (past,) = blocks("Privacy: what you must know and do")
@@ -470,7 +472,7 @@ def test_recordings_past_their_time_are_found_until_they_are_erased(
     assert own_platform.owner.execute(past).fetchall() == []
 
 
-def test_recordings_that_their_consent_no_longer_covers_are_found(
+def test_recordings_no_longer_covered_by_consent_are_found(
     own_platform: Platform,
 ) -> None:
     found, _ = blocks("What an application writes")
@@ -483,7 +485,7 @@ def test_recordings_that_their_consent_no_longer_covers_are_found(
     }
 
 
-def test_a_user_reaches_the_files_of_the_own_folder_alone(
+def test_user_can_access_only_files_in_own_folder(
     own_platform: Platform,
 ) -> None:
     """Create Supabase's storage tables with the columns that the policy uses."""
@@ -524,7 +526,7 @@ def test_a_user_reaches_the_files_of_the_own_folder_alone(
 @pytest.mark.parametrize(
     "how", ["all of it", "data alone, as the guide says", "data alone, without"]
 )
-def test_a_restore_gives_the_trail_as_it_was_or_anew(
+def test_restore_keeps_audit_log_only_with_documented_options(
     own_platform: Platform, supabase: str, tmp_path: Path, how: str
 ) -> None:
     name = f"restored_{os.getpid()}_{next(NUMBERS)}"

@@ -32,7 +32,7 @@ def with_files(directory: Path, files: dict[str, str]) -> Path:
     return directory
 
 
-def test_a_new_status_is_accepted_and_taken_back(
+def test_new_status_can_be_added_and_reverted(
     therapyflow: Project, tmp_path: Path
 ) -> None:
     validate = "ALTER TABLE sessions VALIDATE CONSTRAINT check_session_status;"
@@ -59,7 +59,7 @@ def test_a_new_status_is_accepted_and_taken_back(
     assert therapyflow.query("SELECT status FROM sessions") == [("cancelled",)]
 
 
-def test_a_change_of_many_rows_runs_until_there_is_none_left(
+def test_batched_change_runs_until_no_rows_remain(
     therapyflow: Project, tmp_path: Path
 ) -> None:
     files = {
@@ -134,7 +134,7 @@ def test_a_therapist_sees_only_her_own_patients(own_platform: Platform) -> None:
         assert count(api, "patients") == 0  # no therapist_id in the token
 
 
-def test_only_the_server_reads_the_materialized_view(own_platform: Platform) -> None:
+def test_only_service_role_can_read_materialized_view(own_platform: Platform) -> None:
     own_platform.owner.execute(MATERIALIZED)
     with own_platform.request("service_role") as api:
         assert count(api, "sessions_per_day") == 2
@@ -146,7 +146,9 @@ def test_only_the_server_reads_the_materialized_view(own_platform: Platform) -> 
             count(api, "sessions_per_day")
 
 
-def test_the_function_counts_what_the_policies_show(own_platform: Platform) -> None:
+def test_function_counts_only_rows_visible_under_policies(
+    own_platform: Platform,
+) -> None:
     own_platform.owner.execute(FUNCTION)
     query = "SELECT patients_of(%s)"
     with own_platform.request(claims=own_platform.own()) as api:
@@ -159,7 +161,7 @@ def test_the_function_counts_what_the_policies_show(own_platform: Platform) -> N
         api.execute(query, [own_platform.ours["therapists"]])
 
 
-def test_nobody_reaches_the_members_of_a_project_with_old_default_grants(
+def test_members_table_stays_private_with_old_default_grants(
     own_platform: Platform, supabase: str
 ) -> None:
     with psycopg.connect(supabase, autocommit=True) as admin:
@@ -188,7 +190,7 @@ def test_nobody_reaches_the_members_of_a_project_with_old_default_grants(
     ]
 
 
-def test_a_copy_of_a_patients_data_is_whole_and_nobody_elses(
+def test_patient_export_is_complete_and_contains_no_other_patients_data(
     own_platform: Platform,
 ) -> None:
     (export,) = blocks("Merge two patients, copy a patient's data")
@@ -208,7 +210,9 @@ def test_a_copy_of_a_patients_data_is_whole_and_nobody_elses(
     assert str(own_platform.theirs["organizations"]) not in text
 
 
-def test_the_jobs_find_what_they_are_for(own_platform: Platform) -> None:
+def test_jobs_find_expired_recordings_and_ending_consents(
+    own_platform: Platform,
+) -> None:
     owner = own_platform.owner
     owner.execute("""
         CREATE SCHEMA cron; CREATE SCHEMA net; CREATE SCHEMA vault;

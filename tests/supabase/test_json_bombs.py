@@ -33,7 +33,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("statement", COLUMNS.values(), ids=COLUMNS)
-def test_it_is_refused(platform: Platform, statement: str, bomb: str) -> None:
+def test_json_bomb_is_refused(platform: Platform, statement: str, bomb: str) -> None:
     values = {
         "session": platform.ours["sessions"],
         "patient": platform.ours["patients"],
@@ -47,7 +47,7 @@ def test_it_is_refused(platform: Platform, statement: str, bomb: str) -> None:
 
 
 @pytest.mark.parametrize("statement", COLUMNS.values(), ids=COLUMNS)
-def test_what_a_clinic_writes_is_accepted(platform: Platform, statement: str) -> None:
+def test_large_ordinary_json_is_accepted(platform: Platform, statement: str) -> None:
     values = {
         "session": platform.ours["sessions"],
         "patient": platform.ours["patients"],

@@ -152,7 +152,7 @@ def attempt(
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_the_answer_is_the_one_expected(
+def test_each_role_can_run_only_granted_commands(
     platform: Platform, relation: str, command: str, caller: str
 ) -> None:
     role = caller if caller in ("anon", "service_role") else "authenticated"
@@ -181,9 +181,7 @@ def test_the_answer_is_the_one_expected(
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_a_tenant_sees_its_own_rows_and_no_others(
-    platform: Platform, relation: str
-) -> None:
+def test_tenant_sees_only_its_own_rows(platform: Platform, relation: str) -> None:
     table = "sessions" if relation == "upcoming_sessions" else relation
     words = "WHERE action = 'login'" if table == "audit_logs" else ""
     with platform.request(claims=platform.own()) as database:
@@ -211,7 +209,7 @@ def test_a_tenant_sees_its_own_rows_and_no_others(
             assert database.execute(f"SELECT id FROM {relation}").fetchall() == []
 
 
-def test_nobody_but_its_owner_reaches_the_ledger(platform: Platform) -> None:
+def test_only_owner_can_access_ledger(platform: Platform) -> None:
     for role in ("anon", "authenticated", "service_role"):
         for query in (
             "SELECT * FROM schema_migrations",
@@ -225,7 +223,7 @@ def test_nobody_but_its_owner_reaches_the_ledger(platform: Platform) -> None:
                 database.execute(query)
 
 
-def test_no_function_can_be_called_over_the_api(platform: Platform) -> None:
+def test_only_intended_functions_can_be_called_over_the_api(platform: Platform) -> None:
     query = """
         SELECT proname, rolname FROM pg_proc, pg_roles
         WHERE pronamespace = 'public'::regnamespace AND rolname IN ('anon', 'authenticated', 'service_role')
@@ -239,7 +237,7 @@ def test_no_function_can_be_called_over_the_api(platform: Platform) -> None:
     ]
 
 
-def test_the_privileges_are_these_and_no_other(platform: Platform) -> None:
+def test_table_privileges_match_expected_set(platform: Platform) -> None:
     query = """
         SELECT grantee::regrole::text, relname, array_agg(privilege_type ORDER BY privilege_type)
         FROM pg_class, aclexplode(relacl)
@@ -263,7 +261,7 @@ def test_the_privileges_are_these_and_no_other(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("table", COLUMNS)
-def test_a_signed_in_user_names_these_columns_and_no_other(
+def test_signed_in_user_can_write_only_expected_columns(
     platform: Platform, table: str
 ) -> None:
     columns = [
@@ -287,7 +285,7 @@ def test_a_signed_in_user_names_these_columns_and_no_other(
 @pytest.mark.parametrize("given", ["right", "wrong", "not"])
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
 @pytest.mark.parametrize("table", sorted(WRITTEN | {"wearable_data"}))
-def test_org_id_given_right_wrong_and_not(
+def test_org_id_may_be_omitted_but_not_wrong(
     platform: Platform, table: str, role: str, given: str
 ) -> None:
     ids, theirs = platform.ours, platform.theirs
@@ -327,7 +325,7 @@ def test_org_id_given_right_wrong_and_not(
 
 
 @pytest.mark.parametrize("role", ["service_role", "authenticated"])
-def test_nobody_hangs_a_function_on_a_table(platform: Platform, role: str) -> None:
+def test_api_roles_cannot_create_triggers(platform: Platform, role: str) -> None:
     with platform.request(role, platform.own()) as database:
         assert database.execute(
             "SELECT bool_or(has_table_privilege(oid, 'TRIGGER, REFERENCES, TRUNCATE')) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
@@ -357,9 +355,7 @@ EVIDENCE = {
 
 
 @pytest.mark.parametrize("what", EVIDENCE)
-def test_a_signed_in_user_does_not_rewrite_evidence(
-    platform: Platform, what: str
-) -> None:
+def test_signed_in_user_cannot_rewrite_evidence(platform: Platform, what: str) -> None:
     with platform.request(claims=platform.own()) as database:
         patient = add(database, "patients", full_name="other")
         session = add(
@@ -376,7 +372,7 @@ def test_a_signed_in_user_does_not_rewrite_evidence(
             database.execute(EVIDENCE[what], {"patient": patient, "session": session})
 
 
-def test_what_a_person_edits_can_be_edited(platform: Platform) -> None:
+def test_signed_in_user_can_update_editable_columns(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as database:
         for table in sorted(WRITTEN):
             columns = COLUMNS[table][1].split()
@@ -483,7 +479,7 @@ def test_rows_cannot_be_linked_across_tenants(platform: Platform) -> None:
         "assigned_therapist_id",
     ],
 )
-def test_no_error_tells_whether_a_foreign_id_exists(
+def test_errors_do_not_reveal_whether_another_tenants_id_exists(
     platform: Platform, column: str
 ) -> None:
     table, values = {
@@ -542,7 +538,7 @@ def test_no_error_tells_whether_a_foreign_id_exists(
     assert said[0] == said[1]
 
 
-def test_an_upsert_does_not_reach_another_tenants_row(platform: Platform) -> None:
+def test_upsert_cannot_change_another_tenants_row(platform: Platform) -> None:
     query = """
         INSERT INTO patients (id, org_id, full_name) VALUES (%s, %s, 'x')
         ON CONFLICT (id) DO UPDATE SET full_name = 'stolen' RETURNING *
@@ -556,7 +552,7 @@ def test_an_upsert_does_not_reach_another_tenants_row(platform: Platform) -> Non
         )
 
 
-def test_returning_shows_what_one_wrote_and_no_more(platform: Platform) -> None:
+def test_returning_shows_only_own_rows(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as database:
         assert add(
             database, "patients", org_id=platform.ours["organizations"], full_name="x"
@@ -569,7 +565,7 @@ def test_returning_shows_what_one_wrote_and_no_more(platform: Platform) -> None:
         )
 
 
-def test_a_view_over_a_table_does_not_show_more(platform: Platform) -> None:
+def test_view_shows_no_more_than_its_tables(platform: Platform) -> None:
     with platform.request(claims=platform.own()) as database:
         assert database.execute("SELECT id FROM upcoming_sessions").fetchall() == [
             (platform.ours["sessions"],)

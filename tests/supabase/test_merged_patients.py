@@ -65,7 +65,7 @@ def rows_of(platform: Platform, patient: UUID) -> list[int]:
 
 
 @pytest.mark.parametrize("role", ["service_role", "supabase_postgres"])
-def test_everything_moves_to_the_record_that_is_kept(
+def test_merge_moves_everything_to_the_kept_record(
     own_platform: Platform, role: str
 ) -> None:
     platform, kept = own_platform, own_platform.ours["patients"]
@@ -98,7 +98,7 @@ def test_everything_moves_to_the_record_that_is_kept(
     assert [action for action, *_ in entries].count("DELETE") == 1
 
 
-def test_a_table_of_a_later_file_moves_too_or_says_that_it_keeps_its_patient(
+def test_merge_moves_rows_of_later_tables_or_fails_if_trigger_refuses(
     own_platform: Platform,
 ) -> None:
     platform, kept = own_platform, own_platform.ours["patients"]
@@ -125,7 +125,7 @@ def test_a_table_of_a_later_file_moves_too_or_says_that_it_keeps_its_patient(
 
 
 @pytest.mark.parametrize("other", ["theirs", "the same", "none there"])
-def test_only_two_patients_of_one_organization_are_merged(
+def test_only_two_patients_of_one_organization_can_be_merged(
     own_platform: Platform, other: str
 ) -> None:
     kept = own_platform.ours["patients"]
@@ -142,7 +142,7 @@ def test_only_two_patients_of_one_organization_are_merged(
     assert count(own_platform.owner, "audit_logs") == before
 
 
-def test_a_signed_in_user_merges_nothing(own_platform: Platform) -> None:
+def test_signed_in_user_cannot_merge_patients(own_platform: Platform) -> None:
     platform = own_platform
     twin = twin_of(platform)
     with (
@@ -156,7 +156,7 @@ def test_a_signed_in_user_merges_nothing(own_platform: Platform) -> None:
 @pytest.mark.parametrize(
     "log", ["none", "of another transaction", "of another patient"]
 )
-def test_no_row_moves_without_an_entry_of_the_same_transaction(
+def test_rows_cannot_move_without_merge_entry_in_same_transaction(
     own_platform: Platform, table: str, log: str
 ) -> None:
     platform, kept = own_platform, own_platform.ours["patients"]

@@ -30,7 +30,7 @@ UP, DOWN, TRY = (
 )
 
 
-def test_its_down_file_undoes_it(therapyflow: Project, tmp_path: Path) -> None:
+def test_down_file_undoes_example_table(therapyflow: Project, tmp_path: Path) -> None:
     directory = tmp_path / "both"
     directory.mkdir()
     for file in SQL.glob("*.sql"):
@@ -43,7 +43,9 @@ def test_its_down_file_undoes_it(therapyflow: Project, tmp_path: Path) -> None:
     assert {line.split()[0] for line in lines} == {"ok"}
 
 
-def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> None:
+def test_example_table_is_restricted_and_audited_like_the_others(
+    own_platform: Platform,
+) -> None:
     platform = own_platform
     platform.owner.execute(UP)
     patient, stranger = platform.ours["patients"], platform.theirs["patients"]
@@ -79,7 +81,7 @@ def test_it_is_as_closed_as_the_others_and_audited(own_platform: Platform) -> No
         api.execute("SELECT * FROM goals_of_the_guide")
 
 
-def test_one_can_be_a_role_as_the_guide_says(
+def test_guide_block_for_impersonating_a_role_works_in_psql(
     own_platform: Platform, tmp_path: Path
 ) -> None:
     """Paste the whole block into psql, like a user."""
@@ -102,7 +104,7 @@ def test_one_can_be_a_role_as_the_guide_says(
     )
 
 
-def test_every_column_of_it_has_a_comment(own_platform: Platform) -> None:
+def test_every_column_of_example_table_has_a_comment(own_platform: Platform) -> None:
     own_platform.owner.execute(UP)
     query = "SELECT attname FROM pg_attribute WHERE attrelid = 'goals_of_the_guide'::regclass AND attnum > 0"
     rows = own_platform.owner.execute(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.supabase.conftest import Platform
 
 
-def test_no_organization_takes_the_id_of_anothers_measurement(
+def test_measurement_id_used_by_one_tenant_does_not_block_another(
     platform: Platform,
 ) -> None:
     measurement = uuid4()
@@ -47,7 +47,7 @@ def test_no_organization_takes_the_id_of_anothers_measurement(
         "UPDATE sessions SET scheduled_at = now() WHERE id = %(sessions)s",
     ],
 )
-def test_a_change_and_open_rows_below_do_not_block_each_other(
+def test_parent_update_is_not_blocked_by_uncommitted_child_rows(
     own_platform: Platform, change: str
 ) -> None:
     ids = own_platform.ours
@@ -76,7 +76,9 @@ def test_a_change_and_open_rows_below_do_not_block_each_other(
         changing.commit()
 
 
-def test_a_tenants_query_runs_in_parallel_since_17(platform: Platform) -> None:
+def test_tenant_query_runs_in_parallel_on_postgres_17_and_later(
+    platform: Platform,
+) -> None:
     with platform.request(claims=platform.own()) as api:
         if api.info.server_version < 170000:
             pytest.skip("before version 17 no query with an EXCEPTION block can")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.supabase.conftest import Platform
 
 
-def test_the_projects_page_is_what_make_docs_writes(platform: Platform) -> None:
+def test_committed_page_matches_make_docs_output(platform: Platform) -> None:
     project = Project(SQL, platform.url)
     page = project.run("docs").out
     assert (SQL / "README.md").read_text() == page, (
@@ -18,11 +18,13 @@ def test_the_projects_page_is_what_make_docs_writes(platform: Platform) -> None:
     )
 
 
-def test_right_after_up_nothing_has_drifted(platform: Platform) -> None:
+def test_no_drift_right_after_up(platform: Platform) -> None:
     assert Project(SQL, platform.url).run("drift").out == "nothing differs\n"
 
 
-def test_a_policy_of_the_dashboards_has(own_platform: Platform) -> None:
+def test_policy_and_grant_added_in_dashboard_are_reported_as_drift(
+    own_platform: Platform,
+) -> None:
     own_platform.owner.execute(
         "CREATE POLICY everybody ON patients USING (true); GRANT DELETE ON patients TO anon"
     )

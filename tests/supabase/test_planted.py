@@ -38,7 +38,7 @@ def database(supabase: str) -> Iterator[psycopg.Connection]:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def test_nothing_that_is_planted_runs_with_the_owners_rights(
+def test_planted_code_never_runs_with_owners_rights(
     database: psycopg.Connection,
 ) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="planted"):

@@ -27,7 +27,7 @@ WHEN = "2020-01-01 00:00+00"
 
 @pytest.mark.parametrize("kind", [*CONSENTS, "another tenant's", "none there"])
 @pytest.mark.parametrize("role", ["service_role", "supabase_postgres", "authenticated"])
-def test_a_consent_that_does_not_cover_it_is_refused(
+def test_consent_that_does_not_cover_the_recording_is_refused(
     platform: Platform, role: str, kind: str
 ) -> None:
     ids = platform.ours
@@ -72,7 +72,7 @@ def test_a_consent_that_does_not_cover_it_is_refused(
             )
 
 
-def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(
+def test_consent_in_force_is_accepted_even_if_it_ends_later(
     database: Database,
 ) -> None:
     ids = organization(database)
@@ -109,7 +109,7 @@ def test_a_consent_that_covers_it_is_taken_also_when_it_ends_later(
         "UPDATE consent_records SET revoked_at = 'infinity'",
     ],
 )
-def test_neither_side_is_changed_under_a_recording(
+def test_facts_that_justified_a_recording_cannot_be_changed(
     database: Database, query: str
 ) -> None:
     ids = organization(database)
@@ -139,7 +139,7 @@ def test_a_revoked_consent_stays_revoked(database: Database) -> None:
     )
 
 
-def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> None:
+def test_future_revocation_can_only_be_moved_earlier(database: Database) -> None:
     organization(database)
     database.execute("UPDATE consent_records SET revoked_at = '2999-01-01'")
     with pytest.raises(psycopg.IntegrityError):
@@ -151,7 +151,7 @@ def test_a_consent_that_is_to_end_later_may_end_sooner(database: Database) -> No
         database.execute("UPDATE consent_records SET revoked_at = granted_at")
 
 
-def test_a_recording_waits_for_a_revocation_that_is_under_way(
+def test_recording_waits_for_uncommitted_revocation(
     own_platform: Platform,
 ) -> None:
     ids = own_platform.ours
@@ -179,7 +179,7 @@ def test_a_recording_waits_for_a_revocation_that_is_under_way(
 @pytest.mark.parametrize(
     "isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 )
-def test_a_consent_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
+def test_consent_replaced_after_snapshot_is_not_accepted(
     own_platform: Platform, isolation: str
 ) -> None:
     ids = own_platform.ours

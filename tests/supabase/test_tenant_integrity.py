@@ -47,7 +47,7 @@ def test_no_role_can_cross_tenants(
     assert database.execute(CROSSED).fetchone() == (0,)
 
 
-def test_a_deferred_key_that_is_checked_early_lets_no_id_move(
+def test_early_check_of_deferred_key_does_not_let_id_change_tenant(
     database: Database,
 ) -> None:
     ours, theirs = organization(database, "ours"), organization(database, "theirs")
@@ -75,7 +75,9 @@ def again(database: Database, ids: dict[str, Any], theirs: dict[str, Any]) -> No
     )
 
 
-def test_an_id_is_not_used_again_in_another_organization(database: Database) -> None:
+def test_referenced_id_cannot_be_reused_in_another_organization(
+    database: Database,
+) -> None:
     ours, theirs = organization(database, "ours"), organization(database, "theirs")
     with pytest.raises(psycopg.IntegrityError), database.transaction():
         again(database, ours, theirs)

@@ -35,7 +35,7 @@ USER, ORG, OTHER = (f"{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "123"
         ([ORG, OTHER], {}, {}),
     ],
 )
-def test_the_hook_puts_the_organization_into_the_token(
+def test_hook_adds_organization_to_token(
     database: Database, memberships: list[str], metadata: object, expected: object
 ) -> None:
     database.execute(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.project import Project
 
 
-def test_a_file_without_a_statement_is_warned_of(project: Project) -> None:
+def test_warns_about_file_without_statements(project: Project) -> None:
     project.write(
         up_1_a="-- nothing yet",
         up_2_b="CREATE TABLE b ();",
@@ -34,7 +34,7 @@ def test_a_file_without_a_statement_is_warned_of(project: Project) -> None:
     project.run("up", "--schema", "x", "--schema", "y")
 
 
-def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
+def test_no_warning_if_anon_role_is_missing(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert project.run("up").err == ""
 
@@ -55,7 +55,7 @@ def test_where_there_is_no_anon_nobody_is_warned(project: Project) -> None:
         ),
     ],
 )
-def test_a_table_that_anybody_can_reach_is_warned_of(
+def test_warns_about_table_anyone_can_reach(
     supabase: str,
     tmp_path: Path,
     text: str,

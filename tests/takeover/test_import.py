@@ -162,7 +162,7 @@ def written(project: Project) -> dict[str, str]:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("tool", DIRECTORIES)
-def test_a_directory_becomes_pairs_that_apply(
+def test_import_writes_pairs_that_can_be_applied(
     project: Project, tool: str, line_end: str
 ) -> None:
     theirs, ours = DIRECTORIES[tool]
@@ -178,7 +178,7 @@ def test_a_directory_becomes_pairs_that_apply(
 
 
 @pytest.mark.parametrize("tool", ["dbmate", "goose", "sql-migrate", "tern"])
-def test_and_go_back(project: Project, tool: str) -> None:
+def test_imported_pairs_can_be_reverted(project: Project, tool: str) -> None:
     theirs, _ = DIRECTORIES[tool]
     theirs = {name: text for name, text in theirs.items() if "nothing" not in name}
     project.run("import", str(foreign(project, theirs)))
@@ -188,7 +188,9 @@ def test_and_go_back(project: Project, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["dbmate", "goose", "sql-migrate", "tern"])
-def test_a_file_that_was_only_renamed_is_refused(project: Project, tool: str) -> None:
+def test_up_refuses_renamed_file_with_markers_of_other_tool(
+    project: Project, tool: str
+) -> None:
     text = next(iter(DIRECTORIES[tool][0].values()))
     project.file("1_users.up.sql", text)
     error = project.run("up", code=1).err
@@ -207,7 +209,9 @@ def test_a_file_that_was_only_renamed_is_refused(project: Project, tool: str) ->
         "SELECT 1; -- see -- migrate:down",
     ],
 )
-def test_the_same_words_elsewhere_are_no_mark(project: Project, text: str) -> None:
+def test_markers_inside_strings_and_comments_are_ignored(
+    project: Project, text: str
+) -> None:
     project.file("1_x.up.sql", text)
     project.run("up")
 
@@ -221,7 +225,7 @@ def test_nothing_is_overwritten(project: Project) -> None:
     assert written(project) == before
 
 
-def test_a_file_that_cannot_be_written_takes_back_the_others(project: Project) -> None:
+def test_import_writes_nothing_if_one_file_cannot_be_written(project: Project) -> None:
     too_long = f"00003_{'x' * 243}.sql"
     directory = foreign(
         project, DIRECTORIES["goose"][0] | {too_long: "-- +goose Up\nSELECT 1;"}
@@ -231,7 +235,7 @@ def test_a_file_that_cannot_be_written_takes_back_the_others(project: Project) -
     assert written(project) == {}
 
 
-def test_what_cannot_be_taken_over_is_said(project: Project) -> None:
+def test_import_reports_what_it_cannot_convert(project: Project) -> None:
     directory = foreign(
         project,
         {
@@ -248,7 +252,7 @@ def test_what_cannot_be_taken_over_is_said(project: Project) -> None:
     assert "002_b.up.sql:1:1: BEGIN has no COMMIT" in error
 
 
-def test_flyways_repeatable_files_are_said(project: Project) -> None:
+def test_import_reports_repeatable_files_of_flyway(project: Project) -> None:
     error = project.run("import", str(foreign(project, DIRECTORIES["Flyway"][0]))).err
     assert "R__refresh.sql: a repeatable file" in error
 
@@ -266,14 +270,14 @@ def test_flyways_repeatable_files_are_said(project: Project) -> None:
         ),
     ],
 )
-def test_what_is_no_directory_of_another_tool_is_refused(
+def test_import_refuses_directory_it_cannot_convert(
     project: Project, files: dict[str, str], said: str
 ) -> None:
     assert said in project.run("import", str(foreign(project, files)), code=1).err
     assert written(project) == {}
 
 
-def test_the_directory_itself_is_refused(project: Project) -> None:
+def test_import_refuses_own_migrations_directory(project: Project) -> None:
     error = project.run("import", str(project.directory), code=2).err
     assert "name another directory with --dir" in error
 
@@ -325,7 +329,7 @@ LEDGERS = {
 
 
 @pytest.mark.parametrize("tool", LEDGERS)
-def test_the_stamp_that_follows_is_read_from_its_ledger(
+def test_import_prints_stamp_command_from_other_tools_ledger(
     project: Project, tool: str
 ) -> None:
     made, stamp = LEDGERS[tool]
@@ -335,7 +339,7 @@ def test_the_stamp_that_follows_is_read_from_its_ledger(
     assert project.query("SELECT current_database()")[0][0] in output.out
 
 
-def test_our_own_ledger_is_not_taken_for_dbmates(project: Project) -> None:
+def test_own_ledger_is_not_mistaken_for_dbmate_ledger(project: Project) -> None:
     made, _ = LEDGERS["dbmate"]
     project.query(made)
     directory = foreign(project, DIRECTORIES["dbmate"][0])
@@ -352,7 +356,7 @@ def test_our_own_ledger_is_not_taken_for_dbmates(project: Project) -> None:
         project.run("stamp", "20240102000000")
 
 
-def test_a_gap_in_its_ledger_is_said(project: Project) -> None:
+def test_import_reports_gap_in_other_tools_ledger(project: Project) -> None:
     project.query(
         "CREATE TABLE goose_db_version (id serial, version_id bigint, is_applied boolean);"
         "INSERT INTO goose_db_version (version_id, is_applied) VALUES (2, true)"
@@ -361,20 +365,24 @@ def test_a_gap_in_its_ledger_is_said(project: Project) -> None:
     assert "goose has applied newer versions, but not 00001" in output.out
 
 
-def test_where_it_has_applied_nothing_up_follows(project: Project) -> None:
+def test_import_suggests_up_if_other_tool_applied_nothing(project: Project) -> None:
     output = project.run("import", str(foreign(project, DIRECTORIES["goose"][0])))
     assert "goose has applied none of them to " in output.out
     assert "Next: `sqlmig up`" in output.out
 
 
-def test_without_a_database_it_says_what_to_look_for(project: Project) -> None:
+def test_import_without_database_explains_which_version_to_stamp(
+    project: Project,
+) -> None:
     directory = foreign(project, DIRECTORIES["goose"][0])
     output = project.run("-d", "", "import", str(directory))
     assert "`sqlmig stamp V`" in output.out
     assert "The newest here is 2" in output.out
 
 
-def test_directories_are_said_and_too_large_numbers_refused(project: Project) -> None:
+def test_import_reports_subdirectories_and_refuses_too_large_numbers(
+    project: Project,
+) -> None:
     directory = foreign(project, {"1_a.sql": "SELECT 1;"})
     (directory / "more").mkdir()
     assert (

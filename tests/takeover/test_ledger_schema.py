@@ -39,7 +39,7 @@ def theirs(project: Project) -> list[tuple[int, bool]]:
     return project.query("SELECT version, dirty FROM public.schema_migrations")
 
 
-def test_the_printed_command_takes_over_beside_the_other_ledger(both: Project) -> None:
+def test_printed_command_takes_over_next_to_other_ledger(both: Project) -> None:
     error = both.run("up", code=1).err
     command = error.splitlines()[1].split()
     assert command == ["sqlmig", "stamp", "2", *LEDGER]
@@ -65,7 +65,7 @@ def test_a_database_with_objects_is_still_refused(both: Project) -> None:
     assert "`sqlmig stamp V --ledger-schema sqlmig` records everything" in error
 
 
-def test_it_comes_from_the_environment_and_from_python(
+def test_ledger_schema_can_be_set_from_environment_and_python(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(up_1_a="CREATE TABLE a ()", down_1_a="DROP TABLE a")
@@ -104,7 +104,7 @@ def test_both_options_together(project: Project, mode: str) -> None:
     assert project.query("SELECT to_regclass('app.a')") == [(None,)]
 
 
-def test_a_pasted_script_keeps_them_apart(both: Project) -> None:
+def test_pasted_script_keeps_ledgers_apart(both: Project) -> None:
     both.run(*LEDGER, "stamp", "2")
     text = both.run(*LEDGER, "script").out
     assert [row[2] for row in paste(both, text)] == [
@@ -117,21 +117,21 @@ def test_a_pasted_script_keeps_them_apart(both: Project) -> None:
     assert theirs(both) == [(2, False)]
 
 
-def test_with_several_schemas_it_is_a_usage_error(project: Project) -> None:
+def test_ledger_schema_with_several_schemas_is_usage_error(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ()")
     for schemas in (["--schema", "a", "--schema", "b"], ["--schema", "a*"]):
         error = project.run(*schemas, *LEDGER, "up", code=2).err
         assert "--ledger-schema is for one schema: with several, each has" in error
 
 
-def test_a_role_that_may_not_create_the_schema_is_told_so(both: Project) -> None:
+def test_view_in_place_of_ledger_is_refused_with_hint(both: Project) -> None:
     both.query("CREATE SCHEMA sqlmig; CREATE VIEW sqlmig.schema_migrations AS SELECT 1")
     error = both.run("up", *LEDGER, code=1).err
     assert "sqlmig.schema_migrations is a view" in error
     assert "or name another schema with --ledger-schema" in error
 
 
-def test_who_forgets_the_option_is_told_where_the_ledger_is(both: Project) -> None:
+def test_error_without_option_names_schema_of_ledger(both: Project) -> None:
     both.run(*LEDGER, "stamp", "2")
     words = "There is a ledger of sqlmig in 1 other schema: sqlmig. If you meant that one, add --ledger-schema sqlmig"
     assert words in both.run("up", code=1).err
@@ -144,7 +144,7 @@ def test_who_forgets_the_option_is_told_where_the_ledger_is(both: Project) -> No
     both.run("--ledger-schema", "public", "stamp", "2")  # it is meant
 
 
-def test_a_version_that_was_only_stamped_is_said_to_be(both: Project) -> None:
+def test_down_and_unstamp_distinguish_stamped_from_run_versions(both: Project) -> None:
     both.run(*LEDGER, "stamp", "2")
     both.run(*LEDGER, "up")
     shown = both.run(*LEDGER, "down", "--to", "1", "--dry-run").out
@@ -158,7 +158,7 @@ def test_a_version_that_was_only_stamped_is_said_to_be(both: Project) -> None:
     )
 
 
-def test_a_role_that_may_not_create_a_schema_is_told_who_can(both: Project) -> None:
+def test_hint_says_who_can_create_schema_if_role_cannot(both: Project) -> None:
     role = f"no_schema_{RUN}"
     both.query(f"CREATE ROLE {role} LOGIN")
     narrow = replace(both, url=make_conninfo(both.url, user=role))

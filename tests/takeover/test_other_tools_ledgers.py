@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("made", "words"), THEIRS.values(), ids=THEIRS)
-def test_another_tools_ledger_is_refused_untouched(
+def test_up_refuses_other_tools_ledger_and_leaves_it_unchanged(
     project: Project, made: str, words: list[str]
 ) -> None:
     project.query(made)
@@ -32,7 +32,7 @@ def test_another_tools_ledger_is_refused_untouched(
 @pytest.mark.parametrize(
     "made", [made for made, _ in THEIRS.values() if " schema_migrations " in made]
 )
-def test_a_pasted_script_refuses_it_too(project: Project, made: str) -> None:
+def test_pasted_script_refuses_other_tools_ledger(project: Project, made: str) -> None:
     project.query(
         made.replace("applied_at timestamp)", "applied_at timestamp, down text)")
     )
@@ -57,7 +57,7 @@ def test_a_pasted_script_refuses_it_too(project: Project, made: str) -> None:
         "_sqlx_migrations (version bigint)",
     ],
 )
-def test_the_way_to_take_over_names_the_schema(
+def test_takeover_command_names_schema(
     project: Project, made: str, schema: str, shown: str
 ) -> None:
     project.query(f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}".{made}')

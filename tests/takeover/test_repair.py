@@ -27,14 +27,14 @@ def apart(project: Project) -> Project:
     return project
 
 
-def test_up_names_it_as_the_last_resort(apart: Project) -> None:
+def test_up_error_suggests_repair_for_intended_changes(apart: Project) -> None:
     assert (
         "If you changed these files on purpose, `sqlmig repair` accepts them as they are."
         in apart.run("up", code=1).err
     )
 
 
-def test_all_that_disagrees_is_mended_and_no_table_is_touched(apart: Project) -> None:
+def test_repair_fixes_all_differences_and_changes_no_table(apart: Project) -> None:
     assert apart.run("repair", "--yes").out.splitlines() == [
         "record 1_a again; its SQL is not run",
         "take 2_b out of the ledger; what it made stays",
@@ -48,7 +48,7 @@ def test_all_that_disagrees_is_mended_and_no_table_is_touched(apart: Project) ->
     assert apart.run("up").out == "nothing to do\n"
 
 
-def test_only_what_is_named_is_mended(apart: Project) -> None:
+def test_repair_fixes_only_named_versions(apart: Project) -> None:
     apart.run("repair", "--yes", "2")
     assert apart.states() == {1: "changed", 3: "applied"}
     assert apart.run("repair", "--yes", "3").out == "nothing to do\n"
@@ -65,7 +65,7 @@ def test_a_renamed_file_is_recorded_under_its_name(apart: Project) -> None:
     ]
 
 
-def test_the_time_of_applying_stays(apart: Project) -> None:
+def test_repair_keeps_applied_at(apart: Project) -> None:
     before = apart.query(
         "SELECT version, applied_at FROM schema_migrations WHERE version <> 2 ORDER BY 1"
     )
@@ -83,7 +83,7 @@ def test_the_time_of_applying_stays(apart: Project) -> None:
         ("y", 0, {1: "applied", 3: "applied"}),
     ],
 )
-def test_on_a_terminal_it_says_what_it_will_do_and_asks(
+def test_repair_on_terminal_shows_changes_and_asks(
     apart: Project, answer: str, code: int, states: dict[int, str]
 ) -> None:
     shown = on_a_terminal(apart, "repair", answer=answer, code=code)
@@ -93,7 +93,7 @@ def test_on_a_terminal_it_says_what_it_will_do_and_asks(
     assert "[y/N]" not in on_a_terminal(apart, "repair", "--yes")
 
 
-def test_it_waits_for_a_runner_and_says_so(apart: Project) -> None:
+def test_repair_waits_for_runner_and_says_so(apart: Project) -> None:
     import psycopg
 
     with psycopg.connect(apart.url) as other:
@@ -105,7 +105,7 @@ def test_it_waits_for_a_runner_and_says_so(apart: Project) -> None:
     until(lambda: apart.states() == {1: "applied", 3: "applied"})
 
 
-def test_many_schemas_are_mended_each(project: Project) -> None:
+def test_repair_fixes_each_of_many_schemas(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     project.run("up", "--schema", "s_1", "--schema", "s_2", "--schema", "s_3")
     project.query("UPDATE s_2.schema_migrations SET checksum = 'x'")
@@ -118,7 +118,7 @@ def test_many_schemas_are_mended_each(project: Project) -> None:
     )
 
 
-def test_it_makes_no_ledger(project: Project) -> None:
+def test_repair_creates_no_ledger(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();")
     assert project.run("repair", "--yes").out == "nothing to do\n"
     assert project.query("SELECT to_regclass('schema_migrations')") == [(None,)]

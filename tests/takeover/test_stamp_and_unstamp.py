@@ -38,7 +38,7 @@ def test_only_one_version_is_recorded(three: Project) -> None:
     assert "there is no version 9" in three.run("stamp", "--only", "9", code=2).err
 
 
-def test_a_hotfix_by_hand_has_a_hint_that_works(three: Project) -> None:
+def test_hint_after_manual_hotfix_works(three: Project) -> None:
     three.run("up", "--to", "1")
     three.query("CREATE TABLE b ()")
     error = three.run("up", code=1).err
@@ -65,7 +65,7 @@ def test_the_hint_is_not_shown_for_a_scratch_database_or_a_down_file(
     assert "stamp" not in project.run("down", "--yes", code=1).err
 
 
-def test_a_stamp_that_went_too_far_is_undone(three: Project) -> None:
+def test_unstamp_undoes_stamp_that_went_too_far(three: Project) -> None:
     three.run("stamp", "3")
     output = three.run("stamp", "1")
     assert output.out == "nothing to do\n"
@@ -110,7 +110,7 @@ def test_unstamp_asks_on_a_terminal(
     assert recorded(three) == left
 
 
-def test_a_pending_version_that_is_applied_by_hand_in_many_schemas(
+def test_unstamp_and_stamp_only_work_on_many_schemas(
     three: Project,
 ) -> None:
     both = ["--schema", "one", "--schema", "two"]
