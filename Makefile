@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DATABASE_URL ?= embedded:.postgres
-JOBS ?= 2
+JOBS ?= 4
 export DATABASE_URL
 
 # What Supabase provides, for a private server and for scratch databases: so that the policies can be tried.

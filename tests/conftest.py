@@ -23,7 +23,7 @@ from tests.support.servers import FAST, Server, data_directory, remove_data
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXISTING_SERVER = os.environ.pop("TEST_DATABASE_URL", None)
+EXISTING_SERVER = os.environ.get("TEST_DATABASE_URL")
 for name in [*os.environ]:
     if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
         del os.environ[name]  # no test may reach a developer's own database

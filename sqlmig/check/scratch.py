@@ -494,12 +494,15 @@ def _create_copy(outside: Connection, source: str, create: str) -> None:
 
 
 def _remove_left_over(url: str, outside: Connection, say: Say) -> None:
-    """Drop the scratch databases that killed runs left: no session is connected to them or is creating them."""
-    for (name,) in fetch(
-        outside, STATEMENTS["left_over"].format(prefix=PREFIX, owner=_OWNER)
-    ):
-        with suppress(SqlmigError):  # another run may drop it first
-            _drop(url, outside, name)
+    """Drop the scratch databases that killed runs left: no session is connected to them or is creating them.
+
+    Another run may drop them at the same time, which may even end the connection, so each
+    has a connection of its own.
+    """
+    query = STATEMENTS["left_over"].format(prefix=PREFIX, owner=_OWNER)
+    for (name,) in fetch(outside, query):
+        with suppress(SqlmigError), connect(url, say) as other:
+            _drop(url, other, name)
             say(f"dropped {name}, which a killed run had left")
 
 
@@ -551,10 +554,14 @@ def _drop(url: str, outside: Connection, name: str) -> None:
     """Drop the database, whatever a file left there. Raises SqlmigError."""
     with suppress(SqlmigError):
         _end_prepared(url, outside, name)
-    drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
     with _as_its_owner(outside, name):
-        with suppress(ServerError):
-            execute_alone(outside, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
+        # ALTER DATABASE ends the connection if a DROP DATABASE was interrupted or is running.
+        for _ in fetch(outside, STATEMENTS["template"].format(name=literal(name))):
+            with suppress(ServerError):
+                alter = f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false"
+                execute_alone(outside, alter)
+
+        drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
         try:
             execute_alone(outside, drop)
         except KeyboardInterrupt:  # drop it in any case

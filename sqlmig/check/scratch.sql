@@ -25,6 +25,14 @@ SELECT 1
 FROM pg_database
 WHERE datname = {name}
 
+-- %% template
+-- A database that must not be a template before it can be dropped. An invalid one has -2 connections.
+SELECT 1
+FROM pg_database
+WHERE datname = {name}
+    AND datistemplate
+    AND datconnlimit <> -2
+
 -- %% other_owner
 -- The owner of a database, if this role does not have its rights.
 SELECT pg_get_userbyid(datdba)::text

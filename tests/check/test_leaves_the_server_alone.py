@@ -11,7 +11,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from sqlmig import embedded
 from tests.support.project import RUN, Project, until
+from tests.support.servers import FAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -301,7 +303,25 @@ def test_check_works_while_template1_is_in_use(project: Project) -> None:
         assert project.run("check").out == "ok            1_a\n"
 
 
-def test_next_check_drops_scratch_database_of_killed_check(project: Project) -> None:
+@pytest.fixture
+def alone(project: Project, tmp_path: Path) -> Iterator[Project]:
+    """Yield the project on a server of its own, where no other run drops what is left over."""
+    with embedded.server(tmp_path / "server", FAST) as url:
+        yield replace(project, url=url)
+
+
+def test_next_check_drops_database_whose_drop_was_interrupted(alone: Project) -> None:
+    name = "sqlmig_scratch_1_00000000"
+    alone.query(f"CREATE DATABASE {name}")
+    alone.query("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", name)
+    alone.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
+    output = alone.run("check")
+    assert output.out == "ok            1_a\n"
+    assert output.err == f"dropped {name}, which a killed run had left\n"
+
+
+def test_next_check_drops_scratch_database_of_killed_check(alone: Project) -> None:
+    project = alone
     project.write(up_1_a="SELECT pg_sleep(60);")
     runner = project.fork("check")
     asleep = "SELECT datname FROM pg_stat_activity WHERE datname LIKE %s AND wait_event = 'PgSleep'"

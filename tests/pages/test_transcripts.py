@@ -229,11 +229,7 @@ def a_copy(directory: Path) -> Path:
 
 def test_front_page_commands_print_what_it_shows(tmp_path: Path) -> None:
     copy = a_copy(tmp_path)
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("MAKE", "MFLAGS", "PYTEST", "SQLMIG"))
-    }
+    environment = environment_for_another_run()
     # All of `make test` would run this test again. One file is enough.
     environment["PYTEST_ADDOPTS"] = "tests/core/test_pause.py"
     (block,) = README.of("console")
@@ -247,6 +243,37 @@ def test_front_page_commands_print_what_it_shows(tmp_path: Path) -> None:
             check=False,
         )
         assert agree(shown, ran.stdout), f"$ {command}\n{ran.stdout}{ran.stderr}"
+
+
+def environment_for_another_run() -> dict[str, str]:
+    """Return the environment without the variables of this run of make and pytest."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MAKE", "MFLAGS", "PYTEST", "SQLMIG", "TEST_"))
+    }
+
+
+def test_workers_use_the_server_that_is_given() -> None:
+    nowhere = "postgresql://x@/x?host=/nowhere"
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "1",
+            "tests/core/test_way_back.py",
+        ],
+        cwd=ROOT,
+        env=environment_for_another_run() | {"TEST_DATABASE_URL": nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stdout
+    assert "/nowhere" in ran.stdout
 
 
 # Programs in Python
