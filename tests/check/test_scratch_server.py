@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+import sqlmig
 from sqlmig import embedded
 from tests.support.project import RUN, SQL, Project
-from tests.support.servers import FAST
+from tests.support.servers import FAST, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +45,16 @@ def reader(project: Project) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a second server."""
-    with embedded.server(tmp_path_factory.mktemp("second"), FAST) as url:
+def second(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[str]:
+    """Yield the URL of a second server of the same major version."""
+    with psycopg.connect(server.url) as connection:
+        major = str(connection.info.server_version // 10_000)
+    try:
+        embedded.programs(major)
+    except sqlmig.SqlmigError as error:
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("second")
+    with embedded.server(directory, FAST, major=major) as url:
         yield url
 
 

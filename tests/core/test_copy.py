@@ -226,6 +226,7 @@ def test_plain_dump_with_data_runs_as_first_file(project: Project) -> None:
         project.url,
     ]
     text = subprocess.run(dump, check=True, capture_output=True, text=True).stdout
+    text = text.replace("SET transaction_timeout = 0;\n", "")  # for an older server
     assert text.count("FROM stdin;") == 2
     before = project.query("SELECT * FROM t")
     project.query("DROP TABLE t, empty CASCADE")
@@ -241,6 +242,7 @@ def test_plain_dump_with_data_runs_as_first_file(project: Project) -> None:
     ).stdout
 
     def normal(dumped: str) -> str:
+        dumped = dumped.replace("SET transaction_timeout = 0;\n", "")
         dumped = re.sub(r"^\\(un)?restrict .*", "", dumped, flags=re.MULTILINE)
         return dumped.replace("'public.t_a_seq', 4,", "'public.t_a_seq', 3,").replace(
             "4\t\\N\t\\N\n", ""
