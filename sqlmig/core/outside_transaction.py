@@ -24,7 +24,7 @@ from sqlmig.core.sending import (
     send_pieces,
 )
 from sqlmig.core.sql import OWN_SETTINGS, literal
-from sqlmig.core.text import counted, find_place, place
+from sqlmig.core.text import find_place, place
 from sqlmig.core.transaction import KEEPALIVES, cut, file_piece, own_piece
 
 if TYPE_CHECKING:
@@ -228,9 +228,8 @@ def _state_of_statements(committed: int, done: int, count: int) -> str:
     if done > committed:
         rolled_back = f", {_were(done - committed)} rolled back"
     verb = "was" if committed == 1 else "were"
-    total = counted(count, "statement")
     rest = f"1 failed, {count - done - 1} did not run"
-    return f"{committed} of {total} {verb} committed{rolled_back}, {rest}"
+    return f"{committed} of {count} statements {verb} committed{rolled_back}, {rest}"
 
 
 def _were(count: int) -> str:
