@@ -337,6 +337,7 @@ def test_short_conftest_gives_each_test_a_migrated_database(
         "no:cacheprovider",
         "-c",
         "/dev/null",
+        f"--basetemp={tmp_path / 'run'}",
         "--rootdir",
         str(tests),
         str(tests),

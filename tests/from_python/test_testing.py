@@ -116,7 +116,11 @@ def run(suite: Path, *arguments: str) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=suite,
-        env=environment | {"PYTHONPATH": str(SQL.parent)},
+        env=environment
+        | {
+            "PYTHONPATH": str(SQL.parent),
+            "PYTEST_ADDOPTS": f"--basetemp={suite.parent / 'run'}",
+        },
         capture_output=True,
         text=True,
         check=False,

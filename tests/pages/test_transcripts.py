@@ -254,7 +254,7 @@ def environment_for_another_run() -> dict[str, str]:
     }
 
 
-def test_workers_use_the_server_that_is_given() -> None:
+def test_workers_use_the_given_server(tmp_path: Path) -> None:
     nowhere = "postgresql://x@/x?host=/nowhere"
     ran = subprocess.run(
         [
@@ -264,6 +264,7 @@ def test_workers_use_the_server_that_is_given() -> None:
             "-q",
             "-n",
             "1",
+            f"--basetemp={tmp_path / 'run'}",
             "tests/core/test_way_back.py",
         ],
         cwd=ROOT,
@@ -369,7 +370,8 @@ def test_each_test_has_tables_but_no_rows_of_other_tests(
     (here / "conftest.py").write_text(conftest)
     again = a_test.replace("def test_", "def test_again_")
     (here / "test_shop.py").write_text(a_test + textwrap.dedent(again))
-    run_python("", shop, 0, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
+    run = f"--basetemp={here / 'run'}"
+    run_python("", shop, 0, "-m", "pytest", "-q", "-p", "no:cacheprovider", run, ".")
 
 
 def test_manual_has_no_untested_program() -> None:
