@@ -77,6 +77,13 @@ def project(tmp_path: Path, connection: psycopg.Connection[Any]) -> Project:
 
 
 @pytest.fixture
+def alone(project: Project, tmp_path: Path) -> Iterator[Project]:
+    """Yield the project on a server of its own, for what would touch other tests or be touched by them."""
+    with embedded.server(tmp_path / "server", FAST) as url:
+        yield replace(project, url=url)
+
+
+@pytest.fixture
 def therapyflow(project: Project) -> Project:
     """Return the project's own SQL files and an empty database."""
     return replace(project, directory=SQL)

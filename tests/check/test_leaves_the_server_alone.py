@@ -11,9 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from sqlmig import embedded
 from tests.support.project import RUN, Project, until
-from tests.support.servers import FAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -301,13 +299,6 @@ def test_check_works_while_template1_is_in_use(project: Project) -> None:
     project.write(up_1_a="CREATE TABLE a ();", down_1_a="DROP TABLE a;")
     with psycopg.connect(project.url, dbname="template1"):
         assert project.run("check").out == "ok            1_a\n"
-
-
-@pytest.fixture
-def alone(project: Project, tmp_path: Path) -> Iterator[Project]:
-    """Yield the project on a server of its own, where no other run drops what is left over."""
-    with embedded.server(tmp_path / "server", FAST) as url:
-        yield replace(project, url=url)
 
 
 def test_next_check_drops_database_whose_drop_was_interrupted(alone: Project) -> None:

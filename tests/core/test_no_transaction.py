@@ -115,8 +115,10 @@ def test_given_schema_is_used_in_no_transaction_file(
     ["VACUUM", "VACUUM FULL", "ANALYZE", "REINDEX DATABASE {}", "REINDEX SYSTEM {}"],
 )
 def test_vacuum_and_reindex_do_not_block_on_their_own_runner(
-    project: Project, statement: str
+    alone: Project, statement: str
 ) -> None:
+    """Some of them lock the catalogs that all databases share, which holds up other tests."""
+    project = alone
     name = project.query("SELECT quote_ident(current_database())")[0][0]
     for direction in ("up", "down"):
         project.file(f"1_x.{direction}.sql", f"{DIRECTIVE}{statement.format(name)};")
