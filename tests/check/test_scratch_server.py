@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-import sqlmig
 from sqlmig import embedded
 from tests.support.project import RUN, SQL, Project
-from tests.support.servers import FAST, Server
+from tests.support.servers import FAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +43,9 @@ def reader(project: Project) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[str]:
-    """Yield the URL of a second server of the same major version."""
-    with psycopg.connect(server.url) as connection:
-        major = str(connection.info.server_version // 10_000)
-    try:
-        embedded.programs(major)
-    except sqlmig.SqlmigError as error:
-        pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("second")
-    with embedded.server(directory, FAST, major=major) as url:
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a second server, of the same version as that of ``alone``."""
+    with embedded.server(tmp_path_factory.mktemp("second"), FAST) as url:
         yield url
 
 
@@ -84,8 +75,10 @@ def test_scratch_option_is_suggested_if_role_lacks_createdb(
 
 
 def test_scratch_server_gets_settings_schemas_and_locale(
-    project: Project, reader: Project, second: str
+    alone: Project, second: str
 ) -> None:
+    project = alone
+    project.query(f"CREATE ROLE {OWNER} LOGIN")
     ((database,),) = project.query("SELECT current_database()")
     project.query(
         f"CREATE SCHEMA {OWNER} AUTHORIZATION {OWNER}; GRANT CREATE ON SCHEMA public TO {OWNER}; "
@@ -93,7 +86,7 @@ def test_scratch_server_gets_settings_schemas_and_locale(
         f"ALTER DATABASE {database} SET timezone = 'Asia/Kolkata'; ALTER ROLE {OWNER} SET timezone = 'Asia/Tokyo'; "
         f"ALTER ROLE {OWNER} IN DATABASE {database} SET datestyle = 'SQL, DMY'"
     )
-    owners = replace(reader, url=make_conninfo(project.url, user=OWNER))
+    owners = replace(project, url=make_conninfo(project.url, user=OWNER))
     owners.write(
         up_1_t=f"""
             CREATE TABLE t (); CREATE TABLE {OWNER}.qualified (LIKE t);
@@ -110,8 +103,9 @@ def test_scratch_server_gets_settings_schemas_and_locale(
 
 
 def test_drift_of_latin1_database_works_on_scratch_server(
-    project: Project, second: str
+    alone: Project, second: str
 ) -> None:
+    project = alone
     project.write(up_1_t="CREATE TABLE t ()", down_1_t="DROP TABLE t")
     other = f"like_{RUN}"
     project.query(
