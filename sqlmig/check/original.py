@@ -98,11 +98,8 @@ def read_original(
 def try_each(connection: Connection, statements: Iterable[str]) -> None:
     """Run statements one by one. What the role may not do there, or another server does not know, is left out."""
     for statement in statements:
-        try:
+        with suppress(ServerError):
             execute(connection, statement)
-        except ServerError:
-            if connection.closed:  # the server's words would be lost
-                raise
 
 
 def settings_statements(original: Original, name: str) -> list[str]:

@@ -83,7 +83,7 @@ def try_restarts(file: SqlFile, copy: MakeCopy, *, with_values: bool) -> Restart
             try:
                 _stop_and_restart(scratch, file, number)
             except SqlmigError as error:
-                if isinstance(error, ConnectionLost):
+                if isinstance(error, ConnectionLost) or scratch.connection.closed:
                     raise
                 message = f"cannot restart {where}: {error.first_line}"
                 restarts.failures.append(Failure(line, message))

@@ -34,7 +34,12 @@ from sqlmig.core.connection import (
     send,
 )
 from sqlmig.core.database import database, is_throwaway
-from sqlmig.core.errors import ServerError, SqlmigError, replace_message
+from sqlmig.core.errors import (
+    ConnectionLost,
+    ServerError,
+    SqlmigError,
+    replace_message,
+)
 from sqlmig.core.sql import literal, quoted, read_statements
 
 if TYPE_CHECKING:
@@ -384,7 +389,9 @@ class _ScratchUrl:
         """Yield a connection. role: the role that the session has. Raises SqlmigError.
 
         It uses the password of the first connection, because .pgpass may have it for one
-        database only. If the server refuses the settings, there are none.
+        database only. If the server refuses the settings, there are none. Every error of the
+        block becomes a ConnectionLost if the session has ended, because it says nothing about
+        a file.
         """
         wanted = [*self.settings, *([("role", role)] if role else [])]
         with ExitStack() as stack:
@@ -400,7 +407,12 @@ class _ScratchUrl:
                 self.say(
                     f"warning: the scratch database does not have the settings of the database: {error}"
                 )
-            yield inside
+            try:
+                yield inside
+            except SqlmigError as error:
+                if inside.closed:
+                    raise ConnectionLost(str(error)) from None
+                raise
 
     def _connect(
         self, settings: Iterable[tuple[str, str]]
@@ -523,16 +535,16 @@ def _drop_or_warn(url: str, outside: Connection, name: str, say: Say) -> None:
     while True:
         try:
             _drop(url, outside, name)
-        except ServerError as problem:
-            if problem.sqlstate in _OTHERS_ARE_CONNECTED:
+        except SqlmigError as problem:
+            if outside.closed:  # the server or an administrator has ended the session
+                _drop_by_new_connection(url, name, say)
+            elif problem.sqlstate in _OTHERS_ARE_CONNECTED:
                 if time.monotonic() < deadline:
                     time.sleep(0.2)
                     continue
                 _warn(say, name, "another session is connected to it")
             elif fetch(outside, STATEMENTS["exists"].format(name=literal(name))):
                 _warn(say, name, str(problem))
-        except SqlmigError:  # the connection was idle, and is lost
-            _drop_by_new_connection(url, name, say)
         return
 
 

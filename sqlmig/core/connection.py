@@ -83,6 +83,8 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     known_search_path: str | None = None
     # The first schema on it that exists, if a query has read it.
     first_schema: str = ""
+    # The error with which the server ended the session, if it gave one.
+    last_words: str = ""
 
     @property
     def callers_search_path(self) -> str:
@@ -275,15 +277,21 @@ def _translated(connection: Connection) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if error.sqlstate is None:
-            raise ConnectionLost(str(error).strip()) from None
-        rollback(connection)
-        raise _server_error(error, []) from None
+            # psycopg says only that the connection is closed.
+            message = connection.last_words or str(error).strip()
+            raise ConnectionLost(message) from None
+        raise _server_error(connection, error, []) from None
 
 
-def _server_error(error: psycopg.Error, results_before: list[PGresult]) -> ServerError:
-    return ServerError(
-        server_message(error.diag), str(error.sqlstate), error.diag, results_before
-    )
+def _server_error(
+    connection: Connection, error: psycopg.Error, results_before: list[PGresult]
+) -> ServerError:
+    """Roll back, and return our error for the server's. Note it if it has ended the session."""
+    rollback(connection)
+    message = server_message(error.diag)
+    if connection.closed:
+        connection.last_words = message
+    return ServerError(message, str(error.sqlstate), error.diag, results_before)
 
 
 def send(
@@ -301,9 +309,8 @@ def send(
             results[-1] = connection.wait(_copy_in(connection.pgconn, data))
     for number, result in enumerate(results):
         if result.status not in _SUCCESS:
-            rollback(connection)
             error = psycopg.errors.error_from_result(result)
-            raise _server_error(error, results[:number])
+            raise _server_error(connection, error, results[:number])
     return results
 
 

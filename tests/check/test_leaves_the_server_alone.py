@@ -520,8 +520,67 @@ def test_lost_connection_is_an_error_rather_than_a_verdict(project: Project) -> 
     )
     shown = runner.ended(1)
     assert shown.startswith("error: ")
-    assert "terminating connection due to administrator command" in shown
+    assert TERMINATED in shown
     assert "2_b" not in shown
     assert (
         project.query("SELECT 1 FROM pg_database WHERE datname LIKE %s", scratch) == []
     )
+
+
+def test_session_lost_while_it_drops_the_scratch_database_is_replaced(
+    alone: Project,
+) -> None:
+    alone.write(up_1_a="SELECT pg_sleep(60);", down_1_a="SELECT 1;")
+    runner = alone.fork("check")
+    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the file")
+    with psycopg.connect(alone.url) as blocker:
+        blocker.execute("LOCK TABLE pg_database IN SHARE MODE")
+        terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
+        dropping = "query ~ 'DROP DATABASE' AND wait_event_type = 'Lock'"
+        until(lambda: sessions(alone, dropping), "the DROP")
+        terminate(alone, lost := sessions(alone, dropping))
+        until(lambda: lost != sessions(alone, dropping), "the end of the session")
+    shown = runner.ended(1)
+    assert shown.startswith("error: ")
+    assert TERMINATED in shown
+    assert "warning" not in shown
+    assert scratch_databases(alone) == []
+
+
+def test_lost_connection_is_no_failure_to_restart(alone: Project) -> None:
+    """The third copy of the database is the one in which ``check`` stops the file and starts it again."""
+    alone.write(
+        up_1_a="CREATE TABLE t (n int);",
+        down_1_a="DROP TABLE t;",
+        up_2_b="-- sqlmig: repeat\n"
+        "INSERT INTO t SELECT 1 FROM pg_sleep(60) WHERE current_database() ~ '_3$';",
+        down_2_b="SELECT 1;",
+    )
+    runner = alone.fork("check")
+    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the third copy")
+    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
+    shown = runner.ended(1)
+    assert shown.startswith("error: ")
+    assert TERMINATED in shown
+    assert "cannot restart" not in shown
+    assert scratch_databases(alone) == []
+
+
+TERMINATED = "terminating connection due to administrator command"
+
+
+def sessions(project: Project, condition: str) -> list[int]:
+    """Return the processes of sqlmig's sessions that a condition is true for."""
+    rows = project.query(
+        f"SELECT pid FROM pg_stat_activity WHERE application_name ~ 'sqlmig' AND {condition}"
+    )
+    return [pid for (pid,) in rows]
+
+
+def terminate(project: Project, processes: list[int]) -> None:
+    assert processes
+    project.query("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", processes)
+
+
+def scratch_databases(project: Project) -> list[tuple[Any, ...]]:
+    return project.query("SELECT 1 FROM pg_database WHERE datname ~ 'sqlmig_scratch_'")
