@@ -115,6 +115,7 @@ def test_single_connection_limit_is_explained(project: Project) -> None:
     try:
         error = narrow.run("up", code=1).err
         assert "2_b.up.sql: a no-transaction file needs a second connection: " in error
+        project.wait_for_end_of_sessions(role)
         assert narrow.states() == {1: "applied", 2: "pending"}
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -476,9 +476,9 @@ def test_role_without_rights_to_one_schema_can_migrate_others(
             in output.err
         )
         project.query(f"CREATE SCHEMA mine AUTHORIZATION {role}")
-        limited.run(
-            "up", "--schema", "mine"
-        )  # no CREATE right needed if the schema exists
+        project.wait_for_end_of_sessions(role)
+        # No CREATE right is needed if the schema exists.
+        limited.run("up", "--schema", "mine")
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 

@@ -188,6 +188,11 @@ class Project:
             row["version"]: row["state"] for row in self.run("status", "--json").json()
         }
 
+    def wait_for_end_of_sessions(self, role: str) -> None:
+        """Wait until the server no longer counts a session of a role with a limit of connections."""
+        query = "SELECT 1 FROM pg_stat_activity WHERE usename = %s"
+        until(lambda: not self.query(query, role), f"the sessions of {role}")
+
     def tables(self) -> set[str]:
         """Return the tables of the database, without the ledger."""
         rows = self.query(
