@@ -261,16 +261,28 @@ def _copy_of_run(request: Any, directory: str | Path, options: dict[str, Any]) -
 def _once(
     request: Any, key: object, enter: Callable[[], AbstractContextManager[Made]]
 ) -> Made:
-    """Return what is made once in a run of pytest, and removed at its end."""
+    """Return what is made once in a run of pytest, and removed at its end.
+
+    If it cannot be made, each test that needs it fails with the same message, and nothing is
+    tried again.
+    """
+    import pytest
+
     config = request.config
     if not hasattr(config, "sqlmig_made"):
         config.sqlmig_made = {}
         config.sqlmig_stack = ExitStack()
         config.add_cleanup(config.sqlmig_stack.close)
-    made: dict[object, Made] = config.sqlmig_made
+    made: dict[object, Made | sqlmig.SqlmigError] = config.sqlmig_made
     if key not in made:
-        made[key] = config.sqlmig_stack.enter_context(enter())
-    return made[key]
+        try:
+            made[key] = config.sqlmig_stack.enter_context(enter())
+        except sqlmig.SqlmigError as error:
+            made[key] = error
+    found = made[key]
+    if isinstance(found, sqlmig.SqlmigError):
+        pytest.fail(str(found), pytrace=False)
+    return found
 
 
 @contextmanager

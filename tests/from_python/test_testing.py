@@ -250,7 +250,32 @@ def test_unknown_driver_or_keyword_is_refused_immediately() -> None:
         testing.database_url("sql", drvier="asyncpg")  # type: ignore[call-arg]
 
 
-def test_a_file_that_fails_is_named(suite: Path) -> None:
+COUNT_UPS = """
+import pathlib
+import sqlmig
+
+up = sqlmig.up
+
+
+def counted(*arguments, **keywords):
+    with pathlib.Path("ups.txt").open("a") as file:
+        file.write(".")
+    return up(*arguments, **keywords)
+
+
+sqlmig.up = counted
+"""
+
+
+def test_failing_file_runs_once_and_is_named_without_traceback(suite: Path) -> None:
     (suite / "sql" / "2_wrong.up.sql").write_text("SELECT wrong")
-    with pytest.raises(AssertionError, match=r"2_wrong\.up\.sql:1:8"):
+    with (suite / "conftest.py").open("a") as conftest:
+        conftest.write(COUNT_UPS)
+    with pytest.raises(AssertionError) as failed:
         run(suite)
+    output = str(failed.value)
+    assert "13 errors" in output
+    assert len(re.findall(r"2_wrong\.up\.sql:1:8: ERROR: column", output)) == 13
+    assert "sqlmig/testing.py" not in output
+    drivers = 3  # each has its own URLs
+    assert len((suite / "ups.txt").read_text()) == drivers
