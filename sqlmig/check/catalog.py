@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlmig.check.privileges import difference_in_words
-from sqlmig.core.connection import fetch
+from sqlmig.core.connection import execute, fetch
 from sqlmig.core.sql import literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlmig.core.connection import Connection
 
 
 _FILES = Path(__file__).parent / "catalog"
+# The prepared statement that reads the catalog. Files do not know its name.
+_PREPARED = f"sqlmig_catalog_{secrets.token_hex(8)}"
 _CATALOG_NAME = re.compile(r"\b(?:FROM|JOIN) (pg_\w+)")
 # Properties that are lists, and a name for their items. Only a change of their order is reported.
 _ORDERS = {"columns": "columns", "order of parents": "parents"}
@@ -122,15 +125,28 @@ class Differences:
 
 def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Catalog:
     """Return every object by kind and name. schemas: read only these; "" means objects without a schema."""
-    query = (
-        f"SELECT kind, name, properties, schema FROM ({_query(connection)}) AS object"
-    )
+    query = _query(connection)
     if schemas is not None:
         wanted = ", ".join(literal(schema) for schema in sorted(schemas))
-        query += f" WHERE coalesce(schema, '') IN ({wanted})"
+        query = f"SELECT * FROM ({query}) AS object WHERE coalesce(schema, '') IN ({wanted})"
+    return _catalog(fetch(connection, query))
 
+
+def read_catalog_again(connection: Connection) -> Catalog:
+    """Return every object, as read_catalog does, in half the time if the session has read it before.
+
+    The query stays in the session as a prepared statement, so no pooler may give the
+    session to others.
+    """
+    prepared = f"SELECT 1 FROM pg_prepared_statements WHERE name = '{_PREPARED}'"
+    if not fetch(connection, prepared):
+        execute(connection, f"PREPARE {_PREPARED} AS {_query(connection)}")
+    return _catalog(fetch(connection, f"EXECUTE {_PREPARED}"))
+
+
+def _catalog(rows: Iterable[Sequence[Any]]) -> Catalog:
     catalog = {}
-    for kind, name, properties, schema in fetch(connection, query):
+    for kind, name, properties, schema in rows:
         catalog[Key(kind, name)] = Entry(properties, schema)
     return catalog
 

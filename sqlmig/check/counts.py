@@ -9,6 +9,7 @@ So if a file may abort one, all rows are counted instead.
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from sqlmig.check.scratch import STATEMENTS
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sqlmig.core.connection import Connection
     from sqlmig.core.sqlfile import SqlFile
 
+# Begins the names of the prepared statements. Files do not know it, so they cannot replace them.
+_PREPARED = f"sqlmig_{secrets.token_hex(8)}"
 # For each catalog, a reading of what the server counts, or of the rows themselves.
 Counts = dict[str, tuple[Any, ...]]
 _MAY_ABORT_HERE = "functions that may abort a subtransaction"
@@ -58,7 +61,7 @@ class CatalogCounts:
             f"'pg_catalog.{_BELOW.get(name, name)}'" for name in self._names
         )
         statements = [
-            f"PREPARE sqlmig_written AS {STATEMENTS['written'].format(names=watched)}"
+            f"PREPARE {_PREPARED}_written AS {STATEMENTS['written'].format(names=watched)}"
         ]
         for name in self._names:
             title = "count_rows_of_view" if name in _BELOW else "count_rows"
@@ -98,7 +101,7 @@ class CatalogCounts:
     def _changes(self) -> Counts:
         """Return how many rows of each catalog the transaction has inserted, updated and deleted."""
         counts: Counts = {}
-        rows = fetch(self._connection, "EXECUTE sqlmig_written")
+        rows = fetch(self._connection, f"EXECUTE {_PREPARED}_written")
         for name, (_, *numbers) in zip(
             [_MAY_ABORT_HERE, *self._names], rows, strict=True
         ):
@@ -129,9 +132,9 @@ def _may_abort(text: bytes) -> bool:
 
 def _own_rows(name: str) -> str:
     """Return the name of the prepared statement that looks for rows of the transaction in a catalog."""
-    return f"sqlmig_own_{name}"
+    return f"{_PREPARED}_own_{name}"
 
 
 def _count_rows(name: str) -> str:
     """Return the name of the prepared statement that counts the rows of a catalog."""
-    return f"sqlmig_count_{name}"
+    return f"{_PREPARED}_count_{name}"

@@ -16,7 +16,7 @@ from sqlmig.check.catalog import (
     add_sequence_values,
     catalogs,
     compare,
-    read_catalog,
+    read_catalog_again,
 )
 from sqlmig.check.counts import CatalogCounts
 from sqlmig.check.effects import EffectWatcher
@@ -398,7 +398,7 @@ def _read(scratch: Scratch, *, with_values: bool = False) -> Catalog:
 
     with_values: include the current value of each sequence.
     """
-    catalog = read_catalog(scratch.connection)
+    catalog = read_catalog_again(scratch.connection)
     if with_values:
         add_sequence_values(scratch.connection, catalog)
     if scratch.owns_server:

@@ -451,13 +451,6 @@ def test_a_block_that_commits_and_stays_within_its_database_is_checked(
     assert "ok            2_x" in project.run("check").out
 
 
-def _scratch_databases(project: Project) -> list[tuple[str]]:
-    return project.query(
-        "SELECT datname FROM pg_database WHERE datname ~ '^sqlmig_scratch_' AND NOT EXISTS"
-        " (SELECT FROM pg_stat_activity AS a WHERE a.datname = pg_database.datname OR application_name ~ pg_database.datname)"
-    )
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -471,7 +464,7 @@ def test_a_scratch_database_is_dropped_whatever_a_file_did(
 ) -> None:
     project.write(up_1_x=statement, down_1_x="SELECT 1;")
     project.run("check", code=None)
-    assert _scratch_databases(project) == []
+    assert no_scratch_database_stays(project)
     assert (
         project.query(f"SELECT gid FROM pg_prepared_xacts WHERE gid = 'left_{RUN}'")
         == []

@@ -41,28 +41,54 @@ class Server:
         self.password = str(parts["password"]) if "password" in parts else None
         self.dbname = str(parts["dbname"])
         self._admin: psycopg.Connection[Any] | None = None
+        self._empty = ""  # a template: an empty database to which a session was connected
+        self._last = ""  # the last database that is no longer needed
 
     @contextlib.contextmanager
     def database(
-        self, name: str, template: str = "template0", owner: str = ""
+        self, name: str, template: str = "", owner: str = ""
     ) -> Iterator[psycopg.Connection[Any]]:
-        """Yield its owner's connection to a copy of a template, and drop the copy at the end."""
+        """Yield its owner's connection to an empty database, or to a copy of a template.
+
+        It is dropped after the next one, or at the end of the run: DROP DATABASE waits for a
+        tenth of a second if the server is still ending a session.
+        """
         name = f"{name}_{RUN}_{next(NUMBERS)}"
-        # Copying files costs a third of logging their pages. The checkpoint that it needs is cheap here.
-        self._execute(
-            f"CREATE DATABASE {name} OWNER {owner or self.user} TEMPLATE {template} STRATEGY file_copy"
-        )
+        self._create(name, template or self._empty_template(), owner or self.user)
         try:
             opened = psycopg.connect(self.url, dbname=name, user=owner or self.user)
             with contextlib.closing(opened):
                 yield opened
         finally:
-            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+            self._drop_last()
+            self._last = name
 
     def close(self) -> None:
-        """Close the connection that makes databases and drops them."""
+        """Drop what is left, and close the connection that makes databases and drops them."""
+        self._drop_last()
+        if self._empty:
+            self._execute(f"DROP DATABASE {self._empty}")
         if self._admin:
             self._admin.close()
+
+    def _empty_template(self) -> str:
+        """Return the template for empty databases. It has the cache file that a first session writes."""
+        if not self._empty:
+            self._empty = f"sqlmig_template_{RUN}"
+            self._create(self._empty, "template0", self.user)
+            psycopg.connect(self.url, dbname=self._empty).close()
+        return self._empty
+
+    def _create(self, name: str, template: str, owner: str) -> None:
+        # Copying files costs a third of logging their pages. The checkpoint that it needs is cheap here.
+        self._execute(
+            f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY file_copy"
+        )
+
+    def _drop_last(self) -> None:
+        if self._last:
+            self._execute(f"DROP DATABASE {self._last} WITH (FORCE)")
+        self._last = ""
 
     def _execute(self, query: str) -> None:
         """Run a statement on a connection that stays open for the next one."""
