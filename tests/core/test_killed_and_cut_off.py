@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tests.support.project import Project
     from tests.support.proxy import Proxy
 
-ROUNDS = int(os.environ.get("SQLMIG_TEST_KILLS", "200")) // 4
+# `make soak` sets SQLMIG_TEST_KILLS.
+ROUNDS = int(os.environ.get("SQLMIG_TEST_KILLS", "100")) // 4
 OTHERS = """
     SELECT 1 FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state IN ('active', 'idle in transaction')

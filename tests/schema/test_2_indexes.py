@@ -138,9 +138,9 @@ EQUALS = {
 }
 
 
-# 40 organizations, 2,000 patients, 20,000 rows in the tables below them.
+# 20 organizations, 1,000 patients, 10,000 rows in the tables below them.
 ROWS = """
-    INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 40) n;
+    INSERT INTO organizations (name) SELECT 'o' || n FROM generate_series(1, 20) n;
     INSERT INTO therapists (org_id, full_name, email)
     SELECT id, 't', 't' || n || '@x.org' FROM organizations, generate_series(1, 25) n;
     INSERT INTO patients (org_id, full_name, abha_id, assigned_therapist_id)

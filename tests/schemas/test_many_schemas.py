@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -19,6 +20,8 @@ from tests.support.terminal import on_a_terminal
 if TYPE_CHECKING:
     from tests.support.project import Project
 
+# `make soak` kills more runners.
+PARTS = 8 if os.environ.get("SQLMIG_TEST_KILLS") else 2
 ODD = [
     "a_b",
     "a%b",
@@ -354,7 +357,7 @@ def consistent(project: Project, names: list[str]) -> None:
         assert len(recorded(project, name)) == found[name], name
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(PARTS))
 def test_ledgers_match_tables_after_kills_at_random_moments(
     project: Project, part: int
 ) -> None:
