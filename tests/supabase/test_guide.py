@@ -520,6 +520,64 @@ def test_user_can_access_only_files_in_own_folder(
                 api.execute(add_file, [path])
 
 
+def test_values_are_those_that_the_checks_allow(platform: Platform) -> None:
+    (paragraph,) = re.findall(
+        r"\*\*Values\.\*\*.*?\n\n", section("What an application writes"), re.DOTALL
+    )
+    documented = set(re.findall(r"`(\w+)`", paragraph))
+    columns = {"status", "note_type", "purpose", "subscription_tier", "data_type"}
+    checks = platform.owner.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE contype = 'c' AND pg_get_constraintdef(oid) ~ '= ANY \\(\\(?ARRAY'"
+        " AND connamespace = 'public'::regnamespace"
+    ).fetchall()
+    allowed = {value for (text,) in checks for value in re.findall(r"'(\w+)'", text)}
+    assert len(checks) == 4
+    assert documented == columns | allowed | {"hrv"}
+
+
+def test_announcement_has_the_id_only_and_reaches_own_clinic_only(
+    own_platform: Platform,
+) -> None:
+    """Create the parts of Supabase's schema realtime that the guide's trigger and policy use."""
+    platform = own_platform
+    platform.owner.execute("""
+        CREATE PUBLICATION supabase_realtime FOR TABLE patients;
+        CREATE SCHEMA realtime;
+        CREATE TABLE realtime.messages (payload jsonb, event text, topic text, private boolean);
+        ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY;
+        CREATE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void
+            LANGUAGE sql AS 'INSERT INTO realtime.messages VALUES (payload, event, topic, private)';
+        CREATE FUNCTION realtime.topic() RETURNS text LANGUAGE sql AS $$SELECT current_setting('realtime.topic')$$;
+        GRANT USAGE ON SCHEMA realtime TO authenticated;
+        GRANT SELECT ON realtime.messages TO authenticated;
+    """)
+    (announce,) = blocks("With supabase-js")
+    platform.owner.execute(announce)
+    clinic, patient = (
+        str(platform.ours[table]) for table in ("organizations", "patients")
+    )
+    change = "UPDATE patients SET phone = '1' WHERE id = %s"
+    with platform.request(claims=platform.own()) as api:
+        api.execute(change, [patient])
+        api.execute(
+            "SELECT set_config('realtime.topic', %s, true)", [f"clinic:{clinic}"]
+        )
+        assert api.execute("SELECT * FROM realtime.messages").fetchall() == [
+            ({"id": patient}, "UPDATE", f"clinic:{clinic}", True)
+        ]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
+            api.execute("SELECT announce_patient()")
+    platform.owner.execute("DELETE FROM patients WHERE id = %s", [patient])
+    for claims, seen in ((platform.own(), ["DELETE"]), (platform.other(), [])):
+        with platform.request(claims=claims) as api:
+            api.execute(
+                "SELECT set_config('realtime.topic', %s, true)", [f"clinic:{clinic}"]
+            )
+            events = api.execute("SELECT event FROM realtime.messages").fetchall()
+            assert [event for (event,) in events] == seen
+
+
 # Backup and restore
 
 

@@ -238,7 +238,31 @@ def test_jobs_find_expired_recordings_and_ending_consents(
     )
     owner.execute(jobs)
     assert owner.execute("SELECT headers FROM net.sent").fetchall() == [
-        ({"Authorization": "Bearer key"},)
+        ({"apikey": "key"},)
     ]
     query = "SELECT record_id FROM audit_logs WHERE action = 'ends soon'"
     assert owner.execute(query).fetchall() == [(ending,)]
+
+
+def test_edge_function_finds_and_marks_expired_recordings(
+    own_platform: Platform,
+) -> None:
+    """Run what PostgREST makes of its two calls, as the role of a secret key."""
+    (function,) = blocks("Jobs", "ts")
+    recording = own_platform.ours["session_recordings"]
+    own_platform.owner.execute(
+        "UPDATE session_recordings SET expires_at = '2026-01-01' WHERE id = %s",
+        [recording],
+    )
+    for part in (
+        ".from('session_recordings').select('id, storage_path')",
+        ".lt('expires_at', 'now').is('deleted_at', null)",
+        ".from('session_recordings').update({ deleted_at: 'now' }).eq('id', id)",
+    ):
+        assert part in function
+    due = "SELECT id FROM session_recordings WHERE expires_at < 'now' AND deleted_at IS NULL"
+    with own_platform.request("service_role") as api:
+        assert api.execute(due).fetchall() == [(recording,)]
+        mark = "UPDATE session_recordings SET deleted_at = 'now' WHERE id = %s"
+        assert api.execute(mark, [recording]).rowcount == 1
+        assert api.execute(due).fetchall() == []

@@ -41,7 +41,9 @@ class Server:
         self.password = str(parts["password"]) if "password" in parts else None
         self.dbname = str(parts["dbname"])
         self._admin: psycopg.Connection[Any] | None = None
-        self._empty = ""  # a template: an empty database to which a session was connected
+        self._empty = (
+            ""  # a template: an empty database to which a session was connected
+        )
         self._last = ""  # the last database that is no longer needed
 
     @contextlib.contextmanager
