@@ -120,7 +120,7 @@ def template(
         with _connection(server_url) as server:
             # Another worker may be making it.
             server.execute("SELECT pg_advisory_lock(hashtext(%s))", [prefix])
-            if not _databases(server, name):
+            if not _is_complete(server, name):
                 for old in _databases(server, f"{prefix}%"):
                     with suppress(Exception):  # another run may use it
                         server.execute(f"DROP DATABASE {old}".encode())
@@ -392,6 +392,12 @@ def _connection(url: str) -> Iterator[Any]:
     with psycopg.connect(url, autocommit=True) as opened:
         opened.execute("SET client_min_messages = warning")
         yield opened
+
+
+def _is_complete(server: Any, name: str) -> bool:
+    """Check whether a database exists, and no interrupted DROP has made it invalid."""
+    query = "SELECT 1 FROM pg_database WHERE datname = %s AND datconnlimit <> -2"
+    return bool(server.execute(query, [name]).fetchall())
 
 
 def _databases(server: Any, pattern: str) -> list[str]:

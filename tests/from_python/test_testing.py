@@ -194,6 +194,23 @@ def test_suite_reuses_template_until_files_change(
     assert second != first
 
 
+def test_template_whose_drop_was_interrupted_is_made_again(
+    project: Project, suite: Path
+) -> None:
+    made = testing.template(suite / "sql", url=project.url)
+    with made as template:
+        name = template.name
+    # This is what PostgreSQL writes before it removes the files of a database.
+    project.query("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", name)
+    try:
+        with testing.template(suite / "sql", url=project.url) as again:
+            assert again.name == name
+            with again.copy() as url, psycopg.connect(url) as connection:
+                assert connection.execute("TABLE invoices").fetchall() == []
+    finally:
+        project.query(f"DROP DATABASE {name}")
+
+
 def test_directory_is_found_from_subfolder_and_in_larger_project(
     suite: Path,
 ) -> None:
