@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from sqlmig import embedded
 from sqlmig.cli import command
@@ -62,18 +63,12 @@ def specified(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def connection(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a connection to an empty database."""
-    with server.database("sqlmig_empty") as opened:
-        yield opened
-
-
-@pytest.fixture
-def project(tmp_path: Path, connection: psycopg.Connection[Any]) -> Project:
-    """Return an empty directory and an empty database."""
+def project(tmp_path: Path, server: Server) -> Iterator[Project]:
+    """Yield an empty directory and an empty database."""
     directory = tmp_path / "sql"
     directory.mkdir()
-    return Project(directory, url_of(connection))
+    with server.unconnected("sqlmig_empty") as name:
+        yield Project(directory, server.url_of(name))
 
 
 @pytest.fixture
@@ -143,15 +138,11 @@ def pooler(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def pooled(
-    project: Project, pooler: int, connection: psycopg.Connection[Any]
-) -> Iterator[Project]:
+def pooled(project: Project, pooler: int) -> Iterator[Project]:
     """Yield the project, connected through the pooler."""
-    pooled = replace(
-        project, url=f"postgresql://x@127.0.0.1:{pooler}/{connection.info.dbname}"
-    )
-    yield pooled
-    # The database cannot be dropped while the pooler's server connections are open.
+    name = conninfo_to_dict(project.url)["dbname"]
+    yield replace(project, url=f"postgresql://x@127.0.0.1:{pooler}/{name}")
+    # Otherwise DROP DATABASE has to wait for the pooler's sessions.
     project.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND client_addr IS NULL AND application_name <> ''"
     )

@@ -84,7 +84,7 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     # The first schema on it that exists, if a query has read it.
     first_schema: str = ""
     # The error with which the server ended the session, if it gave one.
-    last_words: str = ""
+    fatal_error: str = ""
 
     @property
     def callers_search_path(self) -> str:
@@ -278,7 +278,7 @@ def _translated(connection: Connection) -> Iterator[None]:
     except psycopg.Error as error:
         if error.sqlstate is None:
             # psycopg says only that the connection is closed.
-            message = connection.last_words or str(error).strip()
+            message = connection.fatal_error or str(error).strip()
             raise ConnectionLost(message) from None
         raise _server_error(connection, error, []) from None
 
@@ -290,7 +290,7 @@ def _server_error(
     rollback(connection)
     message = server_message(error.diag)
     if connection.closed:
-        connection.last_words = message
+        connection.fatal_error = message
     return ServerError(message, str(error.sqlstate), error.diag, results_before)
 
 

@@ -24,6 +24,10 @@ SLOW = """
 """
 
 
+# How long something has been running. A busy machine may show it late.
+RUNNING = r"running for (0:00:0[1-9])"
+
+
 @pytest.fixture
 def states(project: Project) -> Project:
     """Return a database with an applied, a changed and a pending migration."""
@@ -57,16 +61,16 @@ def test_no_colour_in_pipe_or_with_no_color(states: Project) -> None:
 
 
 def test_long_migration_shows_running_time(project: Project) -> None:
-    project.write(up_1_long="SELECT pg_sleep(2.5);", up_2_short="SELECT 1;")
-    project.write(down_1_long="SELECT pg_sleep(1.5);", down_2_short="SELECT 1;")
+    project.write(up_1_long="SELECT pg_sleep(3);", up_2_short="SELECT 1;")
+    project.write(down_1_long="SELECT pg_sleep(2);", down_2_short="SELECT 1;")
     shown = on_a_terminal(project, "up", NO_COLOR="1")
-    assert "\r\x1b[K1_long: running for 0:00:01" in shown
-    assert "\r\x1b[K1_long: running for 0:00:02" in shown
-    assert re.search(r"\r\x1b\[Kapplied 1_long \(2\.\d s\)\r\n", shown)
-    assert "2_short at work" not in shown
-    assert "1_long: running for 0:00:01" in on_a_terminal(
-        project, "down", "--all", "--dry-run"
-    )
+    times = re.findall(rf"\r\x1b\[K1_long: {RUNNING}", shown)
+    assert len(times) >= 2
+    assert times == sorted(set(times))
+    assert re.search(r"\r\x1b\[Kapplied 1_long \([3-9]\.\d s\)\r\n", shown)
+    assert "2_short: running" not in shown
+    shown = on_a_terminal(project, "down", "--all", "--dry-run")
+    assert re.search(f"1_long: {RUNNING}", shown)
 
 
 def test_notice_during_progress_gets_its_own_line(project: Project) -> None:
@@ -83,7 +87,7 @@ def test_index_build_shows_percentage(project: Project, how: str) -> None:
     project.write(up_1_index=f"CREATE {how} ON t (slow(id));")
     shown = on_a_terminal(project, "up", "--retries", "0", "--allow-non-empty")
     assert re.search(
-        rf"1_index: running for 0:00:0\d: \d+ % of create {how.lower()} on t, [a-z ]+",
+        rf"1_index: {RUNNING}: \d+ % of create {how.lower()} on t, [a-z ]+",
         shown,
     )
     assert project.states() == {1: "applied"}
@@ -93,8 +97,8 @@ def test_the_line_fits_the_terminal(project: Project) -> None:
     label = "1_" + 40 * "\u5e83"
     project.file(f"{label}.up.sql", "SELECT pg_sleep(1.5);")
     shown = on_a_terminal(project, "up")
-    (line,) = re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown)
-    assert line == label[:-2]  # one more wide character would reach column 80
+    lines = set(re.findall(r"\r\x1b\[K(1_[^\r]+)\r", shown))
+    assert lines == {label[:-2]}  # one more wide character would reach column 80
     assert "applied" in shown
 
 
@@ -102,7 +106,8 @@ def test_progress_works_if_terminal_width_is_unknown(
     project: Project,
 ) -> None:
     project.write(up_1_long="SELECT pg_sleep(1.5);")
-    assert "1_long: running for 0:00:01\r" in on_a_terminal(project, "up", columns=0)
+    shown = on_a_terminal(project, "up", columns=0)
+    assert re.search(rf"1_long: {RUNNING}\r", shown)
     assert project.states() == {1: "applied"}
 
 
@@ -117,7 +122,7 @@ def test_running_time_is_shown_without_second_connection(project: Project) -> No
         lonely = replace(
             project, url=make_conninfo(project.url, user=role, password="x")
         )
-        assert "1_index: running for 0:00:02\r" in on_a_terminal(lonely, "up")
+        assert re.search(rf"1_index: {RUNNING}\r", on_a_terminal(lonely, "up"))
     finally:
         project.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
@@ -125,15 +130,15 @@ def test_running_time_is_shown_without_second_connection(project: Project) -> No
 def test_a_pipe_gets_whole_lines_only(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(1.5);")
     output = project.run("up")
-    assert re.fullmatch(r"applied 1_long \(1\.\d s\)\n", output.out)
+    assert re.fullmatch(r"applied 1_long \([1-9]\.\d s\)\n", output.out)
     assert output.err == ""
 
 
 def test_pipe_gets_progress_line_after_ten_seconds(project: Project) -> None:
     project.write(up_1_long="SELECT pg_sleep(10.6);")
     output = project.run("up")
-    assert output.err == "1_long: running for 0:00:10\n"
-    assert re.fullmatch(r"applied 1_long \(10\.\d s\)\n", output.out)
+    assert re.fullmatch(r"1_long: running for 0:00:1\d\n", output.err)
+    assert re.fullmatch(r"applied 1_long \(1\d\.\d s\)\n", output.out)
 
 
 @pytest.mark.parametrize("seconds", [1.02, 1.05, 1.1])

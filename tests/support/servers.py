@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -41,16 +42,27 @@ class Server:
         self.password = str(parts["password"]) if "password" in parts else None
         self.dbname = str(parts["dbname"])
         self._admin: psycopg.Connection[Any] | None = None
-        self._empty = (
-            ""  # a template: an empty database to which a session was connected
-        )
-        self._last = ""  # the last database that is no longer needed
+        # A template: an empty database to which a session was connected.
+        self._empty = ""
+        # The last database that is no longer needed.
+        self._last = ""
 
     @contextlib.contextmanager
     def database(
         self, name: str, template: str = "", owner: str = ""
     ) -> Iterator[psycopg.Connection[Any]]:
-        """Yield its owner's connection to an empty database, or to a copy of a template.
+        """Yield its owner's connection to an empty database, or to a copy of a template."""
+        owner = owner or self.user
+        with self.unconnected(name, template, owner) as made:
+            opened = psycopg.connect(self.url, dbname=made, user=owner)
+            with contextlib.closing(opened):
+                yield opened
+
+    @contextlib.contextmanager
+    def unconnected(
+        self, name: str, template: str = "", owner: str = ""
+    ) -> Iterator[str]:
+        """Yield the name of an empty database, or of a copy of a template.
 
         It is dropped after the next one, or at the end of the run: DROP DATABASE waits for a
         tenth of a second if the server is still ending a session.
@@ -58,12 +70,16 @@ class Server:
         name = f"{name}_{RUN}_{next(NUMBERS)}"
         self._create(name, template or self._empty_template(), owner or self.user)
         try:
-            opened = psycopg.connect(self.url, dbname=name, user=owner or self.user)
-            with contextlib.closing(opened):
-                yield opened
+            yield name
         finally:
             self._drop_last()
             self._last = name
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a database."""
+        user, password = quote(self.user), quote(self.password or "", safe="")
+        query = urlencode({"host": self.host, "port": self.port})
+        return f"postgresql://{user}:{password}@/{quote(name)}?{query}"
 
     def close(self) -> None:
         """Drop what is left, and close the connection that makes databases and drops them."""
