@@ -266,23 +266,25 @@ def _once(
     If it cannot be made, each test that needs it fails with the same message, and nothing is
     tried again.
     """
+    import psycopg
     import pytest
 
     config = request.config
     if not hasattr(config, "sqlmig_made"):
         config.sqlmig_made = {}
+        config.sqlmig_failures = {}
         config.sqlmig_stack = ExitStack()
         config.add_cleanup(config.sqlmig_stack.close)
-    made: dict[object, Made | sqlmig.SqlmigError] = config.sqlmig_made
-    if key not in made:
+    made: dict[object, Made] = config.sqlmig_made
+    failures: dict[object, str] = config.sqlmig_failures
+    if key not in made and key not in failures:
         try:
             made[key] = config.sqlmig_stack.enter_context(enter())
-        except sqlmig.SqlmigError as error:
-            made[key] = error
-    found = made[key]
-    if isinstance(found, sqlmig.SqlmigError):
-        pytest.fail(str(found), pytrace=False)
-    return found
+        except (sqlmig.SqlmigError, psycopg.Error) as error:
+            failures[key] = str(error)
+    if key in failures:
+        pytest.fail(failures[key], pytrace=False)
+    return made[key]
 
 
 @contextmanager

@@ -106,6 +106,7 @@ class BreakFinder:
         if self._may_have_functions:
             for name, error in self._functions.broken(connection):
                 found.append(Break(name, error))
+        connection.refuse_if_lost()
         self._words = None
         return found
 

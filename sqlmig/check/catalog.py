@@ -135,8 +135,8 @@ def read_catalog(connection: Connection, schemas: set[str] | None = None) -> Cat
 def read_catalog_again(connection: Connection) -> Catalog:
     """Return every object, as read_catalog does, in half the time if the session has read it before.
 
-    The query stays in the session as a prepared statement, so no pooler may give the
-    session to others.
+    The query stays in the session as a prepared statement, so this does not work through a
+    pooler in transaction mode.
     """
     prepared = f"SELECT 1 FROM pg_prepared_statements WHERE name = '{_PREPARED}'"
     if not fetch(connection, prepared):

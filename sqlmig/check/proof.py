@@ -147,8 +147,9 @@ def _finding(trial: _Trial, migration: Migration) -> Finding:
     try:
         _try_version(trial, migration, finding)
     except SqlmigError as error:
-        if isinstance(error, ConnectionLost) or trial.scratch.connection.closed:
+        if isinstance(error, ConnectionLost):
             raise
+        trial.scratch.connection.refuse_if_lost()
         _note_failure(finding, error)
     return finding
 
@@ -345,6 +346,7 @@ def _try_one_by_one(
     try:
         _run(trial, up)
     except SqlmigError as error:  # it fails on something that its down file left
+        trial.scratch.connection.refuse_if_lost()
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 

@@ -83,8 +83,9 @@ def try_restarts(file: SqlFile, copy: MakeCopy, *, with_values: bool) -> Restart
             try:
                 _stop_and_restart(scratch, file, number)
             except SqlmigError as error:
-                if isinstance(error, ConnectionLost) or scratch.connection.closed:
+                if isinstance(error, ConnectionLost):
                     raise
+                scratch.connection.refuse_if_lost()
                 message = f"cannot restart {where}: {error.first_line}"
                 restarts.failures.append(Failure(line, message))
                 continue

@@ -389,9 +389,8 @@ class _ScratchUrl:
         """Yield a connection. role: the role that the session has. Raises SqlmigError.
 
         It uses the password of the first connection, because .pgpass may have it for one
-        database only. If the server refuses the settings, there are none. Every error of the
-        block becomes a ConnectionLost if the session has ended, because it says nothing about
-        a file.
+        database only. If the server refuses the settings, there are none. If the session has
+        ended, any error of the block becomes a ConnectionLost: it is no verdict on a file.
         """
         wanted = [*self.settings, *([("role", role)] if role else [])]
         with ExitStack() as stack:
@@ -492,6 +491,7 @@ def _create_copy(outside: Connection, source: str, create: str) -> None:
         try:
             execute_alone(outside, create)
         except ServerError as problem:
+            outside.refuse_if_lost()
             if (
                 problem.sqlstate not in _OTHERS_ARE_CONNECTED
                 or time.monotonic() > deadline
@@ -530,30 +530,38 @@ def _end_prepared(url: str, outside: Connection, name: str) -> None:
 
 
 def _drop_or_warn(url: str, outside: Connection, name: str, say: Say) -> None:
-    """Drop the database. If a session of a stronger role is connected to it, try again, and then print a warning."""
+    """Drop the database, by a new connection if this one is lost. Print a warning if it cannot be dropped."""
+    try:
+        if _drop_patiently(url, outside, name, say):
+            return
+        with connect(url, say) as again:
+            send(again, _PATIENT.encode())
+            if not _drop_patiently(url, again, name, say):
+                again.refuse_if_lost()
+    except SqlmigError as problem:
+        _warn(say, name, str(problem))
+
+
+def _drop_patiently(url: str, outside: Connection, name: str, say: Say) -> bool:
+    """Drop the database. If a session of a stronger role is connected to it, try again, and then print a warning.
+
+    Returns False if the connection is lost.
+    """
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             _drop(url, outside, name)
         except SqlmigError as problem:
-            if outside.closed:  # the server or an administrator has ended the session
-                _drop_by_new_connection(url, name, say)
-            elif problem.sqlstate in _OTHERS_ARE_CONNECTED:
+            if outside.closed:
+                return False
+            if problem.sqlstate in _OTHERS_ARE_CONNECTED:
                 if time.monotonic() < deadline:
                     time.sleep(0.2)
                     continue
                 _warn(say, name, "another session is connected to it")
             elif fetch(outside, STATEMENTS["exists"].format(name=literal(name))):
                 _warn(say, name, str(problem))
-        return
-
-
-def _drop_by_new_connection(url: str, name: str, say: Say) -> None:
-    try:
-        with connect(url, say) as outside:
-            _drop(url, outside, name)
-    except SqlmigError as problem:
-        _warn(say, name, str(problem))
+        return True
 
 
 def _warn(say: Say, name: str, why: str) -> None:

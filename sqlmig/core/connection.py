@@ -46,6 +46,7 @@ _SUCCESS = (
     pq.ExecStatus.TUPLES_OK,
     pq.ExecStatus.EMPTY_QUERY,
 )
+_ENDS_SESSION = ("FATAL", "PANIC")  # the severity of an error
 _CALLERS_PATH = "pg_catalog.current_setting('search_path')"
 _REMEMBER_SETTINGS = (
     f"SELECT pg_catalog.set_config('sqlmig.search_path', {_CALLERS_PATH}, true), "
@@ -85,6 +86,11 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     first_schema: str = ""
     # The error with which the server ended the session, if it gave one.
     fatal_error: str = ""
+
+    def refuse_if_lost(self) -> None:
+        """Raise ConnectionLost if the server has ended the session, also if nobody has looked at its error."""
+        if self.closed:
+            raise ConnectionLost(self.fatal_error or "the connection is closed")
 
     @property
     def callers_search_path(self) -> str:
@@ -289,7 +295,7 @@ def _server_error(
     """Roll back, and return our error for the server's. Note it if it has ended the session."""
     rollback(connection)
     message = server_message(error.diag)
-    if connection.closed:
+    if error.diag.severity_nonlocalized in _ENDS_SESSION:
         connection.fatal_error = message
     return ServerError(message, str(error.sqlstate), error.diag, results_before)
 

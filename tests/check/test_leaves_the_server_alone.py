@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -523,8 +524,13 @@ def test_lost_connection_is_an_error_rather_than_a_verdict(project: Project) -> 
 def test_session_lost_while_it_drops_the_scratch_database_is_replaced(
     alone: Project,
 ) -> None:
-    alone.write(up_1_a="SELECT pg_sleep(60);", down_1_a="SELECT 1;")
-    runner = alone.fork("check")
+    """The drop has no time limit, in the new session as in the first."""
+    alone.write(
+        up_1_a="SET LOCAL statement_timeout = 0; SELECT pg_sleep(60);",
+        down_1_a="SELECT 1;",
+    )
+    hasty = make_conninfo(alone.url, options="-c statement_timeout=1s")
+    runner = replace(alone, url=hasty).fork("check")
     until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the file")
     with psycopg.connect(alone.url) as blocker:
         blocker.execute("LOCK TABLE pg_database IN SHARE MODE")
@@ -532,11 +538,46 @@ def test_session_lost_while_it_drops_the_scratch_database_is_replaced(
         dropping = "query ~ 'DROP DATABASE' AND wait_event_type = 'Lock'"
         until(lambda: sessions(alone, dropping), "the DROP")
         terminate(alone, lost := sessions(alone, dropping))
-        until(lambda: lost != sessions(alone, dropping), "the end of the session")
+        until(lambda: set(sessions(alone, dropping)) - set(lost), "the next DROP")
+        blocker.execute("SELECT pg_sleep(1.2)")
     shown = runner.ended(1)
     assert shown.startswith("error: ")
     assert TERMINATED in shown
     assert "warning" not in shown
+    assert scratch_databases(alone) == []
+
+
+def test_session_lost_while_up_runs_again_is_no_verdict(alone: Project) -> None:
+    """A file that moves a sequence runs up, down and up, each in its own transaction."""
+    alone.write(
+        up_1_a="CREATE TABLE runs (n int); CREATE SEQUENCE s;",
+        down_1_a="DROP TABLE runs; DROP SEQUENCE s;",
+        up_2_b="SELECT setval('s', 5);\n"
+        "INSERT INTO runs VALUES (1);\n"
+        "SELECT pg_sleep(60) FROM pg_sequences WHERE sequencename = 's2';",
+        down_2_b="CREATE SEQUENCE IF NOT EXISTS s2; DELETE FROM runs;",
+    )
+    runner = alone.fork("check")
+    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the second run of up")
+    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
+    shown = runner.ended(1)
+    assert shown.startswith("error: ")
+    assert TERMINATED in shown
+    assert "2_b: " not in shown
+
+
+def test_loss_of_the_session_that_makes_copies_is_reported_alone(
+    alone: Project,
+) -> None:
+    alone.write(
+        up_1_a=f"{NO_TRANSACTION}SELECT 1;\nSELECT pg_sleep(1);",
+        down_1_a="SELECT 1;",
+    )
+    runner = alone.fork("check")
+    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the file")
+    terminate(alone, sessions(alone, "application_name ~ 'sqlmig: sqlmig_scratch_'"))
+    shown = runner.ended(1)
+    assert re.fullmatch(f"error: .*{TERMINATED}\n", shown)
     assert scratch_databases(alone) == []
 
 

@@ -82,7 +82,7 @@ WHERE objsubid < 0
 UNION ALL
 SELECT
     -- There are thousands of them, so there is one row per catalog, which shows that something changed.
-    -- A sum of hashes needs no order, in contrast to the hash of a long text.
+    -- A sum of hashes does not depend on the order, so nothing has to be sorted.
     'comments of PostgreSQL or an extension',
     'in ' || classoid::regclass,
     jsonb_build_object('digest', sum(hashtextextended(concat_ws(' ', name, objsubid, description), 0))::text),
