@@ -75,7 +75,7 @@ quick: lint ## What to run before each commit, in less than a minute: lint, the 
 citus: $(READY) ## Prove what is promised of Citus (CITUS_DATABASE_URL names a coordinator)
 	@$(BIN)/python -m pytest -q --basetemp=.cache/tmp tests/citus
 
-soak: $(READY) ## Cut a run off at every place, and kill twenty times as many runners
+soak: $(READY) ## Cut a run off at every place, and kill many more runners
 	@mkdir -p .cache
 	@SQLMIG_TEST_KILLS=2000 $(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp tests/core tests/schemas
 

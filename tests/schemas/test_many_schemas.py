@@ -479,7 +479,8 @@ def test_role_without_rights_to_one_schema_can_migrate_others(
             in output.err
         )
         project.query(f"CREATE SCHEMA mine AUTHORIZATION {role}")
-        project.wait_for_end_of_sessions(role)
+        # The server counts a session for a moment after its end.
+        project.query(f"ALTER ROLE {role} CONNECTION LIMIT -1")
         # No CREATE right is needed if the schema exists.
         limited.run("up", "--schema", "mine")
     finally:

@@ -34,12 +34,12 @@ RUN_OF_ALL = os.environ.setdefault("SQLMIG_TEST_RUN", str(os.getpid()))
 RUN = RUN_OF_ALL + os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
-def url_of(connection: psycopg.Connection[Any]) -> str:
-    """Return the URL of a connection's database."""
+def url_of(connection: psycopg.Connection[Any], dbname: str = "") -> str:
+    """Return the URL of a connection's database, or of another on its server."""
     info = connection.info
     user, password = quote(info.user), quote(info.password or "", safe="")
     query = urlencode({"host": info.host, "port": info.port})
-    return f"postgresql://{user}:{password}@/{quote(info.dbname)}?{query}"
+    return f"postgresql://{user}:{password}@/{quote(dbname or info.dbname)}?{query}"
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,6 @@ class Project:
         return {
             row["version"]: row["state"] for row in self.run("status", "--json").json()
         }
-
-    def wait_for_end_of_sessions(self, role: str) -> None:
-        """Wait until the server no longer counts a session of a role with a limit of connections."""
-        query = "SELECT 1 FROM pg_stat_activity WHERE usename = %s"
-        until(lambda: not self.query(query, role), f"the sessions of {role}")
 
     def tables(self) -> set[str]:
         """Return the tables of the database, without the ledger."""

@@ -8,12 +8,11 @@ import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.support.project import NUMBERS, RUN, RUN_OF_ALL
+from tests.support.project import NUMBERS, RUN, RUN_OF_ALL, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,14 +71,11 @@ class Server:
         try:
             yield name
         finally:
-            self._drop_last()
-            self._last = name
+            self._drop_last(then=name)
 
     def url_of(self, name: str) -> str:
         """Return the URL of a database."""
-        user, password = quote(self.user), quote(self.password or "", safe="")
-        query = urlencode({"host": self.host, "port": self.port})
-        return f"postgresql://{user}:{password}@/{quote(name)}?{query}"
+        return url_of(self._connection(), name)
 
     def close(self) -> None:
         """Drop what is left, and close the connection that makes databases and drops them."""
@@ -103,16 +99,20 @@ class Server:
             f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY file_copy"
         )
 
-    def _drop_last(self) -> None:
-        if self._last:
-            self._execute(f"DROP DATABASE {self._last} WITH (FORCE)")
-        self._last = ""
+    def _drop_last(self, then: str = "") -> None:
+        """Drop the last database. Each is tried once. then: the one to drop the next time."""
+        last, self._last = self._last, then
+        if last:
+            self._execute(f"DROP DATABASE {last} WITH (FORCE)")
 
     def _execute(self, query: str) -> None:
-        """Run a statement on a connection that stays open for the next one."""
+        self._connection().execute(query.encode())
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        """Return a connection that stays open for the next statement."""
         if self._admin is None or self._admin.closed:
             self._admin = psycopg.connect(self.url, autocommit=True)
-        self._admin.execute(query.encode())
+        return self._admin
 
 
 def data_directory(name: str, factory: pytest.TempPathFactory) -> Path:
