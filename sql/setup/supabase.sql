@@ -1,6 +1,6 @@
--- What Supabase provides before the first migration, as far as migrations refer to it: roles, extensions, auth, storage.
--- For a private server, and for scratch databases: sqlmig check --setup sql/setup/supabase.sql. On Supabase itself
--- everything is there, and the file changes nothing.
+-- What Supabase provides before the first migration, as far as migrations refer to it: roles, extensions, auth,
+-- storage, realtime. For a private server, and for scratch databases: sqlmig check --setup sql/setup/supabase.sql. On
+-- Supabase itself everything is there, and the file changes nothing.
 
 DO $$
 DECLARE
@@ -90,6 +90,39 @@ BEGIN
         IMMUTABLE
         AS 'SELECT (string_to_array(name, ''/''))[:array_length(string_to_array(name, ''/''), 1) - 1]';
         GRANT USAGE ON SCHEMA storage TO anon, authenticated, service_role;
+    END IF;
+
+    IF to_regnamespace('realtime') IS NULL THEN
+        CREATE SCHEMA realtime;
+        CREATE TABLE realtime.messages (
+            id uuid NOT NULL DEFAULT gen_random_uuid(),
+            topic text NOT NULL,
+            extension text NOT NULL,
+            event text,
+            payload jsonb,
+            private boolean DEFAULT false,
+            inserted_at timestamp NOT NULL DEFAULT now(),
+            CONSTRAINT messages_pkey PRIMARY KEY (id, inserted_at)
+        );
+        ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY;
+        CREATE FUNCTION realtime.topic() RETURNS text
+        LANGUAGE sql
+        STABLE
+        AS 'SELECT nullif(current_setting(''realtime.topic'', true), '''')';
+        CREATE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void
+        LANGUAGE sql
+        AS '
+            INSERT INTO realtime.messages (payload, event, topic, private, extension)
+            VALUES (payload, event, topic, private, ''broadcast'')
+        ';
+        GRANT USAGE ON SCHEMA realtime TO anon, authenticated, service_role;
+        GRANT SELECT, INSERT, UPDATE ON realtime.messages TO anon, authenticated, service_role;
+    END IF;
+
+    IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'supabase_realtime') THEN
+        -- Without a warning that this server does not replicate.
+        PERFORM set_config('client_min_messages', 'error', true);
+        CREATE PUBLICATION supabase_realtime;
     END IF;
 END;
 $$;

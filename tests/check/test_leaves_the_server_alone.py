@@ -566,6 +566,24 @@ def test_session_lost_while_up_runs_again_is_no_verdict(alone: Project) -> None:
     assert "2_b: " not in shown
 
 
+def test_session_lost_while_a_query_is_planned_is_no_verdict(alone: Project) -> None:
+    """The planner calls an immutable function."""
+    alone.write(
+        up_1_a="CREATE TABLE t (n int PRIMARY KEY);\n"
+        "CREATE FUNCTION slow() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN 1; END';",
+        down_1_a="DROP FUNCTION slow(); DROP TABLE t;",
+    )
+    queries = alone.directory.parent / "queries.sql"
+    queries.write_text("INSERT INTO t VALUES (slow()) ON CONFLICT (n) DO NOTHING;\n")
+    runner = alone.fork("check", "--queries", str(queries))
+    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the planner")
+    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
+    shown = runner.ended(1)
+    assert shown.startswith("error: ")
+    assert TERMINATED in shown
+    assert scratch_databases(alone) == []
+
+
 def test_loss_of_the_session_that_makes_copies_is_reported_alone(
     alone: Project,
 ) -> None:

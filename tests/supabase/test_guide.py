@@ -276,7 +276,7 @@ def call_approve(platform: Platform, api: psycopg.Connection[Any]) -> None:
 
 
 def call_nothing(_platform: Platform, _api: psycopg.Connection[Any]) -> None:
-    """Do nothing: this line only builds the rows for the next call."""
+    """Do nothing: this line sends no request to the Data API."""
 
 
 def call_upsert_wearable_data(platform: Platform, api: psycopg.Connection[Any]) -> None:
@@ -332,6 +332,7 @@ CALLS = {
     "await supabase.from('clinical_notes').update({ approved_by_therapist: true })": call_approve,
     "await supabase.from('sessions').insert(rows, { defaultToNull: false })": call_insert_sessions,
     "const rows = samples.map(": call_nothing,
+    "await supabase.realtime.setAuth()": call_nothing,
     "await supabase.from('wearable_data').upsert(rows, {": call_upsert_wearable_data,
     "await supabase.from('consent_records').update({ revoked_at: 'now' })": call_revoke,
     "await supabase.from('session_recordings').insert({ session_id, consent_record_id })": call_record,
@@ -522,60 +523,59 @@ def test_user_can_access_only_files_in_own_folder(
 
 def test_values_are_those_that_the_checks_allow(platform: Platform) -> None:
     (paragraph,) = re.findall(
-        r"\*\*Values\.\*\*.*?\n\n", section("What an application writes"), re.DOTALL
+        r"\*\*Values\.\*\* (.*?)\n\n", section("What an application writes"), re.DOTALL
     )
-    documented = set(re.findall(r"`(\w+)`", paragraph))
-    columns = {"status", "note_type", "purpose", "subscription_tier", "data_type"}
-    checks = platform.owner.execute(
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE contype = 'c' AND pg_get_constraintdef(oid) ~ '= ANY \\(\\(?ARRAY'"
-        " AND connamespace = 'public'::regnamespace"
-    ).fetchall()
-    allowed = {value for (text,) in checks for value in re.findall(r"'(\w+)'", text)}
-    assert len(checks) == 4
-    assert documented == columns | allowed | {"hrv"}
+    documented = {}
+    for sentence in re.split(r"(?<=\.)\s+", paragraph):
+        if "any text" not in sentence:
+            column, *values = re.findall(r"`(\w+)`", sentence)
+            default = re.findall(r"`(\w+)`\s+\(the\s+default\)", sentence)
+            documented[column] = (sorted(values), default)
+    rows = platform.owner.execute("""
+        SELECT attname, pg_get_constraintdef(c.oid), pg_get_expr(adbin, adrelid)
+        FROM pg_constraint AS c
+        JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)
+        LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND pg_get_constraintdef(c.oid) ~ 'ANY .*ARRAY'
+    """).fetchall()
+    words = re.compile(r"'(\w+)'")
+    allowed = {}
+    for column, definition, default in rows:
+        allowed[column] = (
+            sorted(words.findall(definition)),
+            words.findall(default or ""),
+        )
+    assert documented == allowed
+    assert len(allowed) == 4
 
 
 def test_announcement_has_the_id_only_and_reaches_own_clinic_only(
     own_platform: Platform,
 ) -> None:
-    """Create the parts of Supabase's schema realtime that the guide's trigger and policy use."""
     platform = own_platform
-    platform.owner.execute("""
-        CREATE PUBLICATION supabase_realtime FOR TABLE patients;
-        CREATE SCHEMA realtime;
-        CREATE TABLE realtime.messages (payload jsonb, event text, topic text, private boolean);
-        ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY;
-        CREATE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void
-            LANGUAGE sql AS 'INSERT INTO realtime.messages VALUES (payload, event, topic, private)';
-        CREATE FUNCTION realtime.topic() RETURNS text LANGUAGE sql AS $$SELECT current_setting('realtime.topic')$$;
-        GRANT USAGE ON SCHEMA realtime TO authenticated;
-        GRANT SELECT ON realtime.messages TO authenticated;
-    """)
+    platform.owner.execute((SQL / "setup" / "supabase.sql").read_bytes())
     (announce,) = blocks("With supabase-js")
     platform.owner.execute(announce)
     clinic, patient = (
         str(platform.ours[table]) for table in ("organizations", "patients")
     )
+    messages = "SELECT payload, event, topic, private FROM realtime.messages"
+    join = "SELECT set_config('realtime.topic', %s, true)"
     change = "UPDATE patients SET phone = '1' WHERE id = %s"
     with platform.request(claims=platform.own()) as api:
         api.execute(change, [patient])
-        api.execute(
-            "SELECT set_config('realtime.topic', %s, true)", [f"clinic:{clinic}"]
-        )
-        assert api.execute("SELECT * FROM realtime.messages").fetchall() == [
+        api.execute(join, [f"clinic:{clinic}"])
+        assert api.execute(messages).fetchall() == [
             ({"id": patient}, "UPDATE", f"clinic:{clinic}", True)
         ]
         with pytest.raises(psycopg.errors.InsufficientPrivilege), api.transaction():
             api.execute("SELECT announce_patient()")
     platform.owner.execute("DELETE FROM patients WHERE id = %s", [patient])
-    for claims, seen in ((platform.own(), ["DELETE"]), (platform.other(), [])):
+    message = ({"id": patient}, "DELETE", f"clinic:{clinic}", True)
+    for claims, seen in ((platform.own(), [message]), (platform.other(), [])):
         with platform.request(claims=claims) as api:
-            api.execute(
-                "SELECT set_config('realtime.topic', %s, true)", [f"clinic:{clinic}"]
-            )
-            events = api.execute("SELECT event FROM realtime.messages").fetchall()
-            assert [event for (event,) in events] == seen
+            api.execute(join, [f"clinic:{clinic}"])
+            assert api.execute(messages).fetchall() == seen
 
 
 # Backup and restore

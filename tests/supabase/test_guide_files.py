@@ -219,7 +219,7 @@ def test_jobs_find_expired_recordings_and_ending_consents(
         CREATE FUNCTION cron.schedule(name text, schedule text, command text) RETURNS void LANGUAGE plpgsql
             AS 'BEGIN EXECUTE command; END';
         CREATE TABLE net.sent (url text, headers jsonb);
-        CREATE FUNCTION net.http_post(url text, headers jsonb) RETURNS void LANGUAGE sql
+        CREATE FUNCTION net.http_post(url text, headers jsonb, timeout_milliseconds int) RETURNS void LANGUAGE sql
             AS 'INSERT INTO net.sent VALUES (url, headers)';
         CREATE VIEW vault.decrypted_secrets AS SELECT 'erase_recordings_key' AS name, 'key' AS decrypted_secret;
     """)
@@ -247,22 +247,26 @@ def test_jobs_find_expired_recordings_and_ending_consents(
 def test_edge_function_finds_and_marks_expired_recordings(
     own_platform: Platform,
 ) -> None:
-    """Run what PostgREST makes of its two calls, as the role of a secret key."""
+    """Run the SQL that PostgREST sends for its calls, as the role of a secret key."""
     (function,) = blocks("Jobs", "ts")
+    parts = [
+        ".select('id, storage_path')\n  .lt('expires_at', 'now').is('deleted_at', null)",
+        ".remove([path])",
+        ".update({ deleted_at: 'now' }).eq('id', id)",
+        "mark.is('storage_path', null)",
+        "keys.includes(request.headers.get('apikey') ?? '')) return new Response('wrong key', { status: 401 })",
+    ]
+    places = [function.index(part) for part in parts]
+    assert places == sorted(places)
+
     recording = own_platform.ours["session_recordings"]
     own_platform.owner.execute(
         "UPDATE session_recordings SET expires_at = '2026-01-01' WHERE id = %s",
         [recording],
     )
-    for part in (
-        ".from('session_recordings').select('id, storage_path')",
-        ".lt('expires_at', 'now').is('deleted_at', null)",
-        ".from('session_recordings').update({ deleted_at: 'now' }).eq('id', id)",
-    ):
-        assert part in function
-    due = "SELECT id FROM session_recordings WHERE expires_at < 'now' AND deleted_at IS NULL"
+    expired = "SELECT id FROM session_recordings WHERE expires_at < 'now' AND deleted_at IS NULL"
+    mark = "UPDATE session_recordings SET deleted_at = 'now' WHERE id = %s"
     with own_platform.request("service_role") as api:
-        assert api.execute(due).fetchall() == [(recording,)]
-        mark = "UPDATE session_recordings SET deleted_at = 'now' WHERE id = %s"
-        assert api.execute(mark, [recording]).rowcount == 1
-        assert api.execute(due).fetchall() == []
+        assert api.execute(expired).fetchall() == [(recording,)]
+        assert api.execute(f"{mark} AND storage_path IS NULL", [recording]).rowcount
+        assert api.execute(expired).fetchall() == []
