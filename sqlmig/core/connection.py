@@ -87,6 +87,16 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
     # The error with which the server ended the session, if it gave one.
     fatal_error: str = ""
 
+    def receive_notice(self, notice: Any) -> None:
+        """Say a notice. If it is the error with which the server ends an idle session, only note it.
+
+        notice: psycopg's Diagnostic.
+        """
+        if notice.severity_nonlocalized in _ENDS_SESSION:
+            self.fatal_error = server_message(notice)
+        else:
+            self.say(_without_context(notice))
+
     def refuse_if_lost(self) -> None:
         """Raise ConnectionLost if the server has ended the session, also if nobody has looked at its error."""
         if self.closed:
@@ -212,9 +222,7 @@ def connect(
         if like:
             connection.one_statement_a_batch = like.one_statement_a_batch
             connection.known_search_path = like.known_search_path
-        connection.add_notice_handler(
-            lambda notice: connection.say(_without_context(notice))
-        )
+        connection.add_notice_handler(connection.receive_notice)
         _require_standard_strings(connection)
         yield connection
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from sqlmig.core.connection import connect, rollback
+from sqlmig.core.connection import column_received, connect, fetch, rollback
+from sqlmig.core.errors import ConnectionLost
 from tests.support.project import LOCK, until
 from tests.support.waits import tables
 
@@ -122,6 +124,23 @@ def test_interrupt_ends_wait_for_another_runner(sleeping: Project) -> None:
         runner.said("waiting for process")
         runner.send(signal.SIGINT)
         assert "interrupted" in runner.ended(130)
+
+
+def test_end_of_an_idle_session_is_an_error_with_the_servers_words(
+    project: Project,
+) -> None:
+    """The error comes while nothing runs, so libpq passes it on as a notice."""
+    said: list[str] = []
+    with (
+        pytest.raises(ConnectionLost, match="due to administrator command"),
+        connect(project.url, said.append) as connection,
+    ):
+        project.query("SELECT pg_terminate_backend(%s)", connection.info.backend_pid)
+        readable, _, _ = select.select([connection], [], [], 60)
+        assert readable
+        column_received(connection)
+        fetch(connection, "SELECT 1")
+    assert said == []
 
 
 def test_terminated_backend_is_reported_and_next_run_succeeds(
