@@ -588,7 +588,7 @@ def test_loss_of_the_session_that_makes_copies_is_reported_alone(
     alone: Project,
 ) -> None:
     alone.write(
-        up_1_a=f"{NO_TRANSACTION}SELECT 1;\nSELECT pg_sleep(1);",
+        up_1_a=f"{NO_TRANSACTION}SELECT 1;\nSELECT pg_sleep(0.5);",
         down_1_a="SELECT 1;",
     )
     runner = alone.fork("check")
