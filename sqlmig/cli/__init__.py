@@ -39,7 +39,8 @@ def command(arguments: list[str] | None = None) -> int:
         output.say_error(error)
         return error.exit_code
     except OSError as error:  # a full disk, for example
-        output.say_error(error.strerror)
+        place = f"{error.filename}: " if error.filename else ""
+        output.say_error(f"{place}{error.strerror or error}")
         return 1
 
 

@@ -103,6 +103,7 @@ class Directory:
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe
                     raise self._strange(name) from None
+                error.filename = str(self.path / name)
                 raise
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)

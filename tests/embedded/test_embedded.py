@@ -211,9 +211,12 @@ def test_stale_pid_file_with_reused_pid_is_ignored(
 
 def test_server_of_another_program_is_left_running(private: Project) -> None:
     private.run("up")
+    program = "import time; print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "postgres"]
+        [sys.executable, "-c", program, "postgres"], stdout=subprocess.PIPE
     ) as stranger:
+        assert stranger.stdout
+        stranger.stdout.readline()  # a process that only begins has no command line
         lines = [
             str(stranger.pid),
             str(data(private)),
@@ -235,6 +238,18 @@ def test_server_of_another_program_is_left_running(private: Project) -> None:
         assert pid_file.read_text().startswith(str(stranger.pid))
         stranger.kill()
     pid_file.unlink()
+
+
+def test_error_about_an_unreadable_file_names_it(private: Project) -> None:
+    private.run("up")
+    pid_file = data(private) / "postmaster.pid"
+    pid_file.write_text("999999999\n\n0\n5432\n/var/run\n\n0 0\nready   \n")
+    if os.geteuid() == 0:
+        owner = data(private).stat()
+        os.chown(pid_file, owner.st_uid, owner.st_gid)
+    pid_file.chmod(0o444)
+    error = private.run("status", code=1).err
+    assert error == f"error: {pid_file}: Permission denied\n"
 
 
 def test_interrupted_initdb_is_not_mistaken_for_data_directory(
