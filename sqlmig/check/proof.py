@@ -31,7 +31,7 @@ from sqlmig.check.server_wide import (
     shared_objects,
 )
 from sqlmig.core.connection import rollback
-from sqlmig.core.errors import ConnectionLost, MigrationFailed, SqlmigError
+from sqlmig.core.errors import MigrationFailed, SqlmigError
 from sqlmig.core.sending import send_pieces
 from sqlmig.core.session import FileSettings
 from sqlmig.core.sqlfile import load
@@ -147,9 +147,7 @@ def _finding(trial: _Trial, migration: Migration) -> Finding:
     try:
         _try_version(trial, migration, finding)
     except SqlmigError as error:
-        if isinstance(error, ConnectionLost):
-            raise
-        trial.scratch.connection.refuse_if_lost()
+        trial.scratch.refuse_if_lost(error)
         _note_failure(finding, error)
     return finding
 
@@ -346,7 +344,7 @@ def _try_one_by_one(
     try:
         _run(trial, up)
     except SqlmigError as error:  # it fails on something that its down file left
-        trial.scratch.connection.refuse_if_lost()
+        trial.scratch.refuse_if_lost(error)
         finding.result = "failed"
         finding.notes.append(f"up again failed: {error}")
 

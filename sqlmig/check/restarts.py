@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlmig.check.catalog import Catalog, add_sequence_values, compare, read_catalog
 from sqlmig.check.rows import read_rows
 from sqlmig.check.running import run_again, run_beginning, run_file
-from sqlmig.core.errors import ConnectionLost, SqlmigError
+from sqlmig.core.errors import SqlmigError
 from sqlmig.core.text import counted, few, find_place
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def try_restarts(file: SqlFile, copy: MakeCopy, *, with_values: bool) -> Restart
             try:
                 _stop_and_restart(scratch, file, number)
             except SqlmigError as error:
-                if isinstance(error, ConnectionLost):
-                    raise
-                scratch.connection.refuse_if_lost()
+                scratch.refuse_if_lost(error)
                 message = f"cannot restart {where}: {error.first_line}"
                 restarts.failures.append(Failure(line, message))
                 continue

@@ -130,6 +130,12 @@ class Scratch:
     stack: ExitStack  # closes the connection
     has_setup: bool = False
 
+    def refuse_if_lost(self, error: SqlmigError) -> None:
+        """Raise ConnectionLost if an error came with the end of a session: it is no verdict on a file."""
+        if isinstance(error, ConnectionLost):
+            raise error
+        self.connection.refuse_if_lost()
+
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Yield another connection to the database. Files run on the same search path there. Raises SqlmigError."""

@@ -39,9 +39,14 @@ def command(arguments: list[str] | None = None) -> int:
         output.say_error(error)
         return error.exit_code
     except OSError as error:  # a full disk, for example
-        place = f"{error.filename}: " if error.filename else ""
-        output.say_error(f"{place}{error.strerror or error}")
+        output.say_error(_with_its_file(error))
         return 1
+
+
+def _with_its_file(error: OSError) -> str:
+    """Return the message of an error of the operating system, after the file that it is about."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _show(error: click.ClickException) -> None:

@@ -98,7 +98,7 @@ class Connection(psycopg.Connection[tuple[object, ...]]):
             self.say(_without_context(notice))
 
     def refuse_if_lost(self) -> None:
-        """Raise ConnectionLost if the server has ended the session, also if nobody has looked at its error."""
+        """Raise ConnectionLost if the session has ended, with the error that the server gave for it."""
         if self.closed:
             raise ConnectionLost(self.fatal_error or "the connection is closed")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.project import Forked
+
 # All shared catalogs, except the rows about databases and roles that other tests create and drop.
 SHARED = """
     SELECT 'role', rolname::text, to_jsonb(r) - 'oid' FROM pg_authid r WHERE rolname ~ %(ours)s
@@ -495,6 +497,38 @@ def test_update_is_not_a_loss(project: Project) -> None:
     assert "refused" not in project.run("check", "--fail-on", "losses").out
 
 
+TERMINATED = "terminating connection due to administrator command"
+
+
+def sessions(project: Project, condition: str) -> list[int]:
+    """Return the processes of sqlmig's sessions that a condition is true for."""
+    rows = project.query(
+        f"SELECT pid FROM pg_stat_activity WHERE application_name ~ 'sqlmig' AND {condition}"
+    )
+    return [pid for (pid,) in rows]
+
+
+def terminate(project: Project, processes: list[int]) -> None:
+    assert processes
+    project.query("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", processes)
+
+
+def scratch_databases(project: Project) -> list[tuple[Any, ...]]:
+    return project.query("SELECT 1 FROM pg_database WHERE datname ~ 'sqlmig_scratch_'")
+
+
+def ended_while_asleep(project: Project, runner: Forked, what: str) -> str:
+    """End the session of sqlmig that sleeps, and return the error that the runner then prints."""
+    asleep = "wait_event = 'PgSleep'"
+    until(lambda: sessions(project, asleep), what)
+    terminate(project, sessions(project, asleep))
+    shown = runner.ended(1)
+    assert shown.startswith("error: ")
+    assert TERMINATED in shown
+    assert scratch_databases(project) == []
+    return shown
+
+
 def test_lost_connection_is_an_error_rather_than_a_verdict(project: Project) -> None:
     """The server may also end the idle session that made the scratch database."""
     project.write(
@@ -558,11 +592,7 @@ def test_session_lost_while_up_runs_again_is_no_verdict(alone: Project) -> None:
         down_2_b="CREATE SEQUENCE IF NOT EXISTS s2; DELETE FROM runs;",
     )
     runner = alone.fork("check")
-    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the second run of up")
-    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
-    shown = runner.ended(1)
-    assert shown.startswith("error: ")
-    assert TERMINATED in shown
+    shown = ended_while_asleep(alone, runner, "the second run of up")
     assert "2_b: " not in shown
 
 
@@ -576,12 +606,7 @@ def test_session_lost_while_a_query_is_planned_is_no_verdict(alone: Project) -> 
     queries = alone.directory.parent / "queries.sql"
     queries.write_text("INSERT INTO t VALUES (slow()) ON CONFLICT (n) DO NOTHING;\n")
     runner = alone.fork("check", "--queries", str(queries))
-    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the planner")
-    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
-    shown = runner.ended(1)
-    assert shown.startswith("error: ")
-    assert TERMINATED in shown
-    assert scratch_databases(alone) == []
+    ended_while_asleep(alone, runner, "the planner")
 
 
 def test_loss_of_the_session_that_makes_copies_is_reported_alone(
@@ -609,30 +634,5 @@ def test_lost_connection_is_no_failure_to_restart(alone: Project) -> None:
         down_2_b="SELECT 1;",
     )
     runner = alone.fork("check")
-    until(lambda: sessions(alone, "wait_event = 'PgSleep'"), "the third copy")
-    terminate(alone, sessions(alone, "wait_event = 'PgSleep'"))
-    shown = runner.ended(1)
-    assert shown.startswith("error: ")
-    assert TERMINATED in shown
+    shown = ended_while_asleep(alone, runner, "the third copy")
     assert "cannot restart" not in shown
-    assert scratch_databases(alone) == []
-
-
-TERMINATED = "terminating connection due to administrator command"
-
-
-def sessions(project: Project, condition: str) -> list[int]:
-    """Return the processes of sqlmig's sessions that a condition is true for."""
-    rows = project.query(
-        f"SELECT pid FROM pg_stat_activity WHERE application_name ~ 'sqlmig' AND {condition}"
-    )
-    return [pid for (pid,) in rows]
-
-
-def terminate(project: Project, processes: list[int]) -> None:
-    assert processes
-    project.query("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", processes)
-
-
-def scratch_databases(project: Project) -> list[tuple[Any, ...]]:
-    return project.query("SELECT 1 FROM pg_database WHERE datname ~ 'sqlmig_scratch_'")
