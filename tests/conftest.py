@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from sqlmig import embedded
 from sqlmig.cli import command
+from tests.support.environment import forget_callers_settings
 from tests.support.project import SQL, Project, until, url_of
 from tests.support.proxy import Proxy
 from tests.support.servers import FAST, Server, data_directory, remove_data
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXISTING_SERVER = os.environ.get("TEST_DATABASE_URL")
-for name in [*os.environ]:
-    if name.startswith(("PG", "SQLMIG_DIR", "SQLMIG_SCHEMA", "DATABASE_URL")):
-        del os.environ[name]  # no test may reach a developer's own database
+forget_callers_settings(os.environ)
 
 
 def pytest_sessionfinish() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import sqlmig
 from sqlmig import testing
+from tests.support.environment import environment_for_another_run
 from tests.support.project import SQL, Project
 
 if TYPE_CHECKING:
@@ -108,15 +109,10 @@ def suite(tmp_path: Path) -> Path:
 
 
 def run(suite: Path, *arguments: str) -> str:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("PYTEST_")
-    }
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=suite,
-        env=environment
+        env=environment_for_another_run()
         | {
             "PYTHONPATH": str(SQL.parent),
             "PYTEST_ADDOPTS": f"--basetemp={suite.parent / 'run'}",

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from sqlmig import embedded
+from tests.support.environment import environment_for_another_run
 from tests.support.pages import GUIDE, MANUAL, README, ROOT
 
 if TYPE_CHECKING:
@@ -243,15 +244,6 @@ def test_front_page_commands_print_what_it_shows(tmp_path: Path) -> None:
             check=False,
         )
         assert agree(shown, ran.stdout), f"$ {command}\n{ran.stdout}{ran.stderr}"
-
-
-def environment_for_another_run() -> dict[str, str]:
-    """Return the environment without the variables of this run of make and pytest."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("MAKE", "MFLAGS", "PYTEST", "SQLMIG", "TEST_"))
-    }
 
 
 def test_workers_use_the_given_server(tmp_path: Path) -> None:
