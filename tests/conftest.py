@@ -18,7 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlmig import embedded
 from sqlmig.cli import command
 from tests.support.environment import forget_callers_settings
-from tests.support.project import SQL, Project, until, url_of
+from tests.support.initdb import programs_with_fast_initdb
+from tests.support.project import RUN, SQL, Project, until, url_of
 from tests.support.proxy import Proxy
 from tests.support.servers import FAST, Server, data_directory, remove_data
 
@@ -33,6 +34,16 @@ def pytest_sessionfinish() -> None:
     """Remove the servers' data after the last worker has ended."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         remove_data()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_initdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the private servers of all tests an initdb that works once and then copies."""
+    directory = data_directory(f"initdb_{RUN}", tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch:
+        programs = programs_with_fast_initdb(directory)
+        patch.setenv("SQLMIG_PG_BIN", str(programs))
+        yield
 
 
 @pytest.fixture(scope="session")
