@@ -11,10 +11,14 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.support.objects import BASE, LEFT
+from tests.support.project import Project
 from tests.support.waits import GO, WAITS, at_the_wait
 
 if TYPE_CHECKING:
-    from tests.support.project import Project
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.servers import Server
 
 NOTHING = "nothing differs\n"
 # Objects outside any schema belong to the platform unless the files create them. So do schemas from elsewhere.
@@ -35,12 +39,23 @@ def drift(project: Project, *arguments: str, code: int = 0) -> str:
     return project.run("drift", *arguments, code=code).out
 
 
+@pytest.fixture(scope="module")
+def applied(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the name of a template in which one object of each kind is applied."""
+    with server.unconnected("sqlmig_applied") as name:
+        project = Project(tmp_path_factory.mktemp("sql"), server.url_of(name))
+        project.file("1_base.up.sql", BASE)
+        project.run("up")
+        yield name
+
+
 @pytest.fixture
-def base(project: Project) -> Project:
-    """Return a project that has applied one object of each kind."""
-    project.file("1_base.up.sql", BASE)
-    project.run("up")
-    return project
+def base(server: Server, applied: str, tmp_path: Path) -> Iterator[Project]:
+    """Yield a project that has applied one object of each kind."""
+    with server.unconnected("sqlmig_base", applied) as name:
+        project = Project(tmp_path, server.url_of(name))
+        project.file("1_base.up.sql", BASE)
+        yield project
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LEFT if kind not in OUTSIDE])

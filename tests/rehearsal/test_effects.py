@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.support.project import Project
+
 if TYPE_CHECKING:
-    from tests.support.project import Project
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.servers import Server
 
 BASE = """
     CREATE TABLE t (id int PRIMARY KEY, n int, s text, gone int);
@@ -152,31 +157,45 @@ def effects(project: Project, *arguments: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in plain)
 
 
+@pytest.fixture(scope="module")
+def base(server: Server) -> Iterator[str]:
+    """Yield the name of a template. A copy of it costs less than the statements."""
+    with server.unconnected("sqlmig_rehearsed") as name:
+        with psycopg.connect(server.url_of(name)) as connection:
+            connection.execute(BASE)
+        yield name
+
+
+@pytest.fixture
+def tables(server: Server, base: str, tmp_path: Path) -> Iterator[Project]:
+    """Yield an empty directory and a copy of the template."""
+    with server.unconnected("sqlmig_effects", base) as name:
+        yield Project(tmp_path, server.url_of(name))
+
+
 @pytest.mark.parametrize("statement", CASES)
 def test_rehearsal_reports_effects_of_statement(
-    project: Project, statement: str
+    tables: Project, statement: str
 ) -> None:
-    project.query(BASE)
-    project.write(up_1_x=f"{statement};")
+    tables.write(up_1_x=f"{statement};")
     wanted = CASES[statement]
-    found = effects(project, "up")
+    found = effects(tables, "up")
     # A rewrite always reads the table, so the report does not mention it.
     assert found == {
         table: words.replace(f", rewrites, {READS}", ", rewrites")
         for table, words in wanted.items()
     }
-    assert project.query("SELECT count(*) FROM t") == [(2000,)]
+    assert tables.query("SELECT count(*) FROM t") == [(2000,)]
 
 
 def test_dry_run_omits_new_tables_and_reports_only_new_effects(
-    project: Project,
+    tables: Project,
 ) -> None:
-    project.query(BASE)
-    project.write(
+    tables.write(
         up_1_a="CREATE TABLE a (n int); CREATE INDEX ON t (s);",
         up_2_b="ALTER TABLE a ADD m int; ALTER TABLE t ADD x int;",
     )
-    out = project.run("up", "--dry-run").out
+    out = tables.run("up", "--dry-run").out
     shown = re.sub(r"\d+ ms", "", out).splitlines()
     assert shown == [
         "would apply 1_a ()",
@@ -186,25 +205,22 @@ def test_dry_run_omits_new_tables_and_reports_only_new_effects(
     ]
 
 
-def test_down_dry_run_reports_effects(project: Project) -> None:
-    project.query(BASE)
-    project.write(up_1_a="ALTER TABLE t ADD x int;", down_1_a="ALTER TABLE t DROP x;")
-    project.run("up", "--allow-non-empty")
-    assert effects(project, "down") == {"t": ALL}
+def test_down_dry_run_reports_effects(tables: Project) -> None:
+    tables.write(up_1_a="ALTER TABLE t ADD x int;", down_1_a="ALTER TABLE t DROP x;")
+    tables.run("up", "--allow-non-empty")
+    assert effects(tables, "down") == {"t": ALL}
 
 
-def test_renamed_column_and_table_are_not_reported_as_lost(project: Project) -> None:
-    project.query(BASE)
-    project.write(up_1_a="ALTER TABLE t RENAME n TO k; ALTER TABLE t RENAME TO u;")
-    assert "would lose" not in project.run("up", "--dry-run").out
+def test_renamed_column_and_table_are_not_reported_as_lost(tables: Project) -> None:
+    tables.write(up_1_a="ALTER TABLE t RENAME n TO k; ALTER TABLE t RENAME TO u;")
+    assert "would lose" not in tables.run("up", "--dry-run").out
 
 
-def test_rehearsal_takes_no_locks_of_its_own(project: Project) -> None:
-    project.query(BASE)
-    project.write(up_1_a="ALTER TABLE child ADD x int;")
-    with psycopg.connect(project.url) as other:
+def test_rehearsal_takes_no_locks_of_its_own(tables: Project) -> None:
+    tables.write(up_1_a="ALTER TABLE child ADD x int;")
+    with psycopg.connect(tables.url) as other:
         other.execute("LOCK TABLE t, other.t IN ACCESS EXCLUSIVE MODE")
-        assert effects(project, "up", "--lock-timeout", "1s", "--retries", "0") == {
+        assert effects(tables, "up", "--lock-timeout", "1s", "--retries", "0") == {
             "child": ALL
         }
 
@@ -247,13 +263,12 @@ def losses(project: Project, text: str, *arguments: str) -> dict[str, int]:
     ],
 )
 def test_rehearsal_counts_rows_that_would_be_lost(
-    project: Project, text: str, lost: dict[str, int]
+    tables: Project, text: str, lost: dict[str, int]
 ) -> None:
-    project.query(BASE)
-    project.query(
+    tables.query(
         "ALTER TABLE child DROP CONSTRAINT child_t; ALTER TABLE child DROP CONSTRAINT child_up_fkey; REFRESH MATERIALIZED VIEW m"
     )
-    assert losses(project, text) == lost
+    assert losses(tables, text) == lost
 
 
 def test_losses_are_counted_in_tables_renamed_by_earlier_file(
@@ -288,12 +303,11 @@ def test_losses_of_inheriting_tables_are_counted_separately(
     assert losses(project, text) == lost
 
 
-def test_losses_include_rows_hidden_by_row_security(project: Project) -> None:
-    project.query(BASE)
-    project.query(
+def test_losses_include_rows_hidden_by_row_security(tables: Project) -> None:
+    tables.query(
         "ALTER TABLE child ENABLE ROW LEVEL SECURITY; ALTER TABLE child FORCE ROW LEVEL SECURITY"
     )
-    assert losses(project, "DROP TABLE child") == {"child": 500}
+    assert losses(tables, "DROP TABLE child") == {"child": 500}
 
 
 @pytest.mark.parametrize("schema", ["Odd-Name", "a b", "plain"])
@@ -319,7 +333,6 @@ def test_rewrite_size_includes_toast_data(project: Project) -> None:
     )
 
 
-def test_select_with_limit_is_not_reported_as_full_read(project: Project) -> None:
-    project.query(BASE)
-    project.write(up_1_a="SELECT 1 FROM t LIMIT 1;")
-    assert effects(project, "up") == {}
+def test_select_with_limit_is_not_reported_as_full_read(tables: Project) -> None:
+    tables.write(up_1_a="SELECT 1 FROM t LIMIT 1;")
+    assert effects(tables, "up") == {}
