@@ -449,7 +449,7 @@ def _postmaster(directory: Directory) -> Postmaster:
     try:
         lines = directory.read(_PID_FILE).splitlines()
         return Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")
-    except (OSError, IndexError, ValueError):
+    except (FileNotFoundError, IndexError, ValueError):
         return Postmaster(0, "", is_ready=False)
 
 

@@ -73,6 +73,16 @@ def wait_until_gone(path: Path) -> None:
         time.sleep(0.02)
 
 
+def write_pid_file(project: Project, lines: list[str]) -> Path:
+    """Write the postmaster.pid of a data directory, and give it to the directory's owner."""
+    pid_file = data(project) / "postmaster.pid"
+    pid_file.write_text("\n".join(lines) + "\n")
+    if os.geteuid() == 0:
+        owner = data(project).stat()
+        os.chown(pid_file, owner.st_uid, owner.st_gid)
+    return pid_file
+
+
 def started(project: Project, *arguments: str) -> subprocess.Popen[str]:
     """Start a command with a migration that waits, and return the command when the migration runs."""
     project.file("2_wait.up.sql", "SELECT pg_sleep(60);")
@@ -199,11 +209,7 @@ def test_stale_pid_file_with_reused_pid_is_ignored(
             "0 0",
             "ready   ",
         ]
-        pid_file = data(private) / "postmaster.pid"
-        pid_file.write_text("\n".join(lines) + "\n")
-        owner = data(private).stat()
-        if os.geteuid() == 0:
-            os.chown(pid_file, owner.st_uid, owner.st_gid)
+        write_pid_file(private, lines)
         assert private.states() == {1: "applied"}
         assert stranger.poll() is None
         stranger.kill()
@@ -227,8 +233,7 @@ def test_server_of_another_program_is_left_running(private: Project) -> None:
             "0 0",
             "ready   ",
         ]
-        pid_file = data(private) / "postmaster.pid"
-        pid_file.write_text("\n".join(lines) + "\n")
+        pid_file = write_pid_file(private, lines)
         error = private.run("status", code=1).err
         assert (
             f"process {stranger.pid} serves this data directory; stop it, or use its URL"
@@ -240,14 +245,12 @@ def test_server_of_another_program_is_left_running(private: Project) -> None:
     pid_file.unlink()
 
 
-def test_error_about_an_unreadable_file_names_it(private: Project) -> None:
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_error_about_an_unreadable_file_names_it(private: Project, mode: int) -> None:
     private.run("up")
-    pid_file = data(private) / "postmaster.pid"
-    pid_file.write_text("999999999\n\n0\n5432\n/var/run\n\n0 0\nready   \n")
-    if os.geteuid() == 0:
-        owner = data(private).stat()
-        os.chown(pid_file, owner.st_uid, owner.st_gid)
-    pid_file.chmod(0o444)
+    lines = ["999999999", "", "0", "5432", "/var/run", "", "0 0", "ready   "]
+    pid_file = write_pid_file(private, lines)
+    pid_file.chmod(mode)
     error = private.run("status", code=1).err
     assert error == f"error: {pid_file}: Permission denied\n"
 
