@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.git import commit, git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.project import Project
-
-
-def git(directory: Path, *arguments: str) -> None:
-    settings = [
-        "-c",
-        "user.name=x",
-        "-c",
-        "user.email=x@x",
-        "-c",
-        "commit.gpgsign=false",
-    ]
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
-    }
-    subprocess.run(
-        ["git", *settings, *arguments],
-        cwd=directory,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
-
-
-def commit(project: Project) -> None:
-    git(project.directory, "add", "-A")
-    git(project.directory, "commit", "-qm", "x")
 
 
 def pair(project: Project, version: int, name: str, text: str = "SELECT 1;") -> None:
@@ -50,11 +24,11 @@ def branch(project: Project) -> Project:
     """Return a branch that has only version 1, while main already has versions 2 and 4."""
     git(project.directory.parent, "init", "-q", "-b", "main")
     pair(project, 1, "first")
-    commit(project)
+    commit(project.directory)
     git(project.directory, "branch", "work")
     pair(project, 2, "second")
     pair(project, 4, "fourth")
-    commit(project)
+    commit(project.directory)
     git(project.directory, "checkout", "-q", "work")
     return project
 
@@ -130,7 +104,7 @@ def test_unknown_revision_is_reported(
 def test_missing_common_commit_is_blamed_on_shallow_clone(branch: Project) -> None:
     git(branch.directory, "checkout", "-q", "--orphan", "other")
     pair(branch, 9, "apart")
-    commit(branch)
+    commit(branch.directory)
     error = branch.run("check", "--base", "main", code=1).err
     assert "A shallow clone has too few" in error
     assert "fetch-depth: 0" in error
@@ -192,7 +166,7 @@ def test_files_renamed_or_removed_in_base_are_not_reported(
             f"0002_renamed.{kind}.sql",
         )
         git(branch.directory, "rm", "-q", f"0001_first.{kind}.sql")
-    commit(branch)
+    commit(branch.directory)
     git(branch.directory, "checkout", "-q", "work")
     assert branch.run("check", "--base", "main").err == ""
 
@@ -213,7 +187,7 @@ def test_gate_checks_only_new_versions_with_a_base(
     for version in (1, 2):
         name = {1: "first", 2: "second"}[version]
         project.file(f"000{version}_{name}.down.sql", "-- sqlmig: irreversible: test")
-    commit(project)
+    commit(project.directory)
     git(project.directory, "checkout", "-qb", "work")
     gate = ["--fail-on", "reads,rewrites,losses"]
     project.run("check", *gate, code=1)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from sqlmig import embedded
+from tests.support.git import commit, git
 from tests.support.project import NUMBERS
 
 if TYPE_CHECKING:
@@ -255,21 +256,11 @@ def test_invalid_replaces_directive_is_reported(
 def test_check_base_accepts_squashed_files(project: Project) -> None:
     project.write(**HISTORY)
 
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        subprocess.run(
-            ["git", "-C", str(project.directory), *identity, *arguments],
-            check=True,
-            capture_output=True,
-        )
-
-    git("init", "-b", "main")
-    git("add", ".")
-    git("commit", "-m", "old")
-    git("checkout", "-b", "branch")
+    git(project.directory, "init", "-b", "main")
+    commit(project.directory)
+    git(project.directory, "checkout", "-b", "branch")
     project.run("squash", "3", "--yes")
-    git("add", ".")
-    git("commit", "-m", "squashed")
+    commit(project.directory)
     assert project.run("check", "--base", "main").err == ""
     file = project.directory / "3_squashed.up.sql"
     file.write_text(re.sub(r": [0-9a-f]{64}", f": {'0' * 64}", file.read_text()))

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from tests.supabase.conftest import Platform
     from tests.support.rows import Database
 
+WHEN = "2020-01-01 00:00+00"
 CONSENTS: dict[str, dict[str, object]] = {
     "another patient's": {"patient": True},
     "for another purpose": {"purpose": "treatment"},
     "revoked": {"granted_at": "2019-01-01", "revoked_at": "2019-06-01"},
     "expired": {"granted_at": "2019-01-01", "expires_at": "2019-06-01"},
     "given later": {"granted_at": "2021-01-01"},
-    "ended at that moment": {"granted_at": "2019-01-01", "expires_at": "2020-01-01"},
+    "ended at that moment": {"granted_at": "2019-01-01", "expires_at": WHEN},
 }
-WHEN = "2020-01-01 00:00+00"
 
 
 @pytest.mark.parametrize("kind", [*CONSENTS, "another tenant's", "none there"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-# A developer's own database, which no test may reach, and the settings of sqlmig.
-_DATABASE = ("PG", "DATABASE_URL", "SQLMIG_")
+# A developer's own database and repository, which no test may reach, and the settings of sqlmig.
+_REACHED = ("DATABASE_URL", "GIT_", "PG", "SQLMIG_")
 # What the suite itself reads.
 _OURS = ("SQLMIG_PG_BIN", "SQLMIG_TEST_")
 # These change what click, mypy, pytest and sqlmig print.
@@ -21,7 +21,7 @@ _RUN = ("BUILD_NUMBER", "CI", "MAKE", "MFLAGS", "PYTEST", "SQLMIG_TEST_", "TEST_
 def forget_callers_settings(environment: MutableMapping[str, str]) -> None:
     """Remove the variables that would change what a test does or what a program prints."""
     for name in [*environment]:
-        if name.startswith(_DATABASE + _OUTPUT) and not name.startswith(_OURS):
+        if name.startswith(_REACHED + _OUTPUT) and not name.startswith(_OURS):
             del environment[name]
 
 
