@@ -38,7 +38,13 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_initdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give the private servers of all tests an initdb that works once and then copies."""
+    """Give the private servers of all tests an initdb that works once and then copies.
+
+    Not with TEST_DATABASE_URL: private servers then have to find the programs of its version.
+    """
+    if EXISTING_SERVER:
+        yield
+        return
     directory = data_directory(f"initdb_{RUN}", tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         programs = programs_with_fast_initdb(directory)
@@ -75,10 +81,8 @@ def specified(server: Server) -> Iterator[str]:
 @pytest.fixture
 def project(tmp_path: Path, server: Server) -> Iterator[Project]:
     """Yield an empty directory and an empty database."""
-    directory = tmp_path / "sql"
-    directory.mkdir()
-    with server.unconnected("sqlmig_empty") as name:
-        yield Project(directory, server.url_of(name))
+    with server.project(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -93,18 +93,20 @@ class Directory:
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file in the directory, and return its descriptor.
 
-        Raises OSError, and SqlmigError if it is not a plain file.
+        Raises FileNotFoundError, and SqlmigError for any other reason.
         """
         # Without O_NONBLOCK a named pipe would keep us waiting.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with acting_as(self.owner, self.group):
             try:
                 descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+            except FileNotFoundError as error:
+                error.filename = str(self.path / name)
+                raise
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe
                     raise self._strange(name) from None
-                error.filename = str(self.path / name)
-                raise
+                raise SqlmigError(f"{self.path / name}: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise self._strange(name)
@@ -445,7 +447,7 @@ def _url(sockets: str) -> str:
 
 
 def _postmaster(directory: Directory) -> Postmaster:
-    """Return the contents of a data directory's postmaster.pid; process 0 if there is none."""
+    """Return the contents of a data directory's postmaster.pid; process 0 if it is missing or incomplete."""
     try:
         lines = directory.read(_PID_FILE).splitlines()
         return Postmaster(int(lines[0]), lines[4], lines[7].strip() == "ready")

@@ -52,8 +52,7 @@ def applied(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def base(server: Server, applied: str, tmp_path: Path) -> Iterator[Project]:
     """Yield a project that has applied one object of each kind."""
-    with server.unconnected("sqlmig_base", applied) as name:
-        project = Project(tmp_path, server.url_of(name))
+    with server.project(tmp_path, applied) as project:
         project.file("1_base.up.sql", BASE)
         yield project
 

@@ -73,13 +73,18 @@ def wait_until_gone(path: Path) -> None:
         time.sleep(0.02)
 
 
+def owned(path: Path, like: Path) -> None:
+    """Give a file the same owner as another file. Only root can do this, and only root needs it."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def write_pid_file(project: Project, lines: list[str]) -> Path:
-    """Write the postmaster.pid of a data directory, and give it to the directory's owner."""
+    """Write the postmaster.pid of a data directory, as the directory's owner would."""
     pid_file = data(project) / "postmaster.pid"
     pid_file.write_text("\n".join(lines) + "\n")
-    if os.geteuid() == 0:
-        owner = data(project).stat()
-        os.chown(pid_file, owner.st_uid, owner.st_gid)
+    owned(pid_file, data(project))
     return pid_file
 
 
@@ -639,12 +644,6 @@ def test_root_of_user_namespace_without_other_users_gets_clear_error(
 # For root, another user's data directory is hostile input.
 
 
-def owned(path: Path, like: Path) -> None:
-    """Give a file the same owner as another file."""
-    owner = like.stat()
-    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
 @as_root
 def test_pid_file_naming_directory_of_root_removes_nothing(
     private: Project, tmp_path: Path
@@ -655,9 +654,7 @@ def test_pid_file_naming_directory_of_root_removes_nothing(
     (ours / "letter.txt").write_text("dear")
     for named in (str(ours), f"/tmp/sqlmig-x/../..{ours}", "/tmp/sqlmig-x/../../etc"):
         lines = ["999999", "x", "0", "5432", named, "", "0 0", "ready   "]
-        pid_file = data(private) / "postmaster.pid"
-        pid_file.write_text("\n".join(lines) + "\n")
-        owned(pid_file, data(private))
+        write_pid_file(private, lines)
         assert private.states() == {1: "applied"}
     assert (ours / "letter.txt").read_text() == "dear"
 
@@ -697,11 +694,8 @@ def test_a_stale_pid_file_does_not_end_the_server_of_another_directory(
     private.run("up")
     other = Project(private.directory, f"{private.url}2")
     process = started(other)
-    pid = (data(other) / "postmaster.pid").read_text()
-    pid_file = data(private) / "postmaster.pid"
-    pid_file.write_text(pid)
-    if os.geteuid() == 0:
-        owned(pid_file, data(private))
+    pid_file = data(other) / "postmaster.pid"
+    write_pid_file(private, pid_file.read_text().splitlines())
     assert private.states() == {1: "applied", 2: "pending"}
     assert servers(data(other)) != []
     process.send_signal(signal.SIGINT)

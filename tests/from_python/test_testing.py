@@ -112,7 +112,7 @@ def run(suite: Path, *arguments: str, code: int = 0) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=suite,
-        env=environment_for_another_run()
+        env=environment_for_another_run("SQLMIG_PG_BIN")
         | {
             "PYTHONPATH": str(SQL.parent),
             "PYTEST_ADDOPTS": f"--basetemp={suite.parent / 'run'}",
@@ -122,7 +122,7 @@ def run(suite: Path, *arguments: str, code: int = 0) -> str:
         check=False,
     )
     assert ran.returncode == code, ran.stdout + ran.stderr
-    return ran.stdout
+    return ran.stdout + ran.stderr
 
 
 PLACES = (Path("/dev/shm"), Path(tempfile.gettempdir()))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def without_what_differs(text: str) -> str:
     """Replace durations, times of day, counts of tests and the database, and strip white space from line ends."""
     text = re.sub(
-        r"sqlmig_empty_\w+ on (?:this machine|[\w.]+)(?:, port \d+)?",
+        r"sqlmig_project_\w+ on (?:this machine|[\w.]+)(?:, port \d+)?",
         "shop on this machine",
         text,
     )

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.support.project import Project
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.project import Project
     from tests.support.servers import Server
 
 BASE = """
@@ -169,8 +168,8 @@ def base(server: Server) -> Iterator[str]:
 @pytest.fixture
 def tables(server: Server, base: str, tmp_path: Path) -> Iterator[Project]:
     """Yield an empty directory and a copy of the template."""
-    with server.unconnected("sqlmig_effects", base) as name:
-        yield Project(tmp_path, server.url_of(name))
+    with server.project(tmp_path, base) as made:
+        yield made
 
 
 @pytest.mark.parametrize("statement", CASES)

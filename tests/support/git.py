@@ -1,21 +1,26 @@
-"""Run git as the tests need it, whatever its user's configuration says."""
+"""Run git without the configuration of its user."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SETTINGS = ("user.name=x", "user.email=x@example.org", "commit.gpgsign=false")
+_WITHOUT_CONFIGURATION = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 def git(directory: Path, *arguments: str) -> None:
     """Run a git command in a directory."""
-    options = [part for setting in _SETTINGS for part in ("-c", setting)]
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run(
-        ["git", *options, *arguments], cwd=directory, check=True, capture_output=True
+        ["git", *identity, *arguments],
+        cwd=directory,
+        env=os.environ | _WITHOUT_CONFIGURATION,
+        check=True,
+        capture_output=True,
     )
 
 

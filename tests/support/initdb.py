@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from typing import TYPE_CHECKING
 
 from sqlmig import embedded
@@ -12,27 +13,30 @@ from sqlmig.embedded.privileges import server_user
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What follows -D names the template: the same arguments give the same files. mkdir succeeds for one caller only.
+# The arguments after the directory name the template, because they decide what is in it. A template that has a name
+# is complete. Only one caller's mkdir succeeds, so only one saves it.
 _SCRIPT = """\
 #!/bin/sh
-# Copy what the real initdb made of the same arguments before, or call it.
+# Copy the result of an earlier initdb with the same arguments, or call the real one.
 [ "$1" = -D ] || exec {initdb} "$@"
 directory=$2
 shift 2
 template={templates}/$(echo "$*" | tr -c 'A-Za-z0-9\\n' _)
-cp -R "$template/." "$directory" 2>/dev/null && exit
+[ -r "$template/PG_VERSION" ] && exec cp -R "$template/." "$directory"
 {initdb} -D "$directory" "$@" || exit
 if mkdir "$template.begun" 2>/dev/null; then
-    cp -R "$directory" "$template.new" && mv "$template.new" "$template"
+    cp -R "$directory" "$template.new" && mv "$template.new" "$template" || rm -rf "$template.new"
 fi
+exit 0
 """
 
 
 def programs_with_fast_initdb(directory: Path) -> Path:
     """Return a directory of links to a server's programs, with an initdb that copies the result of its first call.
 
-    A suite calls initdb a hundred times, and each call would take half a second of a processor.
+    A run calls initdb a hundred times, and each call would take half a second of CPU time.
     """
+    shutil.rmtree(directory, ignore_errors=True)  # of a killed run with the same number
     templates = directory / "templates"
     templates.mkdir(parents=True)
     os.chown(templates, *server_user())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.support.project import NUMBERS, RUN, RUN_OF_ALL, url_of
+from tests.support.project import NUMBERS, RUN, RUN_OF_ALL, Project, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,14 @@ class Server:
             yield name
         finally:
             self._drop_last(then=name)
+
+    @contextlib.contextmanager
+    def project(self, parent: Path, template: str = "") -> Iterator[Project]:
+        """Yield a new directory in another, and an empty database or a copy of a template."""
+        directory = parent / "sql"
+        directory.mkdir()
+        with self.unconnected("sqlmig_project", template) as name:
+            yield Project(directory, self.url_of(name))
 
     def url_of(self, name: str) -> str:
         """Return the URL of a database."""
