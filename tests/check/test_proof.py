@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tests.support.objects import BASE, LEFT
+from tests.support.objects import ALONE, BASE, TOGETHER, left
 from tests.support.project import RUN, SQL, until
 from tests.support.waits import GO, WAITS, at_the_wait
 
@@ -35,17 +35,21 @@ def found(project: Project, code: int = 1) -> dict[int, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("kind", LEFT)
-def test_every_kind_of_difference_is_named(base: Project, kind: str) -> None:
-    text, words = LEFT[kind]
-    base.file("2_x.up.sql", text)
-    base.file("2_x.down.sql", "SELECT 1;")
-    base.file("3_y.up.sql", "CREATE TABLE y ()")
-    base.file("3_y.down.sql", "DROP TABLE y")
-    output = base.run("check", code=1)
-    assert words in output.out, output
-    assert "broken        2_x\n" in output.out
-    assert "ok            3_y\n" in output.out  # check continues with the next file
+@pytest.mark.parametrize(
+    "kinds", [TOGETHER, *([kind] for kind in ALONE)], ids=["together", *ALONE]
+)
+def test_every_kind_of_difference_is_named(base: Project, kinds: list[str]) -> None:
+    for number, kind in enumerate(kinds, start=2):
+        base.file(f"{number}_x.up.sql", left(kind, number)[0])
+        base.file(f"{number}_x.down.sql", "SELECT 1;")
+    base.file("100_y.up.sql", "CREATE TABLE y ()")
+    base.file("100_y.down.sql", "DROP TABLE y")
+    findings = found(base)
+    for number, kind in enumerate(kinds, start=2):
+        what, _, where = left(kind, number)[1].partition(": ")
+        assert findings[number]["result"] == "broken"
+        assert any(where in line for line in findings[number][what]), findings[number]
+    assert findings[100]["result"] == "ok"  # check continues with the next file
 
 
 def test_leftover_property_graph_is_reported(base: Project) -> None:

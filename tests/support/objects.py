@@ -19,68 +19,68 @@ BASE = """
 """
 
 
-# The up file, and the message of the finding if its down file does nothing.
-LEFT = {
-    "table": ("CREATE TABLE x ()", "left: table public.x"),
-    "column": ("ALTER TABLE t ADD COLUMN x int", "left: column public.t.x"),
+# The up file, and the message of the finding if its down file does nothing. {x} is the name of what it creates.
+_LEFT = {
+    "table": ("CREATE TABLE {x} ()", "left: table public.{x}"),
+    "column": ("ALTER TABLE t ADD COLUMN {x} int", "left: column public.t.{x}"),
     "constraint": (
-        "ALTER TABLE t ADD CONSTRAINT x CHECK (n > 0)",
-        "left: constraint public.t.x",
+        "ALTER TABLE t ADD CONSTRAINT {x} CHECK (n > 0)",
+        "left: constraint public.t.{x}",
     ),
-    "index": ("CREATE INDEX x ON t (n)", "left: index public.x"),
-    "view": ("CREATE VIEW x AS SELECT 1 AS a", "left: view public.x"),
+    "index": ("CREATE INDEX {x} ON t (n)", "left: index public.{x}"),
+    "view": ("CREATE VIEW {x} AS SELECT 1 AS a", "left: view public.{x}"),
     "materialized view": (
-        "CREATE MATERIALIZED VIEW x AS SELECT 1 AS a",
-        "left: materialized view public.x",
+        "CREATE MATERIALIZED VIEW {x} AS SELECT 1 AS a",
+        "left: materialized view public.{x}",
     ),
     "function": (
-        "CREATE FUNCTION x(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "left: function public.x(a integer)",
+        "CREATE FUNCTION {x}(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "left: function public.{x}(a integer)",
     ),
     "procedure": (
-        "CREATE PROCEDURE x() LANGUAGE sql AS 'SELECT 1'",
-        "left: procedure public.x()",
+        "CREATE PROCEDURE {x}() LANGUAGE sql AS 'SELECT 1'",
+        "left: procedure public.{x}()",
     ),
     "aggregate": (
-        "CREATE AGGREGATE x (int) (SFUNC = int4pl, STYPE = int)",
-        "left: aggregate public.x(integer)",
+        "CREATE AGGREGATE {x} (int) (SFUNC = int4pl, STYPE = int)",
+        "left: aggregate public.{x}(integer)",
     ),
     "trigger": (
-        "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION g()",
-        "left: trigger public.t.x",
+        "CREATE TRIGGER {x} BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION g()",
+        "left: trigger public.t.{x}",
     ),
     "event trigger": (
-        "CREATE EVENT TRIGGER x ON sql_drop EXECUTE FUNCTION e()",
-        "left: event trigger x",
+        "CREATE EVENT TRIGGER {x} ON sql_drop EXECUTE FUNCTION e()",
+        "left: event trigger {x}",
     ),
-    "type": ("CREATE TYPE x AS (a int)", "left: composite type public.x"),
-    "range": ("CREATE TYPE x AS RANGE (SUBTYPE = int)", "left: type public.x"),
-    "enum": ("CREATE TYPE x AS ENUM ('a')", "left: enum public.x"),
+    "type": ("CREATE TYPE {x} AS (a int)", "left: composite type public.{x}"),
+    "range": ("CREATE TYPE {x} AS RANGE (SUBTYPE = int)", "left: type public.{x}"),
+    "enum": ("CREATE TYPE {x} AS ENUM ('a')", "left: enum public.{x}"),
     "enum value": (
         "ALTER TYPE mood ADD VALUE 'so so' BEFORE 'bad'",
         'changed: enum public.mood: values was ["good", "bad"], is ["good", "so so", "bad"]',
     ),
-    "domain": ("CREATE DOMAIN x AS int", "left: domain public.x"),
+    "domain": ("CREATE DOMAIN {x} AS int", "left: domain public.{x}"),
     "domain constraint": (
-        "ALTER DOMAIN age ADD CONSTRAINT x CHECK (VALUE < 200)",
-        "left: constraint public.age.x",
+        "ALTER DOMAIN age ADD CONSTRAINT {x} CHECK (VALUE < 200)",
+        "left: constraint public.age.{x}",
     ),
-    "sequence": ("CREATE SEQUENCE x", "left: sequence public.x"),
+    "sequence": ("CREATE SEQUENCE {x}", "left: sequence public.{x}"),
     "sequence settings": (
         "ALTER SEQUENCE s INCREMENT 5",
         "changed: sequence settings of public.s: seqincrement was 1, is 5",
     ),
-    "schema": ("CREATE SCHEMA x", "left: schema x"),
+    "schema": ("CREATE SCHEMA {x}", "left: schema {x}"),
     "extension": (
         "COMMENT ON EXTENSION plpgsql IS 'x'",
         "changed: extension plpgsql: comment was",
     ),
     "lost extension": ("DROP EXTENSION plpgsql CASCADE", "lost: extension plpgsql"),
     "rule": (
-        "CREATE RULE x AS ON DELETE TO t DO INSTEAD NOTHING",
-        "left: rule public.t.x",
+        "CREATE RULE {x} AS ON DELETE TO t DO INSTEAD NOTHING",
+        "left: rule public.t.{x}",
     ),
-    "policy": ("CREATE POLICY x ON t USING (true)", "left: policy public.t.x"),
+    "policy": ("CREATE POLICY {x} ON t USING (true)", "left: policy public.t.{x}"),
     "changed policy": (
         "ALTER POLICY y ON t USING (id > 0)",
         "changed: policy public.t.y: using was",
@@ -125,8 +125,11 @@ LEFT = {
         "COMMENT ON TABLE t IS 'x'",
         'changed: table public.t: comment was "base", is "x"',
     ),
-    "publication": ("CREATE PUBLICATION x FOR TABLE t", "left: publication x"),
-    "statistics": ("CREATE STATISTICS x ON id, n FROM t", "left: statistics public.x"),
+    "publication": ("CREATE PUBLICATION {x} FOR TABLE t", "left: publication {x}"),
+    "statistics": (
+        "CREATE STATISTICS {x} ON id, n FROM t",
+        "left: statistics public.{x}",
+    ),
     "column type": (
         "ALTER TABLE t ALTER COLUMN n TYPE bigint",
         'changed: column public.t.n: type was "integer", is "bigint"',
@@ -144,8 +147,8 @@ LEFT = {
         'changed: column public.t.id: identity was "", is "a"',
     ),
     "generated": (
-        "ALTER TABLE t ADD COLUMN x int GENERATED ALWAYS AS (n + 1) STORED",
-        "left: column public.t.x",
+        "ALTER TABLE t ADD COLUMN {x} int GENERATED ALWAYS AS (n + 1) STORED",
+        "left: column public.t.{x}",
     ),
     "collation": (
         'ALTER TABLE t ALTER COLUMN v TYPE text COLLATE "C"',
@@ -243,7 +246,21 @@ LEFT = {
         "left: index public.e",
     ),
     "partition": (
-        "CREATE TABLE x (a int) PARTITION BY LIST (a); CREATE TABLE x1 PARTITION OF x DEFAULT",
-        "left: table public.x1",
+        "CREATE TABLE {x} (a int) PARTITION BY LIST (a); CREATE TABLE {x}1 PARTITION OF {x} DEFAULT",
+        "left: table public.{x}1",
     ),
 }
+
+# They would hide what others change, or need what others change. Each needs a database of its own.
+ALONE = ("default privileges", "lost column", "lost extension", "owner")
+TOGETHER = tuple(kind for kind in _LEFT if kind not in ALONE)
+
+
+def left(kind: str, number: int = 0) -> tuple[str, str]:
+    """Return an up file that creates or changes a kind of object, and what `check` says if its down file does nothing.
+
+    number: up to 99, for names that differ and of which none begins with another.
+    """
+    text, words = _LEFT[kind]
+    name = f"x{number:02}"
+    return text.format(x=name), words.format(x=name)
