@@ -81,7 +81,7 @@ def owned(path: Path, like: Path) -> None:
 
 
 def write_pid_file(project: Project, lines: list[str]) -> Path:
-    """Write the postmaster.pid of a data directory, as the directory's owner would."""
+    """Write the postmaster.pid of a data directory, and give it the directory's owner."""
     pid_file = data(project) / "postmaster.pid"
     pid_file.write_text("\n".join(lines) + "\n")
     owned(pid_file, data(project))
@@ -615,7 +615,7 @@ def test_root_of_user_namespace_without_other_users_gets_clear_error(
     if subprocess.run(
         ["unshare", "--user", "--map-root-user", "true"], check=False
     ).returncode:
-        pytest.skip("this machine lets nobody make a user namespace")
+        pytest.skip("user namespaces are not allowed on this machine")
     line = [
         "unshare",
         "--user",

@@ -108,31 +108,31 @@ NOT_COMPARED = {
         "a cache": "attcacheoff",
     },
     "pg_class": {
-        "where the data lie": "relfilenode relrewrite",
+        "the place of the data": "relfilenode relrewrite",
         "statistics": "relpages reltuples relallvisible relallfrozen",
         "a summary of other catalogs": "relhasindex relnatts relchecks relhasrules relhastriggers relhassubclass",
-        "the bound tells it": "relispartition",
+        "the bound shows it": "relispartition",
         "only PostgreSQL's own are": "relisshared",
         "for VACUUM": "relfrozenxid relminmxid",
     },
     "pg_constraint": {
-        "the index and the parent's constraint are told for themselves": "conindid conparentid",
-        "the parents and their constraints tell it": "coninhcount",
+        "the index and the parent's constraint have their own entries": "conindid conparentid",
+        "the parents and their constraints show it": "coninhcount",
     },
     "pg_depend": {"a part of an address": "refclassid"},
     "pg_extension": {
-        "the extension's version tells them": "extrelocatable extconfig extcondition"
+        "the extension's version determines them": "extrelocatable extconfig extcondition"
     },
     "pg_index": {
-        "the constraint tells it": "indisprimary indisexclusion indimmediate",
+        "the constraint shows it": "indisprimary indisexclusion indimmediate",
         "steps on the way to a valid index": "indcheckxmin indisready indislive",
     },
     "pg_init_privs": {
-        "initdb or an extension, there is no third": "privtype",
+        "whether initdb or an extension granted it": "privtype",
     },
     "pg_language": {"true for each but PostgreSQL's own": "lanispl"},
     "pg_largeobject": {"rows": "*"},
-    "pg_partitioned_table": {"the partition's bound tells it": "partdefid"},
+    "pg_partitioned_table": {"the partition's bound shows it": "partdefid"},
     "pg_range": {
         "functions that come with the type": "rngconstruct2 rngconstruct3"
         " rngmltconstruct0 rngmltconstruct1 rngmltconstruct2"
@@ -141,7 +141,7 @@ NOT_COMPARED = {
     "pg_statistic_ext_data": {"statistics": "*"},
     "pg_subscription_rel": {"how far a subscription is": "*"},
     "pg_trigger": {
-        "the parent's trigger is told for itself": "tgparentid",
+        "the parent's trigger has its own entry": "tgparentid",
         "the constraint's index": "tgconstrindid",
     },
     "pg_type": {

@@ -18,7 +18,7 @@ _NAMES = {
 }  # fmt: skip
 # These belong to the run of make and pytest in progress.
 _RUN = ("MAKE", "MFLAGS", "PYTEST", "SQLMIG_", "TEST_")
-# pytest prints more where these are set.
+# With these, pytest prints more.
 _CI = {"BUILD_NUMBER", "CI"}
 
 

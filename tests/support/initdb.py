@@ -13,8 +13,8 @@ from sqlmig.embedded.privileges import server_user
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The arguments after the directory name the template, because they decide what is in it. A template that has a name
-# is complete. Only one caller's mkdir succeeds, so only one saves it.
+# A template is named after the arguments that made it. It gets its name when it is complete. mkdir succeeds for one
+# caller only, and this caller saves the template.
 _SCRIPT = """\
 #!/bin/sh
 # Copy the result of an earlier initdb with the same arguments, or call the real one.

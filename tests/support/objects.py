@@ -251,7 +251,7 @@ _LEFT = {
     ),
 }
 
-# They would hide what others change, or need what others change. Each needs a database of its own.
+# These hide or prevent changes of other kinds, so each is made in its own database.
 ALONE = ("default privileges", "lost column", "lost extension", "owner")
 TOGETHER = tuple(kind for kind in _LEFT if kind not in ALONE)
 
@@ -259,7 +259,7 @@ TOGETHER = tuple(kind for kind in _LEFT if kind not in ALONE)
 def left(kind: str, number: int = 0) -> tuple[str, str]:
     """Return an up file that creates or changes a kind of object, and what `check` says if its down file does nothing.
 
-    number: up to 99, for names that differ and of which none begins with another.
+    number: a different one, up to 99, for each kind in a database. No name is the beginning of another.
     """
     text, words = _LEFT[kind]
     name = f"x{number:02}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-# For servers whose data no one needs after a crash.
+# For servers that need not keep their data after a crash.
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 # In memory if it is large enough, which halves the time of a run.
@@ -86,7 +86,7 @@ class Server:
         return url_of(self._connection(), name)
 
     def close(self) -> None:
-        """Drop what is left, and close the connection that makes databases and drops them."""
+        """Drop the remaining databases, and close the connection that creates and drops them."""
         self._drop_last()
         if self._empty:
             self._execute(f"DROP DATABASE {self._empty}")
@@ -108,7 +108,7 @@ class Server:
         )
 
     def _drop_last(self, then: str = "") -> None:
-        """Drop the last database. Each is tried once. then: the one to drop the next time."""
+        """Try once to drop the last database. then: the database to drop next."""
         last, self._last = self._last, then
         if last:
             self._execute(f"DROP DATABASE {last} WITH (FORCE)")
