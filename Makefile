@@ -66,7 +66,7 @@ mermaid: $(READY) ## Parse the diagrams with the real Mermaid (it needs npm)
 
 test: $(READY) ## Prove it all on a real server (TEST_DATABASE_URL, else a private one)
 	@mkdir -p .cache
-	@$(BIN)/python -m pytest -q -n $(JOBS) --basetemp=.cache/tmp
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --basetemp=.cache/tmp
 
 quick: lint ## What to run before each commit, in less than a minute: lint, the pages, and the heart of the core
 	@mkdir -p .cache
